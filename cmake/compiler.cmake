@@ -1,0 +1,22 @@
+# Warnings, sanitizers, linker and compiler cache: one interface target that every room links.
+add_library(dormer_compiler INTERFACE)
+target_compile_options(dormer_compiler INTERFACE -Wall -Wextra -Wconversion -Wshadow -Wnon-virtual-dtor -Wno-unknown-pragmas
+  # The bits of an update must not depend on how a loop was vectorized: no fused multiply-add unless it is written.
+  -ffp-contract=off)
+if(DORMER_WERROR)
+  target_compile_options(dormer_compiler INTERFACE -Werror)
+endif()
+if(DORMER_SANITIZE)
+  target_compile_options(dormer_compiler INTERFACE -fsanitize=${DORMER_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=undefined)
+  target_link_options(dormer_compiler INTERFACE -fsanitize=${DORMER_SANITIZE})
+  target_compile_definitions(dormer_compiler INTERFACE DORMER_SANITIZED)
+endif()
+
+find_program(DORMER_CCACHE ccache)
+if(DORMER_CCACHE)
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${DORMER_CCACHE})
+endif()
+find_program(DORMER_MOLD mold)
+if(DORMER_MOLD)
+  add_link_options(-fuse-ld=mold)
+endif()

@@ -1,0 +1,68 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "dormer/adapter/config.hpp"
+#include "dormer/adapter/site.hpp"
+#include "dormer/core/random_key.hpp"
+#include "dormer/tensor/flat_space.hpp"
+#include "dormer/tensor/forward.hpp"
+
+namespace dormer::adapter {
+
+class Adapter;
+
+/// All adapters of one trial: the chosen sites, their parameters in one flat space, and the cached norms.
+class AdapterSet {
+ public:
+  /// Chooses sites by `config.targets`, adds their parameters to a new flat space and initializes them: A uniform
+  /// (Kaiming, a = sqrt(5)) from (seed, parameter name), B zero, magnitudes the row norms of W.
+  /// Throws a usage error for a pattern that matches nothing or a rank above a layer's smaller width.
+  AdapterSet(const AdapterConfig& config, std::span<const FrozenLinear> layers, RandomKey seed);
+  ~AdapterSet();
+  AdapterSet(AdapterSet&&) noexcept;
+  AdapterSet& operator=(AdapterSet&&) noexcept;
+
+  [[nodiscard]] const AdapterConfig& config() const;
+  [[nodiscard]] tensor::FlatSpace& space();
+  [[nodiscard]] const tensor::FlatSpace& space() const;
+  /// The adapter on site `index` of the model, or null.
+  [[nodiscard]] const Adapter* find(std::size_t site_index) const;
+  [[nodiscard]] const std::vector<std::size_t>& site_indices() const;
+  /// Brings norm caches up to the flat space's generation. Call once per update, before forward passes.
+  void refresh();
+  /// Sets every magnitude to the norms of W + change: a LoRA then starts a DoRA at exactly the LoRA's function.
+  void reset_magnitudes();
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+/// Rows of a batch that belong to one trial. A solo run is one segment over all samples.
+struct Segment {
+  std::int64_t first_sample = 0;
+  std::int64_t samples = 0;
+  const AdapterSet* adapters = nullptr;  ///< null: the base alone
+};
+
+/// The trials that share one forward pass: their segments cover the batch in order.
+struct Pack {
+  std::vector<Segment> segments;
+  [[nodiscard]] static Pack solo(const AdapterSet* adapters, std::int64_t samples) { return {{{0, samples, adapters}}}; }
+  [[nodiscard]] std::int64_t samples() const;
+};
+
+/// y = x Wᵀ + b with every segment's adapter applied: one differentiable operation. x: [rows, in] with rows a multiple of
+/// the pack's samples, in the compute dtype; returns [rows, out]. Backward adds parameter gradients to the slots of each flat space.
+[[nodiscard]] at::Tensor adapted_linear(const at::Tensor& x, const FrozenLinear& layer, const Pack& pack);
+
+/// Site indices that `patterns` choose: all-linear, attention, attention-mlp, or glob patterns over names ("*.q_proj",
+/// "q_proj"). Pure. Throws a usage error that names a pattern that matches nothing, with the nearest names.
+[[nodiscard]] std::vector<std::size_t> match_targets(std::span<const std::string> patterns, std::span<const Site> sites);
+
+}  // namespace dormer::adapter

@@ -1,0 +1,56 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "dormer/adapter/adapter_set.hpp"
+#include "dormer/core/dtype.hpp"
+#include "dormer/tensor/base_weight.hpp"
+#include "dormer/tensor/forward.hpp"
+
+namespace dormer::model {
+
+/// Keys and values of the tokens seen so far, per block; for generation.
+class KeyValueCache;
+
+/// What every causal language model tells about itself.
+struct LanguageModelFacts {
+  std::string family;                 ///< "llama"
+  std::int64_t vocabulary = 0;        ///< rows of the embedding
+  std::int64_t hidden = 0;
+  std::int64_t blocks = 0;
+  std::int64_t maximum_positions = 0;
+  DType compute_dtype = DType::kF32;
+  std::vector<std::int64_t> end_of_text;  ///< token ids that end a generation
+};
+
+/// A frozen causal language model with sites for adapters. Immutable after loading; safe to share between threads that
+/// do not train.
+class LanguageModel {
+ public:
+  virtual ~LanguageModel() = default;
+  [[nodiscard]] virtual const LanguageModelFacts& facts() const = 0;
+  /// Every frozen linear layer where an adapter can attach, in a fixed order (site.index is the position).
+  [[nodiscard]] virtual std::span<const adapter::FrozenLinear> layers() const = 0;
+  /// Final-normed hidden states [samples*length, hidden] of tokens (int64 [samples, length]). With a cache the tokens
+  /// continue what it holds, and it grows.
+  [[nodiscard]] virtual at::Tensor hidden_states(const at::Tensor& tokens, const adapter::Pack& pack, KeyValueCache* cache) const = 0;
+  /// The output projection [vocabulary, hidden] (the embedding itself where the config ties them).
+  [[nodiscard]] virtual const tensor::BaseWeight& head() const = 0;
+  [[nodiscard]] virtual std::unique_ptr<KeyValueCache> make_cache() const = 0;
+};
+
+/// Loads a Hugging Face folder. `compute_dtype` is the dtype of base weights and activations.
+[[nodiscard]] std::unique_ptr<LanguageModel> load_language_model(const std::filesystem::path& folder, DType compute_dtype);
+
+class KeyValueCache {
+ public:
+  virtual ~KeyValueCache() = default;
+  [[nodiscard]] virtual std::int64_t length() const = 0;  ///< tokens held
+};
+
+}  // namespace dormer::model

@@ -1,0 +1,125 @@
+#include "dormer/core/atomic_file.hpp"
+
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <sstream>
+#include <utility>
+
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "dormer/core/error.hpp"
+
+namespace dormer {
+namespace {
+
+class FileDescriptor {
+ public:
+  explicit FileDescriptor(int number) : number_(number) {}
+  FileDescriptor(const FileDescriptor&) = delete;
+  FileDescriptor& operator=(const FileDescriptor&) = delete;
+  ~FileDescriptor() {
+    if (number_ >= 0) {
+      ::close(number_);
+    }
+  }
+  [[nodiscard]] int get() const { return number_; }
+  int close() { return ::close(std::exchange(number_, -1)); }
+
+ private:
+  int number_;
+};
+
+[[noreturn]] void fail_io(const char* action, const std::filesystem::path& path, int code) {
+  fail(Fault::kIo, "cannot {} {}: {}", action, path.string(), std::strerror(code));
+}
+
+void write_all(const FileDescriptor& file, const std::filesystem::path& path, std::span<const std::byte> bytes) {
+  while (!bytes.empty()) {
+    const ssize_t written = ::write(file.get(), bytes.data(), bytes.size());
+    if (written < 0) {
+      if (errno == EINTR) {
+        continue;
+      }
+      fail(Fault::kIo, "cannot write {} ({} bytes are left to write): {}", path.string(), bytes.size(), std::strerror(errno));
+    }
+    bytes = bytes.subspan(static_cast<std::size_t>(written));
+  }
+}
+
+}  // namespace
+
+void write_new_file(const std::filesystem::path& path, std::span<const std::byte> bytes) {
+  FileDescriptor file(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
+  if (file.get() < 0) {
+    fail_io("create", path, errno);
+  }
+  try {
+    write_all(file, path, bytes);
+    if (::fsync(file.get()) != 0) {
+      fail_io("flush", path, errno);
+    }
+    if (file.close() != 0) {
+      fail_io("close", path, errno);
+    }
+  } catch (...) {
+    ::unlink(path.c_str());
+    throw;
+  }
+}
+
+void write_file_atomically(const std::filesystem::path& path, std::span<const std::byte> bytes) {
+  std::filesystem::path temporary = path;
+  temporary += fmt::format(".tmp-{}", ::getpid());
+  ::unlink(temporary.c_str());
+  write_new_file(temporary, bytes);
+  if (::rename(temporary.c_str(), path.c_str()) != 0) {
+    const int code = errno;
+    ::unlink(temporary.c_str());
+    fail_io("rename into place", path, code);
+  }
+  sync_folder(path.parent_path());
+}
+
+void write_file_atomically(const std::filesystem::path& path, std::string_view text) {
+  write_file_atomically(path, std::as_bytes(std::span(text.data(), text.size())));
+}
+
+void sync_folder(const std::filesystem::path& folder) {
+  const std::filesystem::path target = folder.empty() ? std::filesystem::path(".") : folder;
+  const FileDescriptor file(::open(target.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (file.get() < 0) {
+    fail_io("open the folder", target, errno);
+  }
+  if (::fsync(file.get()) != 0 && errno != EINVAL) {  // EINVAL: a file system that cannot sync folders
+    fail_io("flush the folder", target, errno);
+  }
+}
+
+void commit_folder(const std::filesystem::path& from, const std::filesystem::path& to) {
+  long status = ::syscall(SYS_renameat2, AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_NOREPLACE);
+  if (status != 0 && (errno == EINVAL || errno == ENOSYS)) {
+    status = ::rename(from.c_str(), to.c_str());  // replaces an empty folder at most
+  }
+  if (status != 0) {
+    fail(Fault::kIo, "cannot rename {} to {}: {}", from.string(), to.string(), std::strerror(errno));
+  }
+  sync_folder(to.parent_path());
+}
+
+std::string read_file(const std::filesystem::path& path, std::string_view what) {
+  std::error_code code;
+  require(std::filesystem::exists(path, code), Fault::kInput, "{} not found: {}", what, path.string());
+  require(!std::filesystem::is_directory(path, code), Fault::kInput, "{} is a folder, not a file: {}", what, path.string());
+  std::ifstream stream(path, std::ios::binary);
+  require(stream.good(), Fault::kIo, "cannot open {} {}: {}", what, path.string(), std::strerror(errno));
+  std::ostringstream text;
+  text << stream.rdbuf();
+  require(!stream.bad(), Fault::kIo, "cannot read {} {}", what, path.string());
+  return std::move(text).str();
+}
+
+}  // namespace dormer
