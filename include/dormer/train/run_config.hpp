@@ -1,0 +1,157 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "dormer/adapter/config.hpp"
+#include "dormer/config/values.hpp"
+#include "dormer/config/visitor.hpp"
+
+namespace dormer::train {
+
+// One struct per group of the file; the groups and keys are a contract with users' scripts (docs/configuration.md).
+
+struct RunSection {
+  std::filesystem::path directory;  ///< as written: relative to the working directory
+  std::string name;                 ///< empty: the directory's last part, see RunConfig::name
+  std::int64_t seed = 0;
+  std::optional<std::int64_t> steps;
+  std::optional<double> epochs;
+  std::string resume = "auto";  ///< auto | never
+  std::string device = "auto";  ///< auto | cpu | cuda
+  std::int64_t threads = 1;     ///< per rank
+  config::Duration time_limit{.seconds = std::nullopt, .automatic = true};
+  bool exact = true;
+  std::string linear = "auto";  ///< auto | plain | onednn
+  void describe(config::Visitor& visitor);
+};
+
+struct ModelSection {
+  std::filesystem::path path;
+  std::string dtype = "auto";  ///< auto | float32 | bfloat16 | float16
+  void describe(config::Visitor& visitor);
+};
+
+struct DataSection {
+  std::string kind = "tokens";
+  std::filesystem::path train;
+  std::filesystem::path validation;  ///< empty: none
+  std::int64_t sequence_length = 1024;
+  std::string packing = "blocks";  ///< blocks | documents
+  bool shuffle = true;
+  void describe(config::Visitor& visitor);
+};
+
+struct BatchSection {
+  std::int64_t global = 8;  ///< samples in an update, over all ranks
+  std::int64_t micro = 1;   ///< samples in one forward pass; divides `global`
+  void describe(config::Visitor& visitor);
+};
+
+struct ObjectiveSection {
+  std::string kind = "next_token";
+  void describe(config::Visitor& visitor);
+};
+
+struct MagnitudeSection {
+  std::optional<double> learning_rate;  ///< absent: the optimizer's
+  double weight_decay = 0.0;
+  void describe(config::Visitor& visitor);
+};
+
+struct OptimizerSection {
+  std::string kind = "adamw";
+  double learning_rate = 2.0e-4;
+  std::vector<double> betas{0.9, 0.999};
+  double epsilon = 1.0e-8;
+  double weight_decay = 0.0;
+  std::optional<double> max_gradient_norm = 1.0;  ///< absent or 0: no clipping
+  MagnitudeSection magnitude;
+  void describe(config::Visitor& visitor);
+};
+
+struct ScheduleSection {
+  std::string kind = "cosine";
+  config::StepsOrShare warmup;
+  std::optional<std::string> extend;  ///< keep | stretch: what a resumed run with more steps does with the schedule
+  void describe(config::Visitor& visitor);
+};
+
+struct ParallelSection {
+  std::string reduction = "auto";  ///< auto | exact | fast
+  bool shard_optimizer = true;
+  void describe(config::Visitor& visitor);
+};
+
+struct ValidationSection {
+  config::Cadence every = config::Cadence::steps(20);
+  std::int64_t samples = 64;
+  bool keep_best = true;
+  std::optional<std::int64_t> patience;  ///< validations without improvement before the run ends
+  void describe(config::Visitor& visitor);
+};
+
+struct KeepSection {
+  std::int64_t last = 2;
+  std::int64_t best = 1;
+  void describe(config::Visitor& visitor);
+};
+
+struct CheckpointSection {
+  config::Cadence every = config::Cadence::seconds(15 * 60);
+  KeepSection keep;
+  void describe(config::Visitor& visitor);
+};
+
+struct ExportSection {
+  std::string consumer;   ///< the key `for`
+  config::Cadence every;  ///< never: at the end alone
+  std::string dtype = "float32";
+  std::optional<std::string> name;  ///< absent: the run's
+  void describe(config::Visitor& visitor);
+};
+
+/// Everything that a training run is told: one YAML file.
+struct RunConfig {
+  RunSection run;
+  ModelSection model;
+  adapter::AdapterConfig adapter;
+  DataSection data;
+  BatchSection batch;
+  ObjectiveSection objective;
+  OptimizerSection optimizer;
+  ScheduleSection schedule;
+  ParallelSection parallel;
+  ValidationSection validation;
+  CheckpointSection checkpoint;
+  std::vector<ExportSection> exports;  ///< the key `export`
+  void describe(config::Visitor& visitor);
+
+  /// `run.name`, or the last part of `run.directory`.
+  [[nodiscard]] std::string name() const;
+};
+
+/// Reads `file`, applies "a.b=c" overrides, and throws one usage error with every mistake of keys, values and rules.
+[[nodiscard]] RunConfig load_run_config(const std::filesystem::path& file, std::span<const std::string> overrides = {});
+
+/// The rules between keys that no single field can state; each message is "path.to.key: text". Empty: all is well.
+/// Pure.
+[[nodiscard]] std::vector<std::string> check(const RunConfig& config);
+
+/// What changed between a stored run and the file that resumes it; each entry is "path.to.key: old -> new".
+struct ResumeComparison {
+  std::vector<std::string> allowed;  ///< cadence, exports, name, time limit, more steps with schedule.extend
+  std::vector<std::string> inexact;  ///< allowed, but the bits from here on may differ: threads, device, product path
+  std::vector<std::string> refused;
+};
+
+/// Classifies every difference of two flattened configurations (config::flatten). Pure.
+[[nodiscard]] ResumeComparison compare_for_resume(const std::map<std::string, std::string>& stored,
+                                                  const std::map<std::string, std::string>& current);
+
+}  // namespace dormer::train
