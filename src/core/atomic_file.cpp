@@ -44,7 +44,8 @@ void write_all(const FileDescriptor& file, const std::filesystem::path& path, st
       if (errno == EINTR) {
         continue;
       }
-      fail(Fault::kIo, "cannot write {} ({} bytes are left to write): {}", path.string(), bytes.size(), std::strerror(errno));
+      fail(Fault::kIo, "cannot write {} ({} bytes are left to write): {}", path.string(), bytes.size(),
+           std::strerror(errno));
     }
     bytes = bytes.subspan(static_cast<std::size_t>(written));
   }
@@ -113,7 +114,8 @@ void commit_folder(const std::filesystem::path& from, const std::filesystem::pat
 std::string read_file(const std::filesystem::path& path, std::string_view what) {
   std::error_code code;
   require(std::filesystem::exists(path, code), Fault::kInput, "{} not found: {}", what, path.string());
-  require(!std::filesystem::is_directory(path, code), Fault::kInput, "{} is a folder, not a file: {}", what, path.string());
+  require(!std::filesystem::is_directory(path, code), Fault::kInput, "{} is a folder, not a file: {}", what,
+          path.string());
   std::ifstream stream(path, std::ios::binary);
   require(stream.good(), Fault::kIo, "cannot open {} {}: {}", what, path.string(), std::strerror(errno));
   std::ostringstream text;

@@ -21,7 +21,9 @@ RandomKey RandomKey::child(std::string_view name) const {
   return {mix(mix(value ^ 0x6E616D65ULL) ^ hash)};
 }
 
-RandomKey RandomKey::child(std::uint64_t index) const { return {mix(mix(value ^ 0x696E6478ULL) + index)}; }
+RandomKey RandomKey::child(std::uint64_t index) const {
+  return {mix(mix(value ^ 0x696E6478ULL) + index)};
+}
 
 std::array<std::uint32_t, 4> philox(RandomKey key, std::uint64_t counter) {
   std::uint32_t x0 = static_cast<std::uint32_t>(counter);

@@ -32,8 +32,14 @@ void install_stop_handlers() {
   std::signal(SIGPIPE, SIG_IGN);
 }
 
-bool stop_requested() noexcept { return g_requests.load() > 0; }
-void request_stop() noexcept { g_requests.fetch_add(1); }
-void clear_stop() noexcept { g_requests.store(0); }
+bool stop_requested() noexcept {
+  return g_requests.load() > 0;
+}
+void request_stop() noexcept {
+  g_requests.fetch_add(1);
+}
+void clear_stop() noexcept {
+  g_requests.store(0);
+}
 
 }  // namespace dormer

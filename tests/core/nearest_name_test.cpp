@@ -15,7 +15,9 @@ TEST(NearestName, FindsATypingError) {
   EXPECT_EQ(nearest_name("rnak", kKnown), "rank");
 }
 
-TEST(NearestName, DoesNotGuessWildly) { EXPECT_EQ(nearest_name("resolution", kKnown), std::nullopt); }
+TEST(NearestName, DoesNotGuessWildly) {
+  EXPECT_EQ(nearest_name("resolution", kKnown), std::nullopt);
+}
 
 }  // namespace
 }  // namespace dormer

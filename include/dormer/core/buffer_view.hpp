@@ -23,8 +23,10 @@ struct ConstBufferView {
   DType dtype = DType::kU8;
 
   ConstBufferView() = default;
-  ConstBufferView(const void* pointer, std::int64_t elements, DType type) : data(pointer), count(elements), dtype(type) {}
-  ConstBufferView(BufferView view) : data(view.data), count(view.count), dtype(view.dtype) {}  // NOLINT(google-explicit-constructor)
+  ConstBufferView(const void* pointer, std::int64_t elements, DType type)
+      : data(pointer), count(elements), dtype(type) {}
+  ConstBufferView(BufferView view)
+      : data(view.data), count(view.count), dtype(view.dtype) {}  // NOLINT(google-explicit-constructor)
   [[nodiscard]] std::size_t bytes() const { return static_cast<std::size_t>(count) * size_of(dtype); }
 };
 

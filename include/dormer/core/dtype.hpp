@@ -8,7 +8,23 @@
 namespace dormer {
 
 /// Element types of arrays in memory and in files. Names are those of safetensors.
-enum class DType : std::uint8_t { kBool, kU8, kI8, kU16, kI16, kU32, kI32, kU64, kI64, kF8E4M3, kF8E5M2, kF16, kBF16, kF32, kF64 };
+enum class DType : std::uint8_t {
+  kBool,
+  kU8,
+  kI8,
+  kU16,
+  kI16,
+  kU32,
+  kI32,
+  kU64,
+  kI64,
+  kF8E4M3,
+  kF8E5M2,
+  kF16,
+  kBF16,
+  kF32,
+  kF64
+};
 
 /// Bytes of one element.
 [[nodiscard]] std::size_t size_of(DType dtype);

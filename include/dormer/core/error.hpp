@@ -12,14 +12,14 @@ namespace dormer {
 
 /// Whose fault it is. The value is the exit code of the program (docs/architecture.md lists them).
 enum class Fault : int {
-  kUsage = 2,       ///< bad usage or configuration
-  kInput = 3,       ///< bad input file
-  kIo = 4,          ///< the system refused a read or write
-  kNumerical = 5,   ///< not-a-number or infinity where training cannot go on
-  kBug = 70,        ///< ours
-  kRequeue = 85,    ///< saved; start me again
-  kHung = 86,       ///< ended by the watchdog
-  kInUse = 87,      ///< another process owns the run directory
+  kUsage = 2,      ///< bad usage or configuration
+  kInput = 3,      ///< bad input file
+  kIo = 4,         ///< the system refused a read or write
+  kNumerical = 5,  ///< not-a-number or infinity where training cannot go on
+  kBug = 70,       ///< ours
+  kRequeue = 85,   ///< saved; start me again
+  kHung = 86,      ///< ended by the watchdog
+  kInUse = 87,     ///< another process owns the run directory
 };
 
 /// The one exception. The message is one line: the thing, the place, and what to do.

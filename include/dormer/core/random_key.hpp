@@ -21,6 +21,8 @@ struct RandomKey {
 [[nodiscard]] std::array<std::uint32_t, 4> philox(RandomKey key, std::uint64_t counter);
 
 /// Uniform in [0, 1) with 24 bits.
-[[nodiscard]] inline float to_uniform(std::uint32_t word) { return static_cast<float>(word >> 8) * 0x1p-24F; }
+[[nodiscard]] inline float to_uniform(std::uint32_t word) {
+  return static_cast<float>(word >> 8) * 0x1p-24F;
+}
 
 }  // namespace dormer
