@@ -5,6 +5,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -13,6 +14,12 @@
 namespace dormer::comm {
 
 enum class ReduceOp { kSum, kMin, kMax };
+
+/// The operations of a communicator, as decorators and errors name them.
+enum class Operation { kAllReduce, kReduceScatter, kAllGather, kBroadcast, kExchange, kBarrier, kFinalize };
+inline constexpr int kOperationCount = 7;
+[[nodiscard]] std::string_view name_of(Operation operation);
+[[nodiscard]] std::string_view name_of(ReduceOp op);
 
 /// Who this process is among the ranks.
 struct Identity {
@@ -52,6 +59,7 @@ class [[nodiscard]] Pending {
 };
 
 /// Moves bytes between ranks. All ranks call the same operations in the same order with matching counts.
+/// Every dtype can be moved; reductions take integers, float32 and float64.
 /// One thread calls (the communicator's own); buffers stay untouched until `Pending::wait`.
 class Communicator {
  public:
@@ -69,6 +77,9 @@ class Communicator {
   /// All sends and receives as one group: no order among them, no deadlock.
   virtual Pending exchange(std::span<const Send> sends, std::span<const Receive> receives) = 0;
   virtual void barrier() = 0;
+  /// Ends the use of the communicator in order; all ranks call it, last. Destructors never communicate, so without this
+  /// call a launcher sees a process that left early.
+  virtual void finalize() = 0;
   /// Ends all ranks with this exit code. Callable from any thread. Does not return for communicators of processes.
   virtual void abort(int exit_code) noexcept = 0;
 

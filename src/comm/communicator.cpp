@@ -1,0 +1,37 @@
+#include "dormer/comm/communicator.hpp"
+
+namespace dormer::comm {
+
+std::string_view name_of(Operation operation) {
+  switch (operation) {
+    case Operation::kAllReduce:
+      return "all_reduce";
+    case Operation::kReduceScatter:
+      return "reduce_scatter";
+    case Operation::kAllGather:
+      return "all_gather";
+    case Operation::kBroadcast:
+      return "broadcast";
+    case Operation::kExchange:
+      return "exchange";
+    case Operation::kBarrier:
+      return "barrier";
+    case Operation::kFinalize:
+      return "finalize";
+  }
+  return "unknown operation";
+}
+
+std::string_view name_of(ReduceOp op) {
+  switch (op) {
+    case ReduceOp::kSum:
+      return "sum";
+    case ReduceOp::kMin:
+      return "min";
+    case ReduceOp::kMax:
+      return "max";
+  }
+  return "unknown reduction";
+}
+
+}  // namespace dormer::comm
