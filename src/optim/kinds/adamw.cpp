@@ -1,0 +1,77 @@
+#include <algorithm>
+#include <cmath>
+
+#include "dormer/kernels/adamw.hpp"
+#include "dormer/optim/optimizer.hpp"
+
+namespace dormer::optim::kinds {
+namespace {
+
+/// AdamW over a slice: two fp32 moments per element and nothing else.
+class AdamW final : public Optimizer {
+ public:
+  explicit AdamW(OptimizerInputs inputs)
+      : settings_(inputs.settings),
+        groups_(std::move(inputs.groups)),
+        slice_(inputs.slice),
+        first_(static_cast<std::size_t>(slice_.count()), 0.0F),
+        second_(static_cast<std::size_t>(slice_.count()), 0.0F) {}
+
+  [[nodiscard]] ElementRange slice() const override { return slice_; }
+
+  void update(std::span<float> parameters, std::span<const float> gradients, const UpdateScalars& scalars) override {
+    invariant(parameters.size() == first_.size() && gradients.size() == first_.size(),
+              "AdamW holds {} elements, got {} parameters and {} gradients", first_.size(), parameters.size(),
+              gradients.size());
+    for (const ParameterGroup& group : groups_) {
+      const std::int64_t begin = std::max(group.range.begin, slice_.begin) - slice_.begin;
+      const std::int64_t end = std::min(group.range.end, slice_.end) - slice_.begin;
+      if (begin < end) {
+        update_range({begin, end}, parameters, gradients, step_of(group, scalars));
+      }
+    }
+  }
+
+  [[nodiscard]] std::vector<StateArray> state() override { return {{"first", first_}, {"second", second_}}; }
+
+  [[nodiscard]] std::size_t state_bytes() const override { return (first_.size() + second_.size()) * sizeof(float); }
+
+ private:
+  [[nodiscard]] kernels::AdamWStep step_of(const ParameterGroup& group, const UpdateScalars& scalars) const {
+    const auto count = static_cast<double>(scalars.step + 1);
+    const double learning_rate = group.learning_rate * scalars.schedule_factor;
+    return {.gradient_scale = static_cast<float>(scalars.gradient_scale),
+            .decay = static_cast<float>(1.0 - learning_rate * group.weight_decay),
+            .first_weight = static_cast<float>(1.0 - settings_.beta1),
+            .second_keep = static_cast<float>(settings_.beta2),
+            .second_weight = static_cast<float>(1.0 - settings_.beta2),
+            .second_correction_root = static_cast<float>(std::sqrt(1.0 - std::pow(settings_.beta2, count))),
+            .epsilon = static_cast<float>(settings_.epsilon),
+            .step_size = static_cast<float>(learning_rate / (1.0 - std::pow(settings_.beta1, count)))};
+  }
+
+  void update_range(ElementRange range, std::span<float> parameters, std::span<const float> gradients,
+                    const kernels::AdamWStep& step) {
+    for (auto i = static_cast<std::size_t>(range.begin); i < static_cast<std::size_t>(range.end); ++i) {
+      const kernels::AdamWStep::State next = step({parameters[i], first_[i], second_[i]}, gradients[i]);
+      parameters[i] = next.parameter;
+      first_[i] = next.first_moment;
+      second_[i] = next.second_moment;
+    }
+  }
+
+  OptimizerSettings settings_;
+  std::vector<ParameterGroup> groups_;
+  ElementRange slice_;
+  std::vector<float> first_;
+  std::vector<float> second_;
+};
+
+}  // namespace
+
+OptimizerFactory adamw() {
+  return
+      [](OptimizerInputs inputs) -> std::unique_ptr<Optimizer> { return std::make_unique<AdamW>(std::move(inputs)); };
+}
+
+}  // namespace dormer::optim::kinds
