@@ -1,0 +1,53 @@
+import os
+
+import pytest
+import torch
+
+from models import ADAPTER_CASES, MODEL_CASES, add_adapter, load_model, make_model, make_tokens
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+torch.set_num_threads(1)
+
+
+def pytest_addoption(parser):
+    parser.addoption("--program", required=True, help="the program dormer")
+    parser.addoption("--probe", required=True, help="tests/peers/probe.cpp, built")
+
+
+@pytest.fixture(scope="session")
+def program(request):
+    return request.config.getoption("--program")
+
+
+@pytest.fixture(scope="session")
+def probe(request):
+    return request.config.getoption("--probe")
+
+
+@pytest.fixture(scope="session", params=MODEL_CASES, ids=lambda case: case.name)
+def model_case(request):
+    return request.param
+
+
+@pytest.fixture(scope="session", params=ADAPTER_CASES, ids=lambda case: case.name)
+def adapter_case(request):
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def model_folder(model_case, tmp_path_factory):
+    return make_model(model_case, tmp_path_factory.mktemp(model_case.name) / "model")
+
+
+@pytest.fixture(scope="session")
+def adapter_folder(model_folder, adapter_case, tmp_path_factory):
+    folder = tmp_path_factory.mktemp(f"{model_folder.parent.name}-{adapter_case.name}") / "adapter"
+    add_adapter(load_model(model_folder), adapter_case, seed=11).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def token_files(model_case, tmp_path_factory):
+    folder = tmp_path_factory.mktemp(f"{model_case.name}-tokens")
+    vocabulary = model_case.sizes["vocab_size"]
+    return (make_tokens(folder / "train.h5", 60, vocabulary, seed=21), make_tokens(folder / "validation.h5", 12, vocabulary, seed=22))
