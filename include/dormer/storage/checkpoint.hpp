@@ -1,0 +1,80 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "dormer/storage/manifest.hpp"
+#include "dormer/storage/safetensors.hpp"
+
+namespace dormer::storage {
+
+/// Where a save stands, in this order.
+enum class CommitPoint : std::uint8_t {
+  kBegun,            ///< leftovers of earlier lives are removed
+  kFolderMade,       ///< the temporary folder exists
+  kShardWritten,     ///< arrays are on disk
+  kManifestWritten,  ///< so is the manifest
+  kSynced,           ///< names in the temporary folder survive a loss of power
+  kCommitted,        ///< the rename happened: from here on the checkpoint exists
+  kHinted,           ///< LATEST names it
+};
+
+/// Told after every point; tests end the process there.
+using CommitObserver = std::function<void(CommitPoint)>;
+
+/// Saves `parent`/step-000000040 so that at every moment the folder is either whole or not there: a temporary folder
+/// beside it, the shard, the manifest last, fsync, rename, fsync of the parent, then the hint LATEST. Leftovers of
+/// killed saves are removed; an existing checkpoint of the same step is replaced in one exchange. One process may write
+/// to `parent` at a time. `state` is a JSON object. Throws an I/O error, with the temporary folder removed, if the
+/// system refuses something.
+std::filesystem::path write_checkpoint(const std::filesystem::path& parent, std::int64_t step,
+                                       std::span<const NamedArray> arrays, const std::string& state,
+                                       const CommitObserver& observer = {});
+
+struct CheckpointPlace {
+  std::int64_t step = 0;
+  std::filesystem::path folder;
+};
+
+/// Folders that are named as checkpoints, newest first. Says nothing about their content. Empty if `parent` does not
+/// exist.
+[[nodiscard]] std::vector<CheckpointPlace> list_checkpoints(const std::filesystem::path& parent);
+
+/// An array with its own memory.
+struct StoredArray {
+  std::string name;
+  DType dtype = DType::kF32;
+  std::vector<std::int64_t> shape;
+  std::vector<std::byte> bytes;
+};
+
+struct Checkpoint {
+  std::int64_t step = 0;
+  std::string state;                ///< a JSON object
+  std::vector<StoredArray> arrays;  ///< sorted by name
+  /// Null if there is none of that name.
+  [[nodiscard]] const StoredArray* find(std::string_view name) const;
+};
+
+/// The manifest alone: cheap, and enough to tell what a checkpoint claims to hold.
+[[nodiscard]] Manifest read_manifest(const std::filesystem::path& folder);
+
+/// Reads a checkpoint and verifies all of it: the manifest's own sum, the sizes and sums of files (before HDF5 sees
+/// them) and of arrays, and that slices cover every array. Anything wrong is an input error; the caller then may
+/// `quarantine` it.
+[[nodiscard]] Checkpoint load_checkpoint(const std::filesystem::path& folder);
+
+/// Renames a bad checkpoint to step-000000040.corrupt (numbered if that is taken) and returns the new path.
+std::filesystem::path quarantine(const std::filesystem::path& folder);
+
+/// Removes all checkpoints but the newest `keep_last` and the steps in `protect`. Each is renamed away first, so that a
+/// killed removal never leaves a part that looks like a checkpoint.
+void retire(const std::filesystem::path& parent, std::int64_t keep_last, std::span<const std::int64_t> protect);
+
+}  // namespace dormer::storage
