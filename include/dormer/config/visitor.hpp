@@ -35,7 +35,8 @@ class Visitor {
   virtual void field(std::string_view name, std::optional<std::int64_t>& value, const Field& field) = 0;
   virtual void field(std::string_view name, std::optional<double>& value, const Field& field) = 0;
   virtual void field(std::string_view name, std::optional<std::string>& value, const Field& field) = 0;
-  virtual void field(std::string_view name, std::vector<std::string>& value, const Field& field) = 0;  ///< one word is a list of one
+  virtual void field(std::string_view name, std::vector<std::string>& value,
+                     const Field& field) = 0;  ///< one word is a list of one
   virtual void field(std::string_view name, std::vector<double>& value, const Field& field) = 0;
   virtual void field(std::string_view name, Cadence& value, const Field& field) = 0;
   virtual void field(std::string_view name, StepsOrShare& value, const Field& field) = 0;
