@@ -1,0 +1,121 @@
+#include "train/agreement.hpp"
+
+#include <algorithm>
+#include <cstdint>
+#include <exception>
+#include <numeric>
+#include <optional>
+#include <span>
+
+#include <fmt/ranges.h>
+
+#include "dormer/core/buffer_view.hpp"
+#include "dormer/core/error.hpp"
+#include "dormer/data/sha256.hpp"
+
+namespace dormer::train {
+namespace {
+
+struct Failure {
+  Fault fault = Fault::kBug;
+  std::string message;
+};
+
+std::optional<Failure> run(const std::function<void()>& body) {
+  try {
+    body();
+    return std::nullopt;
+  } catch (const Error& error) {
+    return Failure{error.fault(), error.what()};
+  } catch (const std::bad_alloc&) {
+    return Failure{
+        Fault::kIo,
+        "out of memory; use fewer ranks on this machine, a smaller batch.micro or a shorter data.sequence_length"};
+  } catch (const std::exception& error) {
+    return Failure{Fault::kBug, error.what()};
+  }
+}
+
+std::vector<std::int64_t> gather_numbers(comm::Communicator& communicator, std::int64_t own) {
+  const auto ranks = static_cast<std::size_t>(communicator.size());
+  std::vector<std::int64_t> all(ranks);
+  const std::vector<std::int64_t> counts(ranks, 1);
+  communicator.all_gather(view(std::span<const std::int64_t>(&own, 1)), view(std::span(all)), counts).wait();
+  return all;
+}
+
+std::string broadcast_text(comm::Communicator& communicator, std::string text, int root) {
+  auto size = static_cast<std::int64_t>(text.size());
+  communicator.broadcast(view(std::span(&size, 1)), root).wait();
+  text.resize(static_cast<std::size_t>(size));
+  if (size > 0) {
+    communicator.broadcast({text.data(), size, DType::kU8}, root).wait();
+  }
+  return text;
+}
+
+}  // namespace
+
+void agree(comm::Communicator& communicator, const std::function<void()>& body) {
+  const std::optional<Failure> failure = run(body);
+  const std::vector<std::int64_t> faults =
+      gather_numbers(communicator, failure ? static_cast<std::int64_t>(failure->fault) : 0);
+  const auto first = std::find_if(faults.begin(), faults.end(), [](std::int64_t fault) { return fault != 0; });
+  if (first == faults.end()) {
+    return;
+  }
+  const int rank = static_cast<int>(first - faults.begin());
+  throw Error(static_cast<Fault>(*first),
+              broadcast_text(communicator, failure ? failure->message : std::string(), rank));
+}
+
+std::string agree_on_text(comm::Communicator& communicator, const std::function<std::string()>& rank0) {
+  std::string text;
+  agree(communicator, [&] {
+    if (communicator.rank() == 0) {
+      text = rank0();
+    }
+  });
+  return broadcast_text(communicator, std::move(text), 0);
+}
+
+std::vector<std::string> gather_texts(comm::Communicator& communicator, std::string_view own) {
+  const std::vector<std::int64_t> sizes = gather_numbers(communicator, static_cast<std::int64_t>(own.size()));
+  std::string joined(static_cast<std::size_t>(std::accumulate(sizes.begin(), sizes.end(), std::int64_t{0})), '\0');
+  const ConstBufferView send(own.data(), static_cast<std::int64_t>(own.size()), DType::kU8);
+  communicator.all_gather(send, {joined.data(), static_cast<std::int64_t>(joined.size()), DType::kU8}, sizes).wait();
+  std::vector<std::string> texts;
+  std::size_t begin = 0;
+  for (const std::int64_t size : sizes) {
+    texts.push_back(joined.substr(begin, static_cast<std::size_t>(size)));
+    begin += static_cast<std::size_t>(size);
+  }
+  return texts;
+}
+
+std::vector<int> odd_ranks(const std::vector<std::string>& texts) {
+  std::ptrdiff_t most = 0;
+  std::string usual;
+  for (const std::string& text : texts) {
+    if (const std::ptrdiff_t count = std::count(texts.begin(), texts.end(), text); count > most) {
+      most = count;
+      usual = text;
+    }
+  }
+  std::vector<int> odd;
+  for (std::size_t rank = 0; rank < texts.size(); ++rank) {
+    if (texts[rank] != usual) {
+      odd.push_back(static_cast<int>(rank));
+    }
+  }
+  return odd;
+}
+
+void require_equal(comm::Communicator& communicator, std::string_view what, std::string_view own,
+                   std::string_view remedy) {
+  const std::vector<int> odd = odd_ranks(gather_texts(communicator, data::sha256_hex(own)));
+  require(odd.empty(), Fault::kUsage, "rank{} {} of {} {} another {} than the others: {}", odd.size() > 1 ? "s" : "",
+          fmt::join(odd, ", "), communicator.size(), odd.size() > 1 ? "have" : "has", what, remedy);
+}
+
+}  // namespace dormer::train

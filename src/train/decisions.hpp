@@ -1,0 +1,86 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "dormer/train/run_config.hpp"
+
+namespace dormer::train {
+
+/// What cadences are measured against; equal on all ranks.
+struct Clock {
+  std::int64_t step = 0;      ///< updates done
+  std::int64_t position = 0;  ///< samples used
+  double seconds = 0.0;       ///< since this process started the run
+};
+
+/// Whether something of this cadence, last done at `last`, is due at `now`, one update after it was last asked. Steps
+/// and epochs count from the start of the run, not from the last time, so a resumed run keeps its rhythm. Pure.
+[[nodiscard]] bool is_due(const config::Cadence& cadence, const Clock& now, const Clock& last,
+                          std::int64_t global_batch, std::int64_t samples);
+
+/// What the loop knows after an update.
+struct LoopFacts {
+  Clock now;
+  Clock last_validation;
+  Clock last_checkpoint;
+  std::vector<Clock> last_exports;
+  std::int64_t total_steps = 0;
+  std::int64_t global_batch = 1;
+  std::int64_t samples = 1;  ///< of the training set
+  bool has_validation = false;
+  bool stop_requested = false;            ///< of any rank
+  std::optional<double> seconds_allowed;  ///< this process must have ended by then
+  double seconds_per_update = 0.0;        ///< the slowest so far
+};
+
+/// What happens after an update, in this order.
+struct NextActions {
+  bool validate = false;
+  bool checkpoint = false;
+  std::vector<std::size_t> exports;  ///< indices into the configuration's list
+  bool finished = false;             ///< all updates are done
+  bool stop = false;                 ///< save and end with "requeue me"
+  bool operator==(const NextActions&) const = default;
+};
+
+/// Decides after every update. The last update validates, saves and exports everything; a stop saves. Pure.
+[[nodiscard]] NextActions decide(const RunConfig& config, const LoopFacts& facts);
+
+/// Updates of the whole run: `run.steps`, or `run.epochs` rounded up. Pure.
+[[nodiscard]] std::int64_t total_steps(const RunSection& run, std::int64_t samples, std::int64_t global_batch);
+
+/// The schedule's total after a resume: a run that was given more steps keeps its horizon or stretches it. Pure.
+[[nodiscard]] std::int64_t schedule_total(const ScheduleSection& schedule, std::int64_t total_steps,
+                                          std::optional<std::int64_t> stored);
+
+/// Seconds from now that the run may take: `run.time_limit`, where "auto" is what is left of a Slurm job (from
+/// SLURM_JOB_END_TIME) and nothing elsewhere. Pure: `environment` and `unix_time` are given.
+[[nodiscard]] std::optional<double> seconds_allowed(const config::Duration& limit,
+                                                    const std::map<std::string, std::string>& environment,
+                                                    double unix_time);
+
+/// How the best validation so far stands.
+struct BestValidation {
+  std::optional<double> loss;
+  std::int64_t step = 0;
+  std::int64_t without_improvement = 0;  ///< validations since
+};
+
+/// Takes a new validation loss into account; returns whether it is the best so far.
+bool record_validation(BestValidation& best, double loss, std::int64_t step);
+
+/// One checkpoint as retention sees it.
+struct StoredCheckpoint {
+  std::int64_t step = 0;
+  std::optional<double> validation_loss;
+};
+
+/// Steps to delete: all but the newest `keep.last` and the `keep.best` with the lowest validation loss. At least the
+/// newest one always stays. Pure.
+[[nodiscard]] std::vector<std::int64_t> superseded(std::vector<StoredCheckpoint> stored, const KeepSection& keep);
+
+}  // namespace dormer::train

@@ -1,0 +1,153 @@
+#include "train/decisions.hpp"
+
+#include <limits>
+
+#include <gmock/gmock.h>
+
+namespace dormer::train {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+
+constexpr std::int64_t kBatch = 8;
+
+Clock after(std::int64_t step, double seconds = 0.0) {
+  return {.step = step, .position = step * kBatch, .seconds = seconds};
+}
+
+LoopFacts facts_after(std::int64_t step, double seconds = 0.0) {
+  LoopFacts facts;
+  facts.now = after(step, seconds);
+  facts.last_exports.resize(1);
+  facts.total_steps = 40;
+  facts.global_batch = kBatch;
+  facts.samples = 100;
+  facts.has_validation = true;
+  return facts;
+}
+
+RunConfig config_with_one_export() {
+  RunConfig config;
+  config.exports.resize(1);
+  config.exports[0].consumer = "peft";
+  return config;
+}
+
+TEST(Cadence, StepsFallOnMultiples) {
+  const config::Cadence every = config::Cadence::steps(20);
+  EXPECT_TRUE(is_due(every, after(20), after(0), kBatch, 100));
+  EXPECT_FALSE(is_due(every, after(21), after(0), kBatch, 100)) << "a resumed run keeps its rhythm";
+  EXPECT_TRUE(is_due(every, after(40), after(33), kBatch, 100));
+  EXPECT_FALSE(is_due(config::Cadence::never(), after(20), after(0), kBatch, 100));
+}
+
+TEST(Cadence, EpochsFallOnTheUpdateThatCrossesThem) {
+  const config::Cadence every{config::Cadence::Unit::kEpochs, 1.0};  // 100 samples: updates 13, 25, 38, …
+  std::vector<std::int64_t> due;
+  for (std::int64_t step = 1; step <= 40; ++step) {
+    if (is_due(every, after(step), after(0), kBatch, 100)) {
+      due.push_back(step);
+    }
+  }
+  EXPECT_THAT(due, ElementsAre(13, 25, 38));
+}
+
+TEST(Cadence, SecondsCountFromTheLastTime) {
+  const config::Cadence every = config::Cadence::seconds(60);
+  EXPECT_FALSE(is_due(every, after(5, 59.0), after(0, 0.0), kBatch, 100));
+  EXPECT_TRUE(is_due(every, after(5, 60.0), after(0, 0.0), kBatch, 100));
+  EXPECT_FALSE(is_due(every, after(6, 100.0), after(5, 60.0), kBatch, 100));
+}
+
+TEST(Decide, AnOrdinaryUpdateDoesNothing) {
+  EXPECT_EQ(decide(config_with_one_export(), facts_after(7)), NextActions{});
+}
+
+TEST(Decide, TheLastUpdateDoesEverything) {
+  const NextActions expected{.validate = true, .checkpoint = true, .exports = {0}, .finished = true, .stop = false};
+  EXPECT_EQ(decide(config_with_one_export(), facts_after(40)), expected);
+}
+
+TEST(Decide, ValidationFollowsItsCadenceAndCanBeTurnedOff) {
+  RunConfig config = config_with_one_export();
+  EXPECT_TRUE(decide(config, facts_after(20)).validate);
+  config.validation.every = config::Cadence::never();
+  EXPECT_FALSE(decide(config, facts_after(20)).validate);
+  EXPECT_FALSE(decide(config, facts_after(40)).validate);
+  LoopFacts without_data = facts_after(20);
+  without_data.has_validation = false;
+  EXPECT_FALSE(decide(config_with_one_export(), without_data).validate);
+}
+
+TEST(Decide, AStopSavesAndDoesNothingElse) {
+  LoopFacts facts = facts_after(20);
+  facts.stop_requested = true;
+  const NextActions expected{.validate = false, .checkpoint = true, .exports = {}, .finished = false, .stop = true};
+  EXPECT_EQ(decide(config_with_one_export(), facts), expected);
+  facts.now = after(40);
+  EXPECT_FALSE(decide(config_with_one_export(), facts).stop) << "a finished run has nothing to be requeued for";
+}
+
+TEST(Decide, StopsWhileThereIsTimeToSave) {
+  LoopFacts facts = facts_after(7, 500.0);
+  facts.seconds_allowed = 1000.0;
+  facts.seconds_per_update = 100.0;
+  EXPECT_FALSE(decide(config_with_one_export(), facts).stop);
+  facts.now.seconds = 741.0;  // two updates and a minute before the limit
+  EXPECT_TRUE(decide(config_with_one_export(), facts).stop);
+}
+
+TEST(Steps, ComeFromStepsOrEpochs) {
+  RunSection run;
+  run.steps = 60;
+  EXPECT_EQ(total_steps(run, 100, kBatch), 60);
+  run.steps.reset();
+  run.epochs = 2.0;
+  EXPECT_EQ(total_steps(run, 100, kBatch), 25);
+}
+
+TEST(Steps, AnExtendedRunKeepsOrStretchesItsSchedule) {
+  ScheduleSection schedule;
+  EXPECT_EQ(schedule_total(schedule, 60, std::nullopt), 60);
+  schedule.extend = "keep";
+  EXPECT_EQ(schedule_total(schedule, 80, 60), 60);
+  schedule.extend = "stretch";
+  EXPECT_EQ(schedule_total(schedule, 80, 60), 80);
+}
+
+TEST(TimeLimit, AutomaticIsTheRestOfTheSlurmJob) {
+  const config::Duration automatic{.seconds = std::nullopt, .automatic = true};
+  EXPECT_EQ(seconds_allowed(automatic, {}, 1000.0), std::nullopt);
+  EXPECT_EQ(seconds_allowed(automatic, {{"SLURM_JOB_END_TIME", "1600"}}, 1000.0), 600.0);
+  EXPECT_EQ(seconds_allowed(automatic, {{"SLURM_JOB_END_TIME", "soon"}}, 1000.0), std::nullopt);
+  EXPECT_EQ(seconds_allowed({.seconds = 90.0, .automatic = false}, {{"SLURM_JOB_END_TIME", "1600"}}, 1000.0), 90.0);
+}
+
+TEST(BestValidation, RemembersTheLowestLossAndCountsPatience) {
+  BestValidation best;
+  EXPECT_FALSE(record_validation(best, std::numeric_limits<double>::quiet_NaN(), 0))
+      << "not a number is never the best";
+  EXPECT_TRUE(record_validation(best, 3.0, 0));
+  EXPECT_TRUE(record_validation(best, 2.0, 20));
+  EXPECT_FALSE(record_validation(best, 2.0, 40));
+  EXPECT_FALSE(record_validation(best, 2.5, 60));
+  EXPECT_EQ(best.loss, 2.0);
+  EXPECT_EQ(best.step, 20);
+  EXPECT_EQ(best.without_improvement, 2);
+}
+
+TEST(Retention, KeepsTheNewestAndTheBest) {
+  const std::vector<StoredCheckpoint> stored{{10, 3.0}, {20, 2.0}, {30, 2.5}, {40, std::nullopt}, {50, 2.6}};
+  KeepSection keep;
+  keep.last = 2;
+  keep.best = 1;
+  EXPECT_THAT(superseded(stored, keep), ElementsAre(30, 10));
+  keep.last = 0;
+  keep.best = 0;
+  EXPECT_THAT(superseded(stored, keep), ElementsAre(40, 30, 20, 10)) << "the newest one always stays";
+  EXPECT_THAT(superseded({}, keep), IsEmpty());
+}
+
+}  // namespace
+}  // namespace dormer::train

@@ -1,0 +1,67 @@
+#include "train/run_directory.hpp"
+
+#include <fstream>
+
+#include <unistd.h>
+
+#include <gmock/gmock.h>
+
+#include "dormer/core/atomic_file.hpp"
+#include "dormer/core/error.hpp"
+#include "support/temp_directory.hpp"
+
+namespace dormer::train {
+namespace {
+
+using ::testing::HasSubstr;
+
+TEST(RunLock, MakesTheFolderAndLeavesTheLockAlone) {
+  const test::TempDirectory folder;
+  const RunPaths paths{folder.path() / "a" / "run"};
+  const RunLock lock(paths);
+  std::vector<std::string> names;
+  for (const auto& entry : std::filesystem::directory_iterator(paths.root)) {
+    names.push_back(entry.path().filename());
+  }
+  EXPECT_THAT(names, ::testing::ElementsAre("run.lock")) << "the probe leaves nothing";
+}
+
+TEST(RunLock, ASecondOwnerIsRefusedWithTheFirstOnesName) {
+  const test::TempDirectory folder;
+  const RunPaths paths{folder.path()};
+  {
+    const RunLock first(paths);
+    try {
+      const RunLock second(paths);
+      FAIL();
+    } catch (const Error& error) {
+      EXPECT_EQ(error.fault(), Fault::kInUse);
+      EXPECT_THAT(error.what(), HasSubstr(fmt::format("process {}", ::getpid())));
+      EXPECT_THAT(error.what(), HasSubstr("host "));
+    }
+  }
+  EXPECT_NO_THROW(RunLock{paths}) << "free again after the first owner's end";
+}
+
+TEST(RunLock, ADirectoryThatCannotBeWrittenIsAnIoError) {
+  try {
+    const RunLock lock(RunPaths{"/proc/dormer-run"});  // refuses new files to root, too
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.fault(), Fault::kIo);
+    EXPECT_THAT(error.what(), HasSubstr("choose another run.directory"));
+  }
+}
+
+TEST(RunLock, AFileInThePlaceOfTheDirectoryIsAnIoError) {
+  const test::TempDirectory folder;
+  std::ofstream(folder.path() / "run") << "a file\n";
+  EXPECT_THROW(RunLock(RunPaths{folder.path() / "run"}), Error);
+}
+
+TEST(RunPaths, TraceFilesAreNamedByUpdate) {
+  EXPECT_EQ(RunPaths{"runs/a"}.trace(12), std::filesystem::path("runs/a/trace/update-000000012.safetensors"));
+}
+
+}  // namespace
+}  // namespace dormer::train
