@@ -25,8 +25,8 @@ struct ConstBufferView {
   ConstBufferView() = default;
   ConstBufferView(const void* pointer, std::int64_t elements, DType type)
       : data(pointer), count(elements), dtype(type) {}
-  ConstBufferView(BufferView view)
-      : data(view.data), count(view.count), dtype(view.dtype) {}  // NOLINT(google-explicit-constructor)
+  // NOLINTNEXTLINE(google-explicit-constructor): what may be written may be read
+  ConstBufferView(BufferView view) : data(view.data), count(view.count), dtype(view.dtype) {}
   [[nodiscard]] std::size_t bytes() const { return static_cast<std::size_t>(count) * size_of(dtype); }
 };
 

@@ -16,7 +16,7 @@ struct Sampling {
 
 struct GenerateOptions {
   std::int64_t max_new_tokens = 128;
-  Sampling sampling;
+  Sampling sampling{};
   std::uint64_t seed = 0;  ///< the draw of a step is a pure function of (seed, step)
   bool use_cache = true;   ///< false: every step reads the whole text again (for tests)
 };
