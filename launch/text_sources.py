@@ -1,0 +1,177 @@
+"""Text from files, folders, JSONL and manual pages, as a stream of pieces whose size has a bound."""
+
+import codecs
+import gzip
+import json
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Iterator
+
+PIECE = 1 << 22  # characters; a longer text file is tokenized piece by piece
+_BLOCK = 1 << 20  # bytes read at a time
+SYSTEM_PAGES = Path("/usr/share/man")
+TEXT_SUFFIXES = (".txt", ".md", ".rst", ".text")
+JSONL_SUFFIXES = (".jsonl", ".ndjson")
+
+
+class BadInput(Exception):
+    """One line that names the thing, the place and the remedy."""
+
+
+@dataclass
+class Piece:
+    """A part of one document; `last` ends the document."""
+
+    text: str
+    last: bool
+
+
+def _kind(path: Path) -> str:
+    name = path.name.lower().removesuffix(".gz")
+    return "jsonl" if name.endswith(JSONL_SUFFIXES) else "text"
+
+
+def _open(path: Path):
+    return gzip.open(path, "rb") if path.name.lower().endswith(".gz") else open(path, "rb")
+
+
+def files_of(path: Path) -> list:
+    """The files that a source names: itself, or what a folder holds (sorted, hidden ones left out)."""
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise BadInput(f"{path}: no such file or folder")
+    wanted = TEXT_SUFFIXES + JSONL_SUFFIXES
+    found = sorted(
+        file
+        for file in path.rglob("*")
+        if file.is_file()
+        and file.name.lower().removesuffix(".gz").endswith(wanted)
+        and not any(part.startswith(".") for part in file.relative_to(path).parts)
+    )
+    if not found:
+        raise BadInput(f"{path}: the folder holds no {', '.join(wanted)} (nor these with .gz); name the files one by one if they are called otherwise")
+    return found
+
+
+def cut_position(text: str) -> int:
+    """Where a long text may be cut so that the parts tokenize as the whole: before a line break that follows a letter."""
+    position = len(text)
+    while True:
+        position = text.rfind("\n", 1, position)
+        if position <= 0:
+            break
+        if text[position - 1].isalpha():
+            return position
+    blank = text.rfind(" ", 1)
+    return blank if blank > 0 else len(text)
+
+
+def read_text(path: Path) -> Iterator[Piece]:
+    """One document: the whole file, in pieces of about `PIECE` characters."""
+    decoder = codecs.getincrementaldecoder("utf-8-sig")()
+    pending, position = "", 0
+    with _open(path) as file:
+        while True:
+            block = file.read(_BLOCK)
+            try:
+                pending += decoder.decode(block, final=not block)
+            except UnicodeDecodeError as error:
+                at = max(0, position - len(decoder.getstate()[0])) + error.start
+                raise BadInput(f"{path}: not UTF-8 near byte {at}; convert it first, as with iconv -t utf-8") from None
+            position += len(block)
+            if not block:
+                break
+            while len(pending) > PIECE:
+                cut = cut_position(pending[:PIECE])
+                yield Piece(pending[:cut], last=False)
+                pending = pending[cut:]
+    yield Piece(pending, last=True)
+
+
+def read_jsonl(path: Path, field: str) -> Iterator[Piece]:
+    """One document per line: the text in `field`."""
+    with _open(path) as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            try:
+                record = json.loads(line)
+            except (ValueError, UnicodeDecodeError) as error:
+                raise BadInput(f"{path}:{number}: not a JSON value ({error}); every line must be one object") from None
+            if not isinstance(record, dict) or not isinstance(record.get(field), str):
+                keys = ", ".join(record) if isinstance(record, dict) else "none, it is no object"
+                raise BadInput(f'{path}:{number}: no text in "{field}" (fields here: {keys}); name the field with --field')
+            yield Piece(record[field], last=True)
+
+
+def read_file(path: Path, field: str) -> Iterator[Piece]:
+    """The documents of one file, by its suffix."""
+    try:
+        yield from read_jsonl(path, field) if _kind(path) == "jsonl" else read_text(path)
+    except (OSError, EOFError) as error:
+        raise BadInput(f"{path}: cannot be read: {error}") from None
+
+
+def _page_commands() -> list:
+    if shutil.which("mandoc"):
+        return ["mandoc", "-Tutf8", "-Owidth=78"]
+    if shutil.which("groff"):
+        return ["groff", "-Tutf8", "-man", "-t", "-P-cbuo", "-rHY=0"]
+    raise BadInput("manual pages need a formatter: install the package mandoc (or groff-base), or name your own text instead")
+
+
+def render_page(path: Path) -> str:
+    """A manual page as plain text."""
+    source = _open(path).read()
+    done = subprocess.run(_page_commands(), input=source, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False)
+    text = done.stdout.decode("utf-8")
+    plain = []
+    for character in text:  # mandoc prints bold and underlined text as "x backspace x"
+        if character == "\b":
+            plain.pop()
+        else:
+            plain.append(character)
+    return "".join(plain)
+
+
+def _pages_in(folder: Path, section: str) -> list:
+    """A section's pages without aliases (links); empty where there are so few that the packages must be missing."""
+    pages = sorted(page for page in folder.glob(f"man{section}/*.{section}*") if page.is_file() and not page.is_symlink())
+    return pages if len(pages) >= 100 else []
+
+
+def manual_pages(section: str, cache: Path) -> list:
+    """The pages of one manual section: the system's, or those of Debian's packages, fetched into `cache`."""
+    pages = _pages_in(SYSTEM_PAGES, section)
+    if not pages:
+        fetched = cache / "usr/share/man"
+        if not _pages_in(fetched, section):
+            _fetch_packages(section, cache)
+        pages = _pages_in(fetched, section)
+    if not pages:
+        raise BadInput(f"no manual pages of section {section} in {SYSTEM_PAGES}, and none in Debian's packages; name your own text instead")
+    return pages
+
+
+def _fetch_packages(section: str, cache: Path) -> None:
+    """Unpacks Debian's manual pages beside us, without root and without installing them (minimal images leave pages out)."""
+    if not shutil.which("apt-get"):
+        raise BadInput(f"{SYSTEM_PAGES}/man{section} holds too few pages and there is no apt-get to fetch them; name your own text instead")
+    cache.mkdir(parents=True, exist_ok=True)
+    for package in ("manpages", "manpages-dev"):
+        try:
+            subprocess.run(["apt-get", "download", "-q", package], cwd=cache, check=True, capture_output=True, text=True)
+            for archive in cache.glob(f"{package}_*.deb"):
+                subprocess.run(["dpkg-deb", "-x", archive.name, "."], cwd=cache, check=True, capture_output=True, text=True)
+        except subprocess.CalledProcessError as error:
+            reason = (error.stderr.strip().splitlines() or ["no reason given"])[-1]
+            raise BadInput(f"cannot fetch the package {package}: {reason}; run apt-get update, or install {package}, or name your own text") from None
+
+
+def read_manual(section: str, cache: Path) -> Iterator[Piece]:
+    """One document per page."""
+    for page in manual_pages(section, cache):
+        yield Piece(render_page(page), last=True)
