@@ -139,6 +139,9 @@ struct RunConfig {
 /// Reads `file`, applies "a.b=c" overrides, and throws one usage error with every mistake of keys, values and rules.
 [[nodiscard]] RunConfig load_run_config(const std::filesystem::path& file, std::span<const std::string> overrides = {});
 
+/// The text of docs/configuration.md: every key with its type, default, range and meaning.
+[[nodiscard]] std::string configuration_page();
+
 /// The rules between keys that no single field can state; each message is "path.to.key: text". Empty: all is well.
 /// Pure.
 [[nodiscard]] std::vector<std::string> check(const RunConfig& config);

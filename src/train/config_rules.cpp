@@ -1,0 +1,133 @@
+#include <algorithm>
+#include <array>
+#include <set>
+#include <utility>
+
+#include "dormer/core/error.hpp"
+#include "dormer/train/run_config.hpp"
+
+namespace dormer::train {
+namespace {
+
+using Messages = std::vector<std::string>;
+
+constexpr std::array<std::string_view, 5> kReadersOfInputAxis{"comfyui", "a1111", "forge", "kohya", "onetrainer"};
+constexpr std::array<std::string_view, 3> kReadersOfOutputAxis{"peft", "diffusers", "merged"};
+
+/// A name that becomes part of a path.
+bool is_file_name(const std::string& name) {
+  return name != "." && name != ".." && name.find_first_of(std::string_view("/\\\0", 3)) == std::string::npos &&
+         name.size() <= 200;
+}
+
+void check_run(const RunConfig& config, Messages& messages) {
+  if (config.run.steps.has_value() == config.run.epochs.has_value()) {
+    messages.emplace_back(config.run.steps
+                              ? "run.steps: stands beside run.epochs; write exactly one of them"
+                              : "run.steps: is missing; write run.steps or run.epochs, exactly one of them");
+  }
+  if (!is_file_name(config.run.name)) {
+    messages.emplace_back("run.name: names folders of exports, so it holds no '/' or '\\' and at most 200 characters");
+  }
+  if (config.run.device == "cuda") {
+    messages.emplace_back("run.device: cuda waits for the CUDA module; write auto or cpu");
+  }
+  if (config.model.dtype == "float16") {
+    messages.emplace_back("model.dtype: float16 waits for the CUDA module; write auto, bfloat16 or float32");
+  }
+  if (config.data.packing == "documents") {
+    messages.emplace_back("data.packing: documents is not available yet; write blocks");
+  }
+  if (config.run.steps && config.schedule.warmup.steps_of(*config.run.steps) > *config.run.steps) {
+    messages.push_back(fmt::format("schedule.warmup: {} updates of warm-up are more than the run's {}",
+                                   config.schedule.warmup.steps_of(*config.run.steps), *config.run.steps));
+  }
+  if (config.validation.patience && config.data.validation.empty()) {
+    messages.emplace_back("validation.patience: needs a held-out data set; write data.validation");
+  }
+}
+
+void check_numbers(const RunConfig& config, Messages& messages) {
+  if (config.batch.global % config.batch.micro != 0) {
+    messages.push_back(
+        fmt::format("batch.micro: {} does not divide batch.global, {}", config.batch.micro, config.batch.global));
+  }
+  const std::vector<double>& betas = config.optimizer.betas;
+  if (betas.size() != 2 || std::ranges::any_of(betas, [](double beta) { return !(beta >= 0.0 && beta < 1.0); })) {
+    messages.emplace_back("optimizer.betas: must be two numbers, each at least 0 and below 1");
+  }
+}
+
+void check_adapter(const RunConfig& config, Messages& messages) {
+  const adapter::AdapterConfig& adapter = config.adapter;
+  try {
+    if (!(adapter.alpha_value() > 0.0)) {
+      messages.push_back(fmt::format("adapter.alpha: must be above 0, is {}", adapter.alpha_value()));
+    }
+  } catch (const Error& error) {  // an expression that cannot be read is one more mistake to list
+    messages.push_back(fmt::format("adapter.alpha: {}", error.what()));
+  }
+  if (adapter.rank_stabilized) {
+    messages.emplace_back("adapter.rank_stabilized: true is not available yet; leave it out and choose adapter.alpha");
+  }
+  if (!adapter.overrides.empty()) {
+    messages.emplace_back("adapter.overrides: not available yet; leave the list empty");
+  }
+  if (adapter.targets.empty() || std::ranges::find(adapter.targets, "") != adapter.targets.end()) {
+    messages.emplace_back(
+        "adapter.targets: must name at least one pattern and no empty one; all-linear takes every layer");
+  }
+  if (adapter.init_from && adapter.init_from->empty()) {
+    messages.emplace_back("adapter.init_from: is empty; name the folder of an adapter, or write null");
+  }
+}
+
+/// Files for consumers that read different axes cannot come from one trained adapter.
+void check_exports(const RunConfig& config, Messages& messages) {
+  std::set<std::pair<std::string, std::string>> written;
+  const ExportSection* reads_input = nullptr;
+  const ExportSection* reads_output = nullptr;
+  for (std::size_t i = 0; i < config.exports.size(); ++i) {
+    const ExportSection& wish = config.exports[i];
+    const std::string name = wish.name.value_or(config.name());
+    if (!written.emplace(wish.consumer, name).second) {
+      messages.push_back(fmt::format("export.{}.name: a second export for {} under the name '{}'; give it another name",
+                                     i, wish.consumer, name));
+    }
+    if (name.empty() || !is_file_name(name)) {
+      messages.push_back(fmt::format("export.{}.name: names a folder, so it is not empty and holds no '/' or '\\'", i));
+    }
+    if (std::ranges::find(kReadersOfInputAxis, wish.consumer) != kReadersOfInputAxis.end()) {
+      reads_input = &wish;
+    }
+    if (std::ranges::find(kReadersOfOutputAxis, wish.consumer) != kReadersOfOutputAxis.end()) {
+      reads_output = &wish;
+    }
+  }
+  if (!config.adapter.decompose) {
+    return;
+  }
+  if (reads_input != nullptr && reads_output != nullptr) {
+    messages.push_back(
+        fmt::format("export.0.for: {} reads the norms of input channels and {} those of output rows; an "
+                    "adapter has one of them, so export for one side",
+                    reads_input->consumer, reads_output->consumer));
+  } else if (reads_input != nullptr && config.adapter.decompose->axis == "output") {
+    messages.push_back(fmt::format("adapter.decompose.axis: {} cannot read the output axis", reads_input->consumer));
+  } else if (reads_output != nullptr && config.adapter.decompose->axis == "input") {
+    messages.push_back(fmt::format("adapter.decompose.axis: {} cannot read the input axis", reads_output->consumer));
+  }
+}
+
+}  // namespace
+
+std::vector<std::string> check(const RunConfig& config) {
+  Messages messages;
+  check_run(config, messages);
+  check_numbers(config, messages);
+  check_adapter(config, messages);
+  check_exports(config, messages);
+  return messages;
+}
+
+}  // namespace dormer::train

@@ -1,0 +1,180 @@
+#include "dormer/train/run_config.hpp"
+
+#include "dormer/config/read.hpp"
+#include "dormer/config/write.hpp"
+#include "dormer/optim/optimizer.hpp"
+#include "dormer/optim/schedule.hpp"
+#include "train/foreign_names.hpp"
+
+namespace dormer::train {
+
+void RunSection::describe(config::Visitor& visitor) {
+  visitor.field(
+      "directory", directory,
+      {.doc = "Folder of the run: checkpoints, metrics, exports. Made when it is missing.", .required = true});
+  visitor.field("name", name,
+                {.doc = "Name of the run, and of exports that have none. Empty: the directory's last part."});
+  visitor.field("seed", seed, {.doc = "Decides every random number of the run.", .min = 0});
+  visitor.field("steps", steps, {.doc = "Updates of the global batch. Exactly one of steps and epochs.", .min = 1});
+  visitor.field(
+      "epochs", epochs,
+      {.doc = "Passes over the training data. Exactly one of steps and epochs.", .min = 0, .exclusive_min = true});
+  visitor.field("resume", resume,
+                {.doc = "Whether a run directory with checkpoints is continued.", .choices = {"auto", "never"}});
+  visitor.field("device", device,
+                {.doc = "Where to compute. This version computes on CPUs.", .choices = {"auto", "cpu", "cuda"}});
+  visitor.field("threads", threads, {.doc = "Threads of every rank. The bits depend on it.", .min = 1, .max = 1024});
+  visitor.field("time_limit", time_limit,
+                {.doc = "Time after which the run saves and ends with exit code 85. auto: what the scheduler tells."});
+  visitor.field("exact", exact, {.doc = "Refuse machines on which a continued run would not have the same bits."});
+  visitor.field("linear", linear, {.doc = "How frozen layers are multiplied.", .choices = {"auto", "plain", "onednn"}});
+}
+
+void ModelSection::describe(config::Visitor& visitor) {
+  visitor.field(
+      "path", path,
+      {.doc = "Folder of the frozen model in Hugging Face form, or org/name in the offline cache.", .required = true});
+  visitor.field(
+      "dtype", dtype,
+      {.doc = "Numbers of the frozen model and of activations. auto: bfloat16 where the processor computes it.",
+       .choices = {"auto", "float32", "bfloat16", "float16"}});
+}
+
+void DataSection::describe(config::Visitor& visitor) {
+  visitor.field("kind", kind, {.doc = "Form of the data.", .choices = {"tokens"}});
+  visitor.field("train", train,
+                {.doc = "Token data set to train on (HDF5, launch/prepare_text.py).", .required = true});
+  visitor.field("validation", validation, {.doc = "Token data set for held-out loss. null: none."});
+  visitor.field("sequence_length", sequence_length, {.doc = "Tokens of a sample.", .min = 1, .max = 1 << 24});
+  visitor.field("packing", packing,
+                {.doc = "How documents become samples: one stream cut into blocks. documents is not available yet.",
+                 .choices = {"blocks", "documents"}});
+  visitor.field("shuffle", shuffle, {.doc = "Visit the samples in an order that the seed decides."});
+}
+
+void BatchSection::describe(config::Visitor& visitor) {
+  visitor.field("global", global, {.doc = "Samples of an update, over all ranks.", .min = 1, .max = 1 << 24});
+  visitor.field("micro", micro,
+                {.doc = "Samples of one forward pass; divides batch.global. Accumulation follows from the ranks.",
+                 .min = 1,
+                 .max = 1 << 24});
+}
+
+void ObjectiveSection::describe(config::Visitor& visitor) {
+  visitor.field("kind", kind, {.doc = "What is learned.", .choices = {"next_token"}});
+}
+
+void MagnitudeSection::describe(config::Visitor& visitor) {
+  visitor.field("learning_rate", learning_rate,
+                {.doc = "Learning rate of the magnitudes. null: the optimizer's.", .min = 0});
+  visitor.field("weight_decay", weight_decay, {.doc = "Weight decay of the magnitudes.", .min = 0});
+}
+
+void OptimizerSection::describe(config::Visitor& visitor) {
+  visitor.field("kind", kind, {.doc = "Rule of the update.", .choices = optim::optimizer_registry().names()});
+  visitor.field("learning_rate", learning_rate,
+                {.doc = "Learning rate after warm-up.", .min = 0, .exclusive_min = true});
+  visitor.field("betas", betas,
+                {.doc = "Decay of the first and of the second moment; each in [0, 1).", .min = 0, .max = 1});
+  visitor.field("epsilon", epsilon,
+                {.doc = "Added to the root of the second moment.", .min = 0, .exclusive_min = true});
+  visitor.field("weight_decay", weight_decay, {.doc = "Decoupled weight decay of the factors.", .min = 0});
+  visitor.field(
+      "max_gradient_norm", max_gradient_norm,
+      {.doc = "Gradients with a larger global norm are scaled down to it. null or 0: no clipping.", .min = 0});
+  visitor.group("magnitude", magnitude, "The magnitudes of a decomposed adapter.");
+}
+
+void ScheduleSection::describe(config::Visitor& visitor) {
+  visitor.field("kind", kind,
+                {.doc = "Shape of the learning rate after warm-up.", .choices = optim::schedule_registry().names()});
+  visitor.field("warmup", warmup,
+                {.doc = "Updates in which the learning rate rises: a number, or a share such as 3%."});
+  visitor.field("extend", extend,
+                {.doc = "What continuing with more updates does with the schedule: keep it, or stretch it over them.",
+                 .choices = {"keep", "stretch"}});
+}
+
+void ParallelSection::describe(config::Visitor& visitor) {
+  visitor.field(
+      "reduction", reduction,
+      {.doc = "How gradients of ranks are added. exact: the same bits for every number of ranks. auto: exact on CPUs.",
+       .choices = {"auto", "exact", "fast"}});
+  visitor.field("shard_optimizer", shard_optimizer,
+                {.doc = "Every rank holds a share of the optimizer's state (ZeRO-1)."});
+}
+
+void ValidationSection::describe(config::Visitor& visitor) {
+  visitor.field("every", every,
+                {.doc = "How often the held-out loss is measured: 20 (updates), 1 epoch, 15 min; null: never."});
+  visitor.field("samples", samples, {.doc = "Samples of a measurement, the first of the data set.", .min = 1});
+  visitor.field("keep_best", keep_best,
+                {.doc = "Keep the checkpoints with the best held-out loss and export the best one."});
+  visitor.field("patience", patience,
+                {.doc = "End the run after so many measurements without a better one. null: never.", .min = 1});
+}
+
+void KeepSection::describe(config::Visitor& visitor) {
+  visitor.field("last", last, {.doc = "Newest checkpoints to keep.", .min = 1});
+  visitor.field("best", best, {.doc = "Checkpoints with the best held-out loss to keep besides.", .min = 0});
+}
+
+void CheckpointSection::describe(config::Visitor& visitor) {
+  visitor.field("every", every,
+                {.doc = "How often the run is saved: 20 (updates), 1 epoch, 15 min; null: at the end only."});
+  visitor.group("keep", keep, "Which checkpoints stay.");
+}
+
+void ExportSection::describe(config::Visitor& visitor) {
+  visitor.field("for", consumer, {.doc = "Program that shall read the file.", .required = true, .choices = {"peft"}});
+  visitor.field("every", every, {.doc = "How often, besides the end of the run."});
+  visitor.field("dtype", dtype, {.doc = "Numbers of the file.", .choices = {"float32", "bfloat16", "float16"}});
+  visitor.field("name", name, {.doc = "Name of the export. null: the run's."});
+}
+
+void RunConfig::describe(config::Visitor& visitor) {
+  visitor.group("run", run, "The run itself.");
+  visitor.group("model", model, "The frozen model.");
+  visitor.group("adapter", adapter, "The trained change.");
+  visitor.group("data", data, "What is learned from.");
+  visitor.group("batch", batch, "Samples of an update.");
+  visitor.group("objective", objective, "The loss.");
+  visitor.group("optimizer", optimizer, "From gradients to new values.");
+  visitor.group("schedule", schedule, "The learning rate over the run.");
+  visitor.group("parallel", parallel, "The work of many ranks.");
+  visitor.group("validation", validation, "Held-out loss.");
+  visitor.group("checkpoint", checkpoint, "Saving, to continue after an interruption.");
+  visitor.list("export", exports, "Files for other programs, one map each.");
+}
+
+std::string RunConfig::name() const {
+  if (!run.name.empty()) {
+    return run.name;
+  }
+  const std::filesystem::path directory = run.directory.lexically_normal();
+  const std::string last = (directory.has_filename() ? directory : directory.parent_path()).filename().string();
+  return last.empty() || last == "." || last == ".." ? "run" : last;
+}
+
+RunConfig load_run_config(const std::filesystem::path& file, std::span<const std::string> overrides) {
+  config::Source source = config::Source::from_file(file);
+  const std::vector<config::ForeignName> foreign = foreign_names();
+  source.overrides = overrides;
+  source.foreign_names = foreign;
+  return config::load<RunConfig>(source, check);
+}
+
+std::string configuration_page() {
+  RunConfig sample;
+  return "# Configuration\n\n"
+         "Every key of a run's file, written by `dormer config reference`. `dormer config show FILE` prints a file "
+         "with all\n"
+         "defaults filled in. `--set group.key=value` changes a key on the command line; `--set group.key=null` takes "
+         "it\n"
+         "away, so that its default counts. Updates, warm-up and cadence count updates of the global batch: the number "
+         "of\n"
+         "ranks does not change an experiment.\n" +
+         config::reference_markdown(config::list_keys([&](config::Visitor& visitor) { sample.describe(visitor); }));
+}
+
+}  // namespace dormer::train

@@ -1,0 +1,239 @@
+#include "dormer/train/run_config.hpp"
+
+#include <fstream>
+#include <iterator>
+
+#include <gmock/gmock.h>
+
+#include "dormer/config/write.hpp"
+#include "dormer/core/error.hpp"
+#include "support/temp_directory.hpp"
+
+namespace dormer::train {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::StartsWith;
+
+constexpr const char* kSmall = "run: {directory: runs/a, steps: 10}\nmodel: {path: m}\ndata: {train: t.h5}\n";
+
+RunConfig loaded(const std::string& text, const std::vector<std::string>& overrides = {}) {
+  const test::TempDirectory directory;
+  std::ofstream(directory.path() / "run.yaml") << text;
+  return load_run_config(directory.path() / "run.yaml", overrides);
+}
+
+std::string message_of(const std::string& text, const std::vector<std::string>& overrides = {}) {
+  try {
+    static_cast<void>(loaded(text, overrides));
+  } catch (const Error& error) {
+    EXPECT_EQ(error.exit_code(), 2);
+    return error.what();
+  }
+  return "accepted";
+}
+
+RunConfig valid() {
+  return loaded(kSmall);
+}
+
+// The file of the contract with users' scripts, whole.
+constexpr const char* kContract = R"(
+run:        {directory: runs/manpages, name: manpages, seed: 7, steps: 60, resume: auto, device: auto, threads: 1, time_limit: auto}
+model:      {path: models/smollm2-135m, dtype: auto}
+adapter:
+  kind: lora
+  rank: 16
+  alpha: 32
+  rank_stabilized: false
+  decompose: {axis: auto}
+  targets: all-linear
+  init_from: null
+  overrides: []
+data:       {kind: tokens, train: data/train.h5, validation: data/validation.h5, sequence_length: 256, packing: blocks, shuffle: true}
+batch:      {global: 8, micro: 2}
+objective:  {kind: next_token}
+optimizer:  {kind: adamw, learning_rate: 5.0e-4, betas: [0.9, 0.999], epsilon: 1.0e-8, weight_decay: 0.0, max_gradient_norm: 1.0}
+schedule:   {kind: cosine, warmup: 5}
+parallel:   {reduction: auto, shard_optimizer: true}
+validation: {every: 20, samples: 64, keep_best: true, patience: null}
+checkpoint: {every: 15 min, keep: {last: 2, best: 1}}
+export:     [{for: peft, every: null, dtype: float32, name: manpages}]
+)";
+
+TEST(RunConfig, ReadsTheContract) {
+  const RunConfig config = loaded(kContract);
+  EXPECT_EQ(config.run.steps, 60);
+  EXPECT_EQ(config.adapter.scale(), 2.0);
+  EXPECT_TRUE(config.adapter.decompose.has_value());
+  EXPECT_EQ(config.checkpoint.every, config::Cadence::seconds(900));
+  ASSERT_EQ(config.exports.size(), 1U);
+  EXPECT_EQ(config.exports[0].consumer, "peft");
+  EXPECT_EQ(loaded(config::dump(config)).exports[0].name, "manpages")
+      << "the effective configuration is a configuration";
+  EXPECT_EQ(config::flatten(loaded(config::dump(config))), config::flatten(config));
+}
+
+TEST(RunConfig, AlphaIsTheRankUnlessItIsGiven) {
+  EXPECT_EQ(valid().adapter.scale(), 1.0);
+  EXPECT_EQ(loaded(kSmall, {"adapter.rank=8", "adapter.alpha=2*rank"}).adapter.alpha_value(), 16.0);
+}
+
+TEST(RunConfig, TheNameComesFromTheDirectoryWhereItIsNotGiven) {
+  RunConfig config;
+  for (const auto& [directory, name] : std::map<std::string, std::string>{{"runs/manpages", "manpages"},
+                                                                          {"runs/manpages/", "manpages"},
+                                                                          {"runs/x/../y", "y"},
+                                                                          {".", "run"},
+                                                                          {"..", "run"}}) {
+    config.run.directory = directory;
+    EXPECT_EQ(config.name(), name) << directory;
+  }
+  config.run.name = "mine";
+  EXPECT_EQ(config.name(), "mine");
+}
+
+TEST(RunConfig, WantsExactlyOneLength) {
+  EXPECT_THAT(message_of(kSmall, {"run.steps=null"}),
+              HasSubstr("run.steps: is missing; write run.steps or run.epochs"));
+  EXPECT_THAT(message_of(kSmall, {"run.epochs=2"}), HasSubstr("write exactly one of them"));
+  EXPECT_EQ(loaded(kSmall, {"run.steps=null", "run.epochs=0.5"}).run.epochs, 0.5);
+}
+
+struct Rule {
+  std::string override_line;
+  std::string expected;
+};
+class EveryRule : public testing::TestWithParam<Rule> {};
+
+TEST_P(EveryRule, IsAnErrorThatNamesTheKeyAndTheRemedy) {
+  EXPECT_THAT(message_of(kSmall, {GetParam().override_line}), HasSubstr(GetParam().expected));
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Rules, EveryRule,
+    testing::Values(
+        Rule{"batch.micro=3", "batch.micro: 3 does not divide batch.global, 8"},
+        Rule{"optimizer.betas=[0.9]", "optimizer.betas: must be two numbers"},
+        Rule{"optimizer.betas=[0.9, 1.0]", "optimizer.betas: must be two numbers, each at least 0 and below 1"},
+        Rule{"optimizer.epsilon=0", "optimizer.epsilon: must be above 0, is 0"},
+        Rule{"optimizer.kind=adam", "'adam' is not one of adamw"},
+        Rule{"data.packing=documents", "data.packing: documents is not available yet; write blocks"},
+        Rule{"run.device=cuda", "run.device: cuda waits for the CUDA module"},
+        Rule{"model.dtype=float16", "model.dtype: float16 waits for the CUDA module"},
+        Rule{"adapter.alpha=2*rnak", "unknown name 'rnak'; did you mean 'rank'?"},
+        Rule{"adapter.alpha=rank-16", "adapter.alpha: must be above 0, is 0"},
+        Rule{"adapter.rank_stabilized=true", "adapter.rank_stabilized: true is not available yet"},
+        Rule{"adapter.overrides=[{match: q_proj}]", "adapter.overrides: not available yet"},
+        Rule{"adapter.targets=[]", "adapter.targets: must name at least one pattern"},
+        Rule{"adapter.decompose={axis: input}", "'input' is not one of auto, output; not available yet"},
+        Rule{"adapter.kind=loha", "'loha' is not one of lora; not available yet"},
+        Rule{"export=[{for: peft}, {for: peft}]", "export.1.name: a second export for peft under the name 'a'"},
+        Rule{"export=[{for: kohya}]", "not available yet; write \"for: peft\""},
+        Rule{"export=[{for: peft, name: a/b}]", "export.0.name: names a folder"},
+        Rule{"run.name=../up", "run.name: names folders"},
+        Rule{"schedule.warmup=11", "schedule.warmup: 11 updates of warm-up are more than the run's 10"},
+        Rule{"validation.patience=2", "validation.patience: needs a held-out data set"},
+        Rule{"checkpoint.keep.last=0", "checkpoint.keep.last: must be at least 1"}));
+
+struct Foreign {
+  std::string override_line;
+  std::string expected;
+};
+class EveryForeignName : public testing::TestWithParam<Foreign> {};
+
+TEST_P(EveryForeignName, IsAnsweredWithTheLinesToWrite) {
+  EXPECT_THAT(message_of(kSmall, {GetParam().override_line}), HasSubstr(GetParam().expected));
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Names, EveryForeignName,
+    testing::Values(Foreign{"adapter.r=8", "write \"adapter: {rank: 8}\""},
+                    Foreign{"lora_r=8", "write \"adapter: {rank: 8}\""},
+                    Foreign{"network_dim=8", "write \"adapter: {rank: 8}\""},
+                    Foreign{"adapter.lora_alpha=32", "write \"adapter: {alpha: 32}\""},
+                    Foreign{"network_alpha=4", "write \"adapter: {alpha: 4}\""},
+                    Foreign{"adapter.use_dora=true", "write \"adapter: {decompose: {axis: auto}}\""},
+                    Foreign{"adapter.use_dora=false", "without \"decompose\" the adapter is the plain kind"},
+                    Foreign{"dora_wd=true", "write \"adapter: {decompose: {axis: auto}}\""},
+                    Foreign{"adapter.kind=dora", "write \"adapter: {kind: lora, decompose: {axis: auto}}\""},
+                    Foreign{"target_modules=[q_proj]", "write \"adapter: {targets: [q_proj, v_proj]}\""},
+                    Foreign{"optimizer.lr=1e-4", "write \"optimizer: {learning_rate: 1e-4}\""},
+                    Foreign{"max_grad_norm=1", "write \"optimizer: {max_gradient_norm: 1}\""},
+                    Foreign{"lr_scheduler_type=cosine", "write \"schedule: {kind: cosine}\""},
+                    Foreign{"warmup_steps=5", "write \"schedule: {warmup: 5}\""},
+                    Foreign{"warmup_ratio=0.03", "write \"schedule: {warmup: 3%}\", the share (0.03) in percent"},
+                    Foreign{"per_device_train_batch_size=2", "write \"batch: {global: …, micro: 2}\""},
+                    Foreign{"gradient_accumulation_steps=4", "accumulation follows from the ranks"},
+                    Foreign{"num_train_epochs=3", "write \"run: {epochs: 3}\""},
+                    Foreign{"max_steps=30", "write \"run: {steps: 30}\""},
+                    Foreign{"max_seq_length=512", "write \"data: {sequence_length: 512}\""},
+                    Foreign{"output_dir=out", "write \"run: {directory: out}\""},
+                    Foreign{"bf16=true", "write \"model: {dtype: bfloat16}\""},
+                    Foreign{"fp16=true", "write \"model: {dtype: auto}\""}));
+
+TEST(Check, RefusesExportsThatReadDifferentAxes) {
+  RunConfig config = valid();
+  config.adapter.decompose.emplace();
+  config.exports.resize(2);
+  config.exports[0].consumer = "peft";
+  config.exports[1].consumer = "kohya";
+  EXPECT_THAT(check(config),
+              ElementsAre(HasSubstr("kohya reads the norms of input channels and peft those of output rows")));
+  config.exports[0].consumer = "comfyui";
+  config.adapter.decompose->axis = "output";
+  EXPECT_THAT(check(config), ElementsAre(StartsWith("adapter.decompose.axis: kohya cannot read the output axis")));
+  config.adapter.decompose.reset();
+  EXPECT_THAT(check(config), IsEmpty()) << "a plain LoRA has no axis";
+}
+
+ResumeComparison compare(const std::vector<std::string>& overrides) {
+  return compare_for_resume(config::flatten(valid()), config::flatten(loaded(kSmall, overrides)));
+}
+
+TEST(CompareForResume, AllowsCadenceExportsNameAndTimeLimit) {
+  const ResumeComparison result =
+      compare({"checkpoint.every=5", "checkpoint.keep.last=9", "validation.every=3", "run.name=other",
+               "run.time_limit=1 h", "export=[{for: peft}]", "run.directory=moved"});
+  EXPECT_THAT(result.refused, IsEmpty());
+  EXPECT_THAT(result.inexact, IsEmpty());
+  EXPECT_THAT(result.allowed, testing::Contains("run.time_limit: auto -> 1 h"));
+  EXPECT_THAT(result.allowed, testing::Contains("export.0.for: absent -> peft"));
+}
+
+TEST(CompareForResume, SaysWhatMayChangeTheBits) {
+  EXPECT_THAT(compare({"run.threads=2"}).inexact, ElementsAre("run.threads: 1 -> 2"));
+}
+
+TEST(CompareForResume, MoreStepsNeedExtend) {
+  EXPECT_THAT(compare({"run.steps=20"}).refused, ElementsAre(StartsWith("run.steps: 10 -> 20 (more updates need")));
+  EXPECT_THAT(compare({"run.steps=20", "schedule.extend=keep"}).refused, IsEmpty());
+  EXPECT_THAT(compare({"run.steps=5", "schedule.extend=keep"}).refused, ElementsAre("run.steps: 10 -> 5"));
+  EXPECT_THAT(compare({"run.steps=null", "run.epochs=1", "schedule.extend=keep"}).refused.size(), 2U);
+}
+
+TEST(CompareForResume, RefusesEverythingElseWithTheDifference) {
+  EXPECT_THAT(compare({"adapter.rank=8", "optimizer.learning_rate=1e-3", "adapter.decompose={}"}).refused,
+              ElementsAre("adapter.decompose: null -> absent", "adapter.decompose.axis: absent -> auto",
+                          "adapter.rank: 16 -> 8", "optimizer.learning_rate: 0.0002 -> 0.001"));
+}
+
+TEST(Configs, EveryShippedOneLoads) {
+  int count = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(DORMER_SOURCE "/configs")) {
+    EXPECT_NO_THROW(static_cast<void>(load_run_config(entry.path()))) << entry.path();
+    ++count;
+  }
+  EXPECT_GE(count, 2);
+}
+
+TEST(Documentation, OfTheConfigurationIsWhatTheProgramSays) {
+  std::ifstream file(DORMER_SOURCE "/docs/configuration.md");
+  const std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+  EXPECT_TRUE(text == configuration_page()) << "write it again: dormer config reference > docs/configuration.md";
+}
+
+}  // namespace
+}  // namespace dormer::train
