@@ -110,7 +110,8 @@ void ReadVisitor::report_missing(std::string_view name, const Field& field) {
 
 void ReadVisitor::report_value(const Node& node, std::string_view name, const std::string& problem) {
   const std::optional<std::string> advice = foreign_advice(name, node, false);
-  diagnostics_.add(node.place, path_to(name), advice ? fmt::format("{}; {}", problem, *advice) : problem);
+  const std::string known = problem.substr(0, problem.find("; did you mean"));  // advice knows better than a guess
+  diagnostics_.add(node.place, path_to(name), advice ? fmt::format("{}; {}", known, *advice) : problem);
 }
 
 void ReadVisitor::report_unknown(const Frame& frame, const Member& member) {
