@@ -1,5 +1,6 @@
 #include "dormer/adapter/config.hpp"
 
+#include "dormer/adapter/kinds.hpp"
 #include "dormer/core/error.hpp"
 
 namespace dormer::adapter {
@@ -15,7 +16,7 @@ void OverrideConfig::describe(config::Visitor& visitor) {
 }
 
 void AdapterConfig::describe(config::Visitor& visitor) {
-  visitor.field("kind", kind, {.doc = "Form of the trained change.", .choices = {"lora"}});
+  visitor.field("kind", kind, {.doc = "Form of the trained change.", .choices = adapter_kinds().names()});
   visitor.field("rank", rank, {.doc = "Inner width of the low-rank change.", .min = 1, .max = 4096});
   visitor.field("alpha", alpha,
                 {.doc = "The change is scaled by alpha / rank; a number or an expression such as 2*rank. null: rank."});

@@ -33,6 +33,9 @@ class AdapterSet {
   /// The adapter on site `index` of the model, or null.
   [[nodiscard]] const Adapter* find(std::size_t site_index) const;
   [[nodiscard]] const std::vector<std::size_t>& site_indices() const;
+  [[nodiscard]] std::span<const std::string> site_names() const;  ///< in the order of `site_indices`
+  /// fp32 [out]: the cached row norms of W + change on a site, or null where it is not decomposed.
+  [[nodiscard]] const at::Tensor* norm(std::size_t site_index) const;
   /// Brings norm caches up to the flat space's generation. Call once per update, before forward passes.
   void refresh();
   /// Sets every magnitude to the norms of W + change: a LoRA then starts a DoRA at exactly the LoRA's function.
@@ -53,16 +56,20 @@ struct Segment {
 /// The trials that share one forward pass: their segments cover the batch in order.
 struct Pack {
   std::vector<Segment> segments;
-  [[nodiscard]] static Pack solo(const AdapterSet* adapters, std::int64_t samples) { return {{{0, samples, adapters}}}; }
+  [[nodiscard]] static Pack solo(const AdapterSet* adapters, std::int64_t samples) {
+    return {{{0, samples, adapters}}};
+  }
   [[nodiscard]] std::int64_t samples() const;
 };
 
-/// y = x Wᵀ + b with every segment's adapter applied: one differentiable operation. x: [rows, in] with rows a multiple of
-/// the pack's samples, in the compute dtype; returns [rows, out]. Backward adds parameter gradients to the slots of each flat space.
+/// y = x Wᵀ + b with every segment's adapter applied: one differentiable operation. x: [rows, in] with rows a multiple
+/// of the pack's samples, in the compute dtype; returns [rows, out]. Backward adds parameter gradients to the slots of
+/// each flat space.
 [[nodiscard]] at::Tensor adapted_linear(const at::Tensor& x, const FrozenLinear& layer, const Pack& pack);
 
 /// Site indices that `patterns` choose: all-linear, attention, attention-mlp, or glob patterns over names ("*.q_proj",
 /// "q_proj"). Pure. Throws a usage error that names a pattern that matches nothing, with the nearest names.
-[[nodiscard]] std::vector<std::size_t> match_targets(std::span<const std::string> patterns, std::span<const Site> sites);
+[[nodiscard]] std::vector<std::size_t> match_targets(std::span<const std::string> patterns,
+                                                     std::span<const Site> sites);
 
 }  // namespace dormer::adapter

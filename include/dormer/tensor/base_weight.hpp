@@ -4,12 +4,7 @@
 #include <memory>
 #include <string>
 
-#include "dormer/core/dtype.hpp"
 #include "dormer/tensor/forward.hpp"
-
-namespace dormer::storage {
-class MappedFile;
-}
 
 namespace dormer::tensor {
 

@@ -1,0 +1,158 @@
+#pragma once
+
+#include <cstdint>
+
+#include "dormer/kernels/element.hpp"
+
+/// Host loops over rows (or columns) of row-major arrays. Each takes a range, so that a caller can share it among
+/// threads; results depend on neither the range's ends nor on the vector width (sums run over 16 fixed lanes). fp32
+/// arithmetic; `Element` is float or BFloat16.
+namespace dormer::kernels {
+
+struct Range {
+  std::int64_t begin = 0;
+  std::int64_t end = 0;
+};
+
+/// y[t] = x[t] * inverse_rms[t] * weight (Zhang & Sennrich 2019), inverse_rms[t] = 1/sqrt(mean(x[t]^2) + epsilon).
+template <typename Element>
+struct RmsNormArguments {
+  const Element* x;       // [rows, width]
+  const Element* weight;  // [width]
+  Element* y;             // [rows, width]
+  float* inverse_rms;     // [rows]
+  std::int64_t width;
+  float epsilon;
+};
+void rms_norm(const RmsNormArguments<float>& arguments, Range rows);
+void rms_norm(const RmsNormArguments<BFloat16>& arguments, Range rows);
+
+/// The input's gradient: inverse_rms * (g*w - x * inverse_rms^2 * mean(g*w*x)).
+template <typename Element>
+struct RmsNormBackwardArguments {
+  const Element* x;
+  const Element* weight;
+  const Element* gradient;
+  const float* inverse_rms;
+  Element* x_gradient;
+  std::int64_t width;
+};
+void rms_norm_backward(const RmsNormBackwardArguments<float>& arguments, Range rows);
+void rms_norm_backward(const RmsNormBackwardArguments<BFloat16>& arguments, Range rows);
+
+/// y = silu(gate) * up over elements (Shazeer 2020).
+template <typename Element>
+struct SwiGluArguments {
+  const Element* gate;
+  const Element* up;
+  Element* y;
+};
+void swiglu(const SwiGluArguments<float>& arguments, Range elements);
+void swiglu(const SwiGluArguments<BFloat16>& arguments, Range elements);
+
+template <typename Element>
+struct SwiGluBackwardArguments {
+  const Element* gate;
+  const Element* up;
+  const Element* gradient;
+  Element* gate_gradient;
+  Element* up_gradient;
+};
+void swiglu_backward(const SwiGluBackwardArguments<float>& arguments, Range elements);
+void swiglu_backward(const SwiGluBackwardArguments<BFloat16>& arguments, Range elements);
+
+/// y[t,o] = y[t,o] * factor[o] + bias[o], in place; `bias` may be null.
+template <typename Element>
+struct ScaleColumnsArguments {
+  Element* y;           // [rows, width]
+  const float* factor;  // [width]
+  const Element* bias;  // [width] or null
+  std::int64_t width;
+};
+void scale_columns(const ScaleColumnsArguments<float>& arguments, Range rows);
+void scale_columns(const ScaleColumnsArguments<BFloat16>& arguments, Range rows);
+
+/// For a range of columns: scaled[t,o] = gradient[t,o] * factor[o] and product_sums[o] = sum over t of
+/// gradient[t,o] * (y[t,o] - bias[o]), in blocks of 64 rows. The range is of columns: sums over rows stay in one
+/// thread.
+template <typename Element>
+struct ScaleColumnsBackwardArguments {
+  const Element* gradient;  // [rows, width]
+  const Element* y;         // [rows, width]: what the magnitude's gradient multiplies
+  const Element* bias;      // [width] or null
+  const float* factor;      // [width]
+  Element* scaled;          // [rows, width]
+  float* product_sums;      // [width]
+  std::int64_t rows;
+  std::int64_t width;
+};
+void scale_columns_backward(const ScaleColumnsBackwardArguments<float>& arguments, Range columns);
+void scale_columns_backward(const ScaleColumnsBackwardArguments<BFloat16>& arguments, Range columns);
+
+/// Sums of squares of rows, fp32 lanes over blocks, blocks added in fp64: sums[t] = sum x[t]^2.
+template <typename Element>
+struct SquaredRowSumsArguments {
+  const Element* x;
+  float* sums;
+  std::int64_t width;
+};
+void squared_row_sums(const SquaredRowSumsArguments<float>& arguments, Range rows);
+void squared_row_sums(const SquaredRowSumsArguments<BFloat16>& arguments, Range rows);
+
+/// Softmax in place over the visible scores of each row, times `scale` before; the rest of the row becomes zero.
+/// Row r of `rows` stands at position first_position + r / rows_per_position and sees the keys up to its position.
+template <typename Element>
+struct CausalSoftmaxArguments {
+  Element* scores;  // [batch, rows, keys]
+  std::int64_t rows;
+  std::int64_t keys;
+  std::int64_t rows_per_position;
+  std::int64_t first_position;
+  float scale;
+};
+void causal_softmax(const CausalSoftmaxArguments<float>& arguments, Range batch_rows);
+void causal_softmax(const CausalSoftmaxArguments<BFloat16>& arguments, Range batch_rows);
+
+/// dS = P * (dP - sum(P * dP)) * scale, written over dP; P is zero where a row does not see.
+template <typename Element>
+struct SoftmaxBackwardArguments {
+  const Element* probabilities;  // [rows, keys]
+  Element* gradient;             // [rows, keys]
+  std::int64_t keys;
+  float scale;
+};
+void softmax_backward(const SoftmaxBackwardArguments<float>& arguments, Range rows);
+void softmax_backward(const SoftmaxBackwardArguments<BFloat16>& arguments, Range rows);
+
+/// loss[t] = log(sum exp(logits[t])) - logits[t, target[t]]; with `gradient_scale` not null the logits are replaced by
+/// (softmax - one_hot) * *gradient_scale. Targets below zero are left out (loss 0, gradient 0).
+template <typename Element>
+struct CrossEntropyArguments {
+  Element* logits;              // [rows, vocabulary]
+  const std::int64_t* targets;  // [rows]
+  float* losses;                // [rows]
+  std::int64_t vocabulary;
+  const float* gradient_scale;
+};
+void cross_entropy(const CrossEntropyArguments<float>& arguments, Range rows);
+void cross_entropy(const CrossEntropyArguments<BFloat16>& arguments, Range rows);
+
+/// Rotary embedding (Su et al. 2021, halves rotated as transformers does) and the change of layout between tokens
+/// [batch, positions, heads * width] and heads [batch, groups, positions, heads_per_group * width]. Without a table
+/// (cosine null) it only moves. `inverse` goes from heads back to tokens with the rotation reversed: the gradient.
+template <typename Element>
+struct RotaryArguments {
+  const Element* from;
+  Element* to;
+  const float* cosine;  // [positions, width / 2]
+  const float* sine;
+  std::int64_t positions;
+  std::int64_t groups;
+  std::int64_t heads_per_group;
+  std::int64_t width;
+  bool inverse;
+};
+void rotary(const RotaryArguments<float>& arguments, Range batch_positions);
+void rotary(const RotaryArguments<BFloat16>& arguments, Range batch_positions);
+
+}  // namespace dormer::kernels

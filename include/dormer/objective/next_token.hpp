@@ -1,0 +1,30 @@
+#pragma once
+
+#include <cstdint>
+
+#include "dormer/adapter/adapter_set.hpp"
+#include "dormer/model/language_model.hpp"
+#include "dormer/tensor/forward.hpp"
+
+namespace dormer::objective {
+
+/// The gradient is that of loss_sum / divisor; with `backward` it is added to the bound slots of the pack's flat
+/// spaces.
+struct LossScale {
+  double divisor = 1.0;
+  bool backward = false;
+};
+
+struct LossSums {
+  double loss_sum = 0.0;    ///< over targets, in natural-log units
+  std::int64_t tokens = 0;  ///< targets counted
+};
+
+/// Next-token cross entropy of tokens (int64 [samples, length+1]): position i predicts token i+1.
+[[nodiscard]] LossSums next_token_loss(const model::LanguageModel& model, const at::Tensor& tokens,
+                                       const adapter::Pack& pack, const LossScale& scale);
+
+/// Logits fp32 [samples*length, vocabulary] of tokens (int64 [samples, length]); for inspection and comparison.
+[[nodiscard]] at::Tensor logits(const model::LanguageModel& model, const at::Tensor& tokens, const adapter::Pack& pack);
+
+}  // namespace dormer::objective

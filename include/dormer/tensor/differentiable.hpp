@@ -1,0 +1,44 @@
+#pragma once
+
+#include <functional>
+#include <vector>
+
+#include "dormer/tensor/forward.hpp"
+
+namespace dormer::tensor {
+
+/// Given the output's gradient (contiguous, the output's shape) and which inputs want theirs, returns one gradient per
+/// input (undefined where not wanted). Runs once, without recording, on the thread that called `backward`.
+using BackwardFunction =
+    std::function<std::vector<at::Tensor>(const at::Tensor& gradient, const std::vector<bool>& wanted)>;
+
+/// Whether an operation on these inputs must be recorded: recording is on and one of them is part of a graph.
+[[nodiscard]] bool records(const std::vector<at::Tensor>& inputs);
+
+/// Makes `output`, a fresh tensor computed from `inputs`, part of the graph. What `backward` captured is freed after
+/// its run. Capture an output only as `detached(output)`: capturing it as it is would never be freed.
+void record(at::Tensor& output, const std::vector<at::Tensor>& inputs, const char* name, BackwardFunction backward);
+
+/// The same memory outside the graph.
+[[nodiscard]] at::Tensor detached(const at::Tensor& values);
+
+/// An empty tensor that is part of a graph. As a further input it makes an operation recorded whose trainable
+/// parameters live in flat spaces, outside LibTorch's graph.
+[[nodiscard]] at::Tensor graph_anchor();
+
+/// Runs the recorded operations backward from `output` with this gradient.
+void run_backward(const at::Tensor& output, const at::Tensor& gradient);
+
+/// While it lives, nothing is recorded on this thread.
+class NoRecording {
+ public:
+  NoRecording();
+  ~NoRecording();
+  NoRecording(const NoRecording&) = delete;
+  NoRecording& operator=(const NoRecording&) = delete;
+
+ private:
+  bool before_;
+};
+
+}  // namespace dormer::tensor

@@ -1,0 +1,59 @@
+#pragma once
+
+#include <cstdint>
+
+#include "dormer/tensor/forward.hpp"
+
+/// Differentiable operations of language models, each with its backward pass written out. All take and return
+/// contiguous float32 or bfloat16 tensors of one dtype.
+namespace dormer::tensor {
+
+/// x [rows, width], weight [width] (frozen); returns [rows, width].
+[[nodiscard]] at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double epsilon);
+
+/// silu(gate) * up, elementwise.
+[[nodiscard]] at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up);
+
+/// a + b: the residual stream.
+[[nodiscard]] at::Tensor add(const at::Tensor& a, const at::Tensor& b);
+
+/// Sizes of grouped-query attention: heads = groups * heads_per_group; one key and value head per group.
+struct AttentionShape {
+  std::int64_t batch = 0;
+  std::int64_t positions = 0;  ///< new positions
+  std::int64_t groups = 0;
+  std::int64_t heads_per_group = 0;
+  std::int64_t width = 0;  ///< of one head
+  double scale = 1.0;
+};
+
+/// Cosines and sines, fp32 [positions, width/2] each, of the positions at hand.
+struct RotaryTable {
+  const at::Tensor& cosine;
+  const at::Tensor& sine;
+};
+
+/// Causal attention with rotary embedding. query [batch*positions, heads*width], key and value
+/// [batch*positions, groups*width]; returns [batch*positions, heads*width].
+[[nodiscard]] at::Tensor causal_attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
+                                          const RotaryTable& table, const AttentionShape& shape);
+
+/// The same without recording, where `past_key` and `past_value` [batch*groups, past, width] (rotated) come before;
+/// they are replaced by themselves with the new positions appended.
+[[nodiscard]] at::Tensor cached_attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
+                                          const RotaryTable& table, const AttentionShape& shape, at::Tensor& past_key,
+                                          at::Tensor& past_value);
+
+/// What `linear_cross_entropy` returns.
+struct CrossEntropySums {
+  double loss_sum = 0.0;     ///< over counted targets, fp64
+  std::int64_t targets = 0;  ///< counted
+};
+
+/// Next-token cross entropy over hidden [rows, width] (of the graph or not), the frozen head [vocabulary, width] and
+/// targets int64 [rows] (negative: left out), in chunks of rows: the logits never exist whole. With `backward` the
+/// gradient of loss_sum / divisor runs back through the graph at once.
+[[nodiscard]] CrossEntropySums linear_cross_entropy(const at::Tensor& hidden, const at::Tensor& head,
+                                                    const at::Tensor& targets, double divisor, bool backward);
+
+}  // namespace dormer::tensor

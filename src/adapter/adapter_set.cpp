@@ -1,0 +1,124 @@
+#include "dormer/adapter/adapter_set.hpp"
+
+#include <map>
+#include <utility>
+
+#include <ATen/core/Tensor.h>
+
+#include "adapter.hpp"
+#include "dormer/adapter/kinds.hpp"
+#include "dormer/core/error.hpp"
+#include "dormer/tensor/differentiable.hpp"
+
+namespace dormer::adapter {
+
+struct AdapterSet::State {
+  AdapterConfig config;
+  tensor::FlatSpace space;  // before the adapters: they refer to it
+  std::vector<std::size_t> site_indices;
+  std::vector<std::string> names;
+  std::map<std::size_t, Adapter> adapters;
+  std::uint64_t refreshed = 0;  // the generation that the caches belong to
+};
+
+AdapterSet::AdapterSet(const AdapterConfig& config, std::span<const FrozenLinear> layers, RandomKey seed)
+    : state_(std::make_unique<State>()) {
+  const tensor::NoRecording guard;
+  state_->config = config;
+  std::vector<Site> sites;
+  for (const FrozenLinear& layer : layers) {
+    sites.push_back(layer.site);
+  }
+  const AdapterKind kind = adapter_kinds().get("adapter.kind", config.kind);
+  state_->site_indices = match_targets(config.targets, sites);
+  for (const std::size_t index : state_->site_indices) {
+    const FrozenLinear& layer = layers[index];
+    require(config.rank <= std::min(layer.site.in, layer.site.out), Fault::kUsage,
+            "adapter.rank is larger than a layer: rank {}, {} is {} x {}; lower the rank or leave the layer out of "
+            "adapter.targets",
+            config.rank, layer.site.name, layer.site.out, layer.site.in);
+    std::unique_ptr<Change> change = kind.build({layer, config.rank, config.scale()}, state_->space);
+    std::unique_ptr<Decomposition> decomposition;
+    if (config.decompose) {
+      decomposition = std::make_unique<Decomposition>(layer, state_->space);
+    }
+    state_->names.push_back(layer.site.name);
+    state_->adapters.try_emplace(index, std::move(change), std::move(decomposition));
+  }
+  state_->space.allocate();
+  for (auto& [index, adapter] : state_->adapters) {
+    adapter.change().initialize(seed.child("adapter"));
+  }
+  state_->space.mark_written();
+  if (config.decompose) {
+    reset_magnitudes();
+  } else {
+    refresh();
+  }
+}
+
+AdapterSet::~AdapterSet() = default;
+AdapterSet::AdapterSet(AdapterSet&&) noexcept = default;
+AdapterSet& AdapterSet::operator=(AdapterSet&&) noexcept = default;
+
+const AdapterConfig& AdapterSet::config() const {
+  return state_->config;
+}
+tensor::FlatSpace& AdapterSet::space() {
+  return state_->space;
+}
+const tensor::FlatSpace& AdapterSet::space() const {
+  return state_->space;
+}
+const std::vector<std::size_t>& AdapterSet::site_indices() const {
+  return state_->site_indices;
+}
+std::span<const std::string> AdapterSet::site_names() const {
+  return state_->names;
+}
+
+const Adapter* AdapterSet::find(std::size_t site_index) const {
+  const auto found = state_->adapters.find(site_index);
+  return found == state_->adapters.end() ? nullptr : &found->second;
+}
+
+void AdapterSet::refresh() {
+  if (state_->refreshed == state_->space.generation()) {
+    return;
+  }
+  const tensor::NoRecording guard;
+  for (auto& [index, adapter] : state_->adapters) {
+    adapter.change().refresh();
+    if (adapter.decomposition() != nullptr) {
+      adapter.decomposition()->refresh(adapter.change());
+    }
+  }
+  state_->refreshed = state_->space.generation();
+}
+
+void AdapterSet::reset_magnitudes() {
+  state_->space.mark_written();
+  refresh();
+  for (auto& [index, adapter] : state_->adapters) {
+    if (adapter.decomposition() != nullptr) {
+      adapter.decomposition()->reset_magnitude();
+    }
+  }
+  state_->space.mark_written();
+  refresh();
+}
+
+const at::Tensor* AdapterSet::norm(std::size_t site_index) const {
+  const Adapter* adapter = find(site_index);
+  return adapter == nullptr || adapter->decomposition() == nullptr ? nullptr : &adapter->decomposition()->norm();
+}
+
+std::int64_t Pack::samples() const {
+  std::int64_t total = 0;
+  for (const Segment& segment : segments) {
+    total += segment.samples;
+  }
+  return total;
+}
+
+}  // namespace dormer::adapter

@@ -1,0 +1,45 @@
+#pragma once
+
+#include <cstddef>
+
+#include <ATen/core/Tensor.h>
+
+#include "dormer/adapter/change.hpp"
+
+namespace dormer::adapter {
+
+/// DoRA by output rows around any change: the effective weight is m (W + Δ) / n with n the row norms of W + Δ. The norm
+/// is a constant for the gradient (as PEFT and OneTrainer), fp32, and computed once per generation of the flat space.
+class Decomposition {
+ public:
+  Decomposition(const FrozenLinear& layer, tensor::FlatSpace& space);
+
+  /// Norms of W + Δ, from terms (design: cross and square), with cancelling rows computed densely.
+  void refresh(const Change& change);
+  /// m := n. `refresh` comes before and after.
+  void reset_magnitude();
+
+  [[nodiscard]] const at::Tensor& factor() const { return factor_; }  ///< fp32 [out]: m / n; 1 where n is 0
+  [[nodiscard]] const at::Tensor& norm() const { return norm_; }      ///< fp32 [out]
+  /// Whether y / factor is as good as the unscaled output for every row: then the output itself serves the magnitude's
+  /// gradient.
+  [[nodiscard]] bool factor_invertible() const { return factor_invertible_; }
+  [[nodiscard]] at::Tensor magnitude_gradient() const { return space_.gradient(magnitude_); }
+  /// What turns sum(g * saved output) into the magnitude's gradient: 1/m where the saved output is scaled, 1/n where
+  /// not.
+  [[nodiscard]] const at::Tensor& gradient_factor() const {
+    return factor_invertible_ ? inverse_magnitude_ : inverse_norm_;
+  }
+
+ private:
+  tensor::FlatSpace& space_;
+  tensor::BaseWeight weight_;
+  std::size_t magnitude_;
+  at::Tensor norm_;
+  at::Tensor factor_;
+  at::Tensor inverse_magnitude_;
+  at::Tensor inverse_norm_;
+  bool factor_invertible_ = true;
+};
+
+}  // namespace dormer::adapter

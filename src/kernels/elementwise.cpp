@@ -1,0 +1,155 @@
+#include "dormer/kernels/rows.hpp"
+#include "lanes.hpp"
+
+namespace dormer::kernels {
+namespace {
+
+template <typename Element>
+DORMER_INLINE void swiglu_elements(const SwiGluArguments<Element>& a, Range elements) {
+  for (std::int64_t i = elements.begin; i < elements.end; ++i) {
+    const float gate = load(a.gate + i);
+    const float sigmoid = 1.0F / (1.0F + exponential(-gate));
+    store(a.y + i, gate * sigmoid * load(a.up + i));
+  }
+}
+
+template <typename Element>
+DORMER_INLINE void swiglu_backward_elements(const SwiGluBackwardArguments<Element>& a, Range elements) {
+  for (std::int64_t i = elements.begin; i < elements.end; ++i) {
+    const float gate = load(a.gate + i);
+    const float gradient = load(a.gradient + i);
+    const float sigmoid = 1.0F / (1.0F + exponential(-gate));
+    store(a.up_gradient + i, gradient * gate * sigmoid);
+    store(a.gate_gradient + i, gradient * load(a.up + i) * sigmoid * (1.0F + gate * (1.0F - sigmoid)));
+  }
+}
+
+template <typename Element>
+DORMER_INLINE void scale_columns_rows(const ScaleColumnsArguments<Element>& a, Range rows) {
+  for (std::int64_t row = rows.begin; row < rows.end; ++row) {
+    Element* y = a.y + row * a.width;
+    if (a.bias == nullptr) {
+      for (std::int64_t i = 0; i < a.width; ++i) {
+        store(y + i, load(y + i) * a.factor[i]);
+      }
+    } else {
+      for (std::int64_t i = 0; i < a.width; ++i) {
+        store(y + i, load(y + i) * a.factor[i] + load(a.bias + i));
+      }
+    }
+  }
+}
+
+// One block of up to 64 columns: its sums stay in registers or the nearest cache while the rows pass.
+template <typename Element>
+DORMER_INLINE void scale_columns_backward_block(const ScaleColumnsBackwardArguments<Element>& a, std::int64_t first,
+                                                std::int64_t count) {
+  constexpr std::int64_t kRows = 64;
+  float totals[64] = {};
+  float bias[64] = {};
+  for (std::int64_t i = 0; a.bias != nullptr && i < count; ++i) {
+    bias[i] = load(a.bias + first + i);
+  }
+  for (std::int64_t begin = 0; begin < a.rows; begin += kRows) {
+    float sums[64] = {};
+    const std::int64_t end = a.rows < begin + kRows ? a.rows : begin + kRows;
+    for (std::int64_t row = begin; row < end; ++row) {
+      const Element* g = a.gradient + row * a.width + first;
+      const Element* y = a.y + row * a.width + first;
+      Element* scaled = a.scaled + row * a.width + first;
+      for (std::int64_t i = 0; i < count; ++i) {
+        const float gradient = load(g + i);
+        sums[i] += gradient * (load(y + i) - bias[i]);
+        store(scaled + i, gradient * a.factor[first + i]);
+      }
+    }
+    for (std::int64_t i = 0; i < count; ++i) {
+      totals[i] += sums[i];
+    }
+  }
+  for (std::int64_t i = 0; i < count; ++i) {
+    a.product_sums[first + i] = totals[i];
+  }
+}
+
+template <typename Element>
+DORMER_INLINE void scale_columns_backward_range(const ScaleColumnsBackwardArguments<Element>& a, Range columns) {
+  std::int64_t first = columns.begin;
+  for (; first + 64 <= columns.end; first += 64) {
+    scale_columns_backward_block(a, first, 64);
+  }
+  if (first < columns.end) {
+    scale_columns_backward_block(a, first, columns.end - first);
+  }
+}
+
+template <typename Element>
+DORMER_INLINE void rotate_head(const Element* from, Element* to, const float* cosine, const float* sine,
+                               std::int64_t half, float direction) {
+  for (std::int64_t i = 0; i < half; ++i) {
+    const float first = load(from + i);
+    const float second = load(from + half + i);
+    const float turn = direction * sine[i];
+    store(to + i, first * cosine[i] - second * turn);
+    store(to + half + i, second * cosine[i] + first * turn);
+  }
+}
+
+template <typename Element>
+DORMER_INLINE void rotary_positions(const RotaryArguments<Element>& a, Range batch_positions) {
+  const std::int64_t half = a.width / 2;
+  for (std::int64_t index = batch_positions.begin; index < batch_positions.end; ++index) {
+    const std::int64_t batch = index / a.positions;
+    const std::int64_t position = index % a.positions;
+    for (std::int64_t group = 0; group < a.groups; ++group) {
+      const std::int64_t token = (index * a.groups + group) * a.heads_per_group * a.width;
+      const std::int64_t head = ((batch * a.groups + group) * a.positions + position) * a.heads_per_group * a.width;
+      for (std::int64_t member = 0; member < a.heads_per_group; ++member) {
+        const Element* from = a.from + (a.inverse ? head : token) + member * a.width;
+        Element* to = a.to + (a.inverse ? token : head) + member * a.width;
+        if (a.cosine != nullptr) {
+          rotate_head(from, to, a.cosine + position * half, a.sine + position * half, half, a.inverse ? -1.0F : 1.0F);
+        } else {
+          for (std::int64_t i = 0; i < a.width; ++i) {
+            to[i] = from[i];
+          }
+        }
+      }
+    }
+  }
+}
+
+}  // namespace
+
+DORMER_CLONES void swiglu(const SwiGluArguments<float>& arguments, Range elements) {
+  swiglu_elements(arguments, elements);
+}
+DORMER_CLONES void swiglu(const SwiGluArguments<BFloat16>& arguments, Range elements) {
+  swiglu_elements(arguments, elements);
+}
+DORMER_CLONES void swiglu_backward(const SwiGluBackwardArguments<float>& arguments, Range elements) {
+  swiglu_backward_elements(arguments, elements);
+}
+DORMER_CLONES void swiglu_backward(const SwiGluBackwardArguments<BFloat16>& arguments, Range elements) {
+  swiglu_backward_elements(arguments, elements);
+}
+DORMER_CLONES void scale_columns(const ScaleColumnsArguments<float>& arguments, Range rows) {
+  scale_columns_rows(arguments, rows);
+}
+DORMER_CLONES void scale_columns(const ScaleColumnsArguments<BFloat16>& arguments, Range rows) {
+  scale_columns_rows(arguments, rows);
+}
+DORMER_CLONES void scale_columns_backward(const ScaleColumnsBackwardArguments<float>& arguments, Range columns) {
+  scale_columns_backward_range(arguments, columns);
+}
+DORMER_CLONES void scale_columns_backward(const ScaleColumnsBackwardArguments<BFloat16>& arguments, Range columns) {
+  scale_columns_backward_range(arguments, columns);
+}
+DORMER_CLONES void rotary(const RotaryArguments<float>& arguments, Range batch_positions) {
+  rotary_positions(arguments, batch_positions);
+}
+DORMER_CLONES void rotary(const RotaryArguments<BFloat16>& arguments, Range batch_positions) {
+  rotary_positions(arguments, batch_positions);
+}
+
+}  // namespace dormer::kernels

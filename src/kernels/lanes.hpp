@@ -1,0 +1,33 @@
+#pragma once
+
+#include <cstdint>
+
+#include "dormer/kernels/element.hpp"
+
+/// Builds a loop for three levels of x86-64 and picks at load time. Not under sanitizers: their run-time is not ready
+/// when the choice is made. The bits do not depend on the level: no contraction, and sums over fixed lanes.
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(DORMER_SANITIZED)
+#define DORMER_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#else
+#define DORMER_CLONES
+#endif
+#define DORMER_INLINE inline __attribute__((always_inline))
+
+namespace dormer::kernels {
+
+constexpr std::int64_t kLanes = 16;
+
+/// Adds 16 lanes in a fixed tree.
+DORMER_INLINE float fold_sum(const float (&lanes)[kLanes]) {
+  float half[8];
+  for (int i = 0; i < 8; ++i) {
+    half[i] = lanes[i] + lanes[i + 8];
+  }
+  return ((half[0] + half[4]) + (half[2] + half[6])) + ((half[1] + half[5]) + (half[3] + half[7]));
+}
+
+DORMER_INLINE float larger(float a, float b) {
+  return a > b ? a : b;
+}
+
+}  // namespace dormer::kernels

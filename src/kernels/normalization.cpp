@@ -1,0 +1,90 @@
+#include <cmath>
+
+#include "dormer/kernels/rows.hpp"
+#include "lanes.hpp"
+
+namespace dormer::kernels {
+namespace {
+
+/// Sum of f(i) over i < count: 16 lanes, then the tail in lane order.
+template <typename Function>
+DORMER_INLINE float lane_sum(std::int64_t count, const Function& function) {
+  float lanes[kLanes] = {};
+  const std::int64_t whole = count - count % kLanes;
+  for (std::int64_t i = 0; i < whole; i += kLanes) {
+    for (std::int64_t lane = 0; lane < kLanes; ++lane) {
+      lanes[lane] += function(i + lane);
+    }
+  }
+  for (std::int64_t i = whole; i < count; ++i) {
+    lanes[i - whole] += function(i);
+  }
+  return fold_sum(lanes);
+}
+
+template <typename Element>
+DORMER_INLINE void rms_norm_rows(const RmsNormArguments<Element>& a, Range rows) {
+  for (std::int64_t row = rows.begin; row < rows.end; ++row) {
+    const Element* x = a.x + row * a.width;
+    Element* y = a.y + row * a.width;
+    const float sum = lane_sum(a.width, [x](std::int64_t i) { return load(x + i) * load(x + i); });
+    const float inverse = 1.0F / std::sqrt(sum / static_cast<float>(a.width) + a.epsilon);
+    a.inverse_rms[row] = inverse;
+    for (std::int64_t i = 0; i < a.width; ++i) {
+      store(y + i, load(x + i) * inverse * load(a.weight + i));
+    }
+  }
+}
+
+template <typename Element>
+DORMER_INLINE void rms_norm_backward_rows(const RmsNormBackwardArguments<Element>& a, Range rows) {
+  for (std::int64_t row = rows.begin; row < rows.end; ++row) {
+    const Element* x = a.x + row * a.width;
+    const Element* g = a.gradient + row * a.width;
+    Element* out = a.x_gradient + row * a.width;
+    const Element* w = a.weight;
+    const float inverse = a.inverse_rms[row];
+    const float dot = lane_sum(a.width, [x, g, w](std::int64_t i) { return load(g + i) * load(w + i) * load(x + i); });
+    const float pull = dot / static_cast<float>(a.width) * inverse * inverse;
+    for (std::int64_t i = 0; i < a.width; ++i) {
+      store(out + i, inverse * (load(g + i) * load(w + i) - load(x + i) * pull));
+    }
+  }
+}
+
+template <typename Element>
+DORMER_INLINE void squared_row_sums_rows(const SquaredRowSumsArguments<Element>& a, Range rows) {
+  constexpr std::int64_t kBlock = 1'024;
+  for (std::int64_t row = rows.begin; row < rows.end; ++row) {
+    double total = 0.0;
+    for (std::int64_t first = 0; first < a.width; first += kBlock) {
+      const Element* x = a.x + row * a.width + first;
+      const std::int64_t count = a.width - first < kBlock ? a.width - first : kBlock;
+      total += static_cast<double>(lane_sum(count, [x](std::int64_t i) { return load(x + i) * load(x + i); }));
+    }
+    a.sums[row] = static_cast<float>(total);
+  }
+}
+
+}  // namespace
+
+DORMER_CLONES void rms_norm(const RmsNormArguments<float>& arguments, Range rows) {
+  rms_norm_rows(arguments, rows);
+}
+DORMER_CLONES void rms_norm(const RmsNormArguments<BFloat16>& arguments, Range rows) {
+  rms_norm_rows(arguments, rows);
+}
+DORMER_CLONES void rms_norm_backward(const RmsNormBackwardArguments<float>& arguments, Range rows) {
+  rms_norm_backward_rows(arguments, rows);
+}
+DORMER_CLONES void rms_norm_backward(const RmsNormBackwardArguments<BFloat16>& arguments, Range rows) {
+  rms_norm_backward_rows(arguments, rows);
+}
+DORMER_CLONES void squared_row_sums(const SquaredRowSumsArguments<float>& arguments, Range rows) {
+  squared_row_sums_rows(arguments, rows);
+}
+DORMER_CLONES void squared_row_sums(const SquaredRowSumsArguments<BFloat16>& arguments, Range rows) {
+  squared_row_sums_rows(arguments, rows);
+}
+
+}  // namespace dormer::kernels

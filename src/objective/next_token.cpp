@@ -1,0 +1,40 @@
+#include "dormer/objective/next_token.hpp"
+
+#include <ATen/core/Tensor.h>
+
+#include "dormer/tensor/differentiable.hpp"
+#include "dormer/tensor/frozen_product.hpp"
+#include "dormer/tensor/operations.hpp"
+
+namespace dormer::objective {
+namespace {
+
+LossSums loss_of(const model::LanguageModel& model, const at::Tensor& tokens, const adapter::Pack& pack,
+                 const LossScale& scale) {
+  const std::int64_t length = tokens.size(1) - 1;
+  const at::Tensor inputs = tokens.narrow(1, 0, length).contiguous();
+  const at::Tensor targets = tokens.narrow(1, 1, length).reshape({-1}).contiguous();
+  const at::Tensor hidden = model.hidden_states(inputs, pack, nullptr);
+  const tensor::CrossEntropySums sums =
+      tensor::linear_cross_entropy(hidden, model.head().values(), targets, scale.divisor, scale.backward);
+  return {sums.loss_sum, sums.targets};
+}
+
+}  // namespace
+
+LossSums next_token_loss(const model::LanguageModel& model, const at::Tensor& tokens, const adapter::Pack& pack,
+                         const LossScale& scale) {
+  if (scale.backward) {
+    return loss_of(model, tokens, pack, scale);
+  }
+  const tensor::NoRecording guard;
+  return loss_of(model, tokens, pack, scale);
+}
+
+at::Tensor logits(const model::LanguageModel& model, const at::Tensor& tokens, const adapter::Pack& pack) {
+  const tensor::NoRecording guard;
+  const at::Tensor hidden = model.hidden_states(tokens, pack, nullptr);
+  return tensor::multiply_transposed(hidden, model.head().values()).to(at::kFloat);
+}
+
+}  // namespace dormer::objective

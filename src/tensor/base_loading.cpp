@@ -1,0 +1,66 @@
+#include "dormer/tensor/base_loading.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <memory>
+#include <optional>
+
+#include <fmt/ranges.h>
+
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/from_blob.h>
+
+#include "dormer/core/error.hpp"
+#include "dormer/tensor/frozen_product.hpp"
+
+namespace dormer::tensor {
+namespace {
+
+std::optional<at::ScalarType> scalar_type_of(DType dtype) {
+  switch (dtype) {
+    case DType::kF32:
+      return at::kFloat;
+    case DType::kBF16:
+      return at::kBFloat16;
+    case DType::kF16:
+      return at::kHalf;
+    case DType::kF64:
+      return at::kDouble;
+    default:
+      return std::nullopt;
+  }
+}
+
+}  // namespace
+
+BaseWeight load_base_weight(const storage::SafetensorsSet& files, const std::string& name,
+                            std::span<const std::int64_t> shape, DType dtype) {
+  const auto found = files.find(name);
+  require(found.has_value(), Fault::kInput,
+          "the model's files have no tensor {}; the folder is incomplete or of another architecture", name);
+  const storage::TensorEntry& entry = *found->entry;
+  require(std::ranges::equal(entry.shape, shape), Fault::kInput,
+          "{}: tensor {} has shape [{}], config.json asks for [{}]", found->file->path().string(), name,
+          fmt::join(entry.shape, ", "), fmt::join(shape, ", "));
+  const std::optional<at::ScalarType> stored = scalar_type_of(entry.dtype);
+  require(stored.has_value(), Fault::kInput,
+          "{}: tensor {} has dtype {}; weights are F32, BF16, F16 or F64 (quantized files are not read)",
+          found->file->path().string(), name, safetensors_name(entry.dtype));
+  const auto bytes = found->file->bytes(entry);
+  at::Tensor values;
+  const bool aligned = found->file->aligned(entry);
+  if (aligned) {
+    // The mapping is read-only and so are base weights: nothing writes through this pointer.
+    values = at::from_blob(const_cast<std::byte*>(bytes.data()), entry.shape, at::TensorOptions(*stored));
+  } else {
+    values = at::empty(entry.shape, at::TensorOptions(*stored));
+    std::memcpy(values.mutable_data_ptr(), bytes.data(), bytes.size());
+  }
+  if (entry.dtype == dtype) {
+    return BaseWeight(name, values, aligned ? std::shared_ptr<const void>(found->file) : nullptr, aligned);
+  }
+  return BaseWeight(name, to_dtype(values, dtype), nullptr, false);
+}
+
+}  // namespace dormer::tensor

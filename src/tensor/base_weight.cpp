@@ -1,0 +1,65 @@
+#include "dormer/tensor/base_weight.hpp"
+
+#include <mutex>
+
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/empty.h>
+
+#include "dormer/core/error.hpp"
+#include "element_dispatch.hpp"
+
+namespace dormer::tensor {
+
+struct BaseWeight::State {
+  std::string name;
+  at::Tensor values;
+  std::shared_ptr<const void> owner;
+  bool mapped = false;
+  std::once_flag norms_once;
+  at::Tensor squared_row_norms;
+};
+
+BaseWeight::BaseWeight(std::string name, const at::Tensor& values, std::shared_ptr<const void> owner, bool mapped)
+    : state_(std::make_shared<State>()) {
+  invariant(values.is_contiguous(), "a base weight must be contiguous: {}", name);
+  state_->name = std::move(name);
+  state_->values = values;
+  state_->owner = std::move(owner);
+  state_->mapped = mapped;
+}
+
+const std::string& BaseWeight::name() const {
+  return state_->name;
+}
+const at::Tensor& BaseWeight::values() const {
+  return state_->values;
+}
+std::int64_t BaseWeight::rows() const {
+  return state_->values.size(0);
+}
+std::int64_t BaseWeight::columns() const {
+  return state_->values.size(1);
+}
+bool BaseWeight::mapped() const {
+  return state_->mapped;
+}
+bool BaseWeight::defined() const {
+  return state_ != nullptr;
+}
+
+const at::Tensor& BaseWeight::squared_row_norms() const {
+  std::call_once(state_->norms_once, [this] {
+    const at::Tensor& values = state_->values;
+    const at::Tensor sums = at::empty({values.size(0)}, at::kFloat);
+    dispatch_element(values, [&]<typename Element>(Element) {
+      const kernels::SquaredRowSumsArguments<Element> arguments{data<const Element>(values), data<float>(sums),
+                                                                values.numel() / values.size(0)};
+      for_rows(values.size(0), arguments.width,
+               [&](kernels::Range rows) { kernels::squared_row_sums(arguments, rows); });
+    });
+    state_->squared_row_norms = sums;
+  });
+  return state_->squared_row_norms;
+}
+
+}  // namespace dormer::tensor

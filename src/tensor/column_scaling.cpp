@@ -1,0 +1,45 @@
+#include "dormer/tensor/column_scaling.hpp"
+
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+
+#include "element_dispatch.hpp"
+
+namespace dormer::tensor {
+
+void scale_columns(at::Tensor& y, const at::Tensor& factor, const at::Tensor& bias) {
+  dispatch_element(y, [&]<typename Element>(Element) {
+    const kernels::ScaleColumnsArguments<Element> arguments{
+        data<Element>(y), data<const float>(factor), bias.defined() ? data<const Element>(bias) : nullptr, y.size(1)};
+    for_rows(y.size(0), y.size(1), [&](kernels::Range rows) { kernels::scale_columns(arguments, rows); });
+  });
+}
+
+at::Tensor scale_columns_backward(const at::Tensor& gradient, const at::Tensor& y, const at::Tensor& bias,
+                                  const at::Tensor& factor, const at::Tensor& sum_factor, at::Tensor sums) {
+  at::Tensor scaled = at::empty_like(gradient);
+  const at::Tensor products = at::empty({gradient.size(1)}, at::kFloat);
+  dispatch_element(gradient, [&]<typename Element>(Element) {
+    const kernels::ScaleColumnsBackwardArguments<Element> arguments{
+        data<const Element>(gradient),
+        data<const Element>(y),
+        bias.defined() ? data<const Element>(bias) : nullptr,
+        data<const float>(factor),
+        data<Element>(scaled),
+        data<float>(products),
+        gradient.size(0),
+        gradient.size(1)};
+    for_rows(gradient.size(1), gradient.size(0),
+             [&](kernels::Range columns) { kernels::scale_columns_backward(arguments, columns); });
+  });
+  sums.addcmul_(products, sum_factor);
+  return scaled;
+}
+
+at::Tensor joined_rows(const std::vector<at::Tensor>& parts) {
+  return parts.size() == 1 ? parts.front() : at::cat(parts, 0);
+}
+
+}  // namespace dormer::tensor

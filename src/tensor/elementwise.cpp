@@ -1,0 +1,71 @@
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/add.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+
+#include "dormer/tensor/differentiable.hpp"
+#include "dormer/tensor/operations.hpp"
+#include "element_dispatch.hpp"
+
+namespace dormer::tensor {
+namespace {
+
+at::Tensor rms_norm_gradient(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& inverse_rms,
+                             const at::Tensor& gradient) {
+  at::Tensor result = at::empty_like(x);
+  dispatch_element(x, [&]<typename Element>(Element) {
+    const kernels::RmsNormBackwardArguments<Element> arguments{
+        data<const Element>(x),         data<const Element>(weight), data<const Element>(gradient),
+        data<const float>(inverse_rms), data<Element>(result),       x.size(1)};
+    for_rows(x.size(0), x.size(1), [&](kernels::Range rows) { kernels::rms_norm_backward(arguments, rows); });
+  });
+  return result;
+}
+
+}  // namespace
+
+at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double epsilon) {
+  at::Tensor y = at::empty(x.sizes(), x.options().requires_grad(false));
+  const at::Tensor inverse_rms = at::empty({x.size(0)}, at::kFloat);
+  dispatch_element(x, [&]<typename Element>(Element) {
+    const kernels::RmsNormArguments<Element> arguments{
+        data<const Element>(x),     data<const Element>(weight), data<Element>(y), data<float>(inverse_rms), x.size(1),
+        static_cast<float>(epsilon)};
+    for_rows(x.size(0), x.size(1), [&](kernels::Range rows) { kernels::rms_norm(arguments, rows); });
+  });
+  record(y, {x}, "RmsNorm",
+         [x = detached(x), weight, inverse_rms](const at::Tensor& gradient, const std::vector<bool>&) {
+           return std::vector<at::Tensor>{rms_norm_gradient(x, weight, inverse_rms, gradient)};
+         });
+  return y;
+}
+
+at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up) {
+  at::Tensor y = at::empty(gate.sizes(), gate.options().requires_grad(false));
+  dispatch_element(gate, [&]<typename Element>(Element) {
+    const kernels::SwiGluArguments<Element> arguments{data<const Element>(gate), data<const Element>(up),
+                                                      data<Element>(y)};
+    for_rows(gate.numel(), 1, [&](kernels::Range elements) { kernels::swiglu(arguments, elements); });
+  });
+  record(y, {gate, up}, "SwiGlu",
+         [gate = detached(gate), up = detached(up)](const at::Tensor& gradient, const std::vector<bool>&) {
+           at::Tensor gate_gradient = at::empty_like(gate);
+           at::Tensor up_gradient = at::empty_like(up);
+           dispatch_element(gate, [&]<typename Element>(Element) {
+             const kernels::SwiGluBackwardArguments<Element> arguments{
+                 data<const Element>(gate), data<const Element>(up), data<const Element>(gradient),
+                 data<Element>(gate_gradient), data<Element>(up_gradient)};
+             for_rows(gate.numel(), 1, [&](kernels::Range elements) { kernels::swiglu_backward(arguments, elements); });
+           });
+           return std::vector<at::Tensor>{gate_gradient, up_gradient};
+         });
+  return y;
+}
+
+at::Tensor add(const at::Tensor& a, const at::Tensor& b) {
+  return at::add(a, b);
+}
+
+}  // namespace dormer::tensor

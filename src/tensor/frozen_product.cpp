@@ -1,0 +1,105 @@
+#include "dormer/tensor/frozen_product.hpp"
+
+#include <optional>
+#include <string>
+
+#include <ATen/core/List.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/core/dispatch/Dispatcher.h>
+#include <ATen/ops/mm.h>
+
+#include "dormer/core/error.hpp"
+
+namespace dormer::tensor {
+namespace {
+
+using LinearPointwise = at::Tensor(const at::Tensor&, const at::Tensor&, const std::optional<at::Tensor>&,
+                                   std::string_view, c10::List<std::optional<at::Scalar>>,
+                                   std::optional<std::string_view>);
+
+/// oneDNN's linear product as LibTorch registers it, or nothing in a LibTorch without it.
+const std::optional<c10::TypedOperatorHandle<LinearPointwise>>& one_dnn_linear() {
+  static const std::optional<c10::TypedOperatorHandle<LinearPointwise>> handle =
+      []() -> std::optional<c10::TypedOperatorHandle<LinearPointwise>> {
+    const auto found = c10::Dispatcher::singleton().findSchema({"mkldnn::_linear_pointwise", ""});
+    if (!found || !found->hasKernelForDispatchKey(c10::DispatchKey::CPU)) {
+      return std::nullopt;
+    }
+    try {
+      return found->typed<LinearPointwise>();
+    } catch (const c10::Error&) {  // another signature in another LibTorch: the plain product serves
+      return std::nullopt;
+    }
+  }();
+  return handle;
+}
+
+ProductPath& chosen_path() {
+  static ProductPath path = default_product_path();
+  return path;
+}
+
+at::Tensor one_dnn_product(const at::Tensor& x, const at::Tensor& weight) {
+  return one_dnn_linear()->call(x, weight, std::nullopt, "none", c10::List<std::optional<at::Scalar>>(), std::nullopt);
+}
+
+}  // namespace
+
+ProductPath default_product_path() {
+  return one_dnn_linear() ? ProductPath::kOneDnn : ProductPath::kPlain;
+}
+
+void set_product_path(ProductPath path) {
+  require(path != ProductPath::kOneDnn || one_dnn_linear().has_value(), Fault::kUsage,
+          "run.linear: this LibTorch has no oneDNN products; write run.linear: plain");
+  chosen_path() = path;
+}
+
+ProductPath product_path() {
+  return chosen_path();
+}
+std::string_view name_of(ProductPath path) {
+  return path == ProductPath::kOneDnn ? "onednn" : "plain";
+}
+
+at::Tensor multiply_transposed(const at::Tensor& x, const at::Tensor& weight) {
+  return chosen_path() == ProductPath::kOneDnn ? one_dnn_product(x, weight) : at::mm(x, weight.t());
+}
+
+at::Tensor multiply(const at::Tensor& x, const at::Tensor& weight) {
+  return chosen_path() == ProductPath::kOneDnn ? one_dnn_product(x, weight.t()) : at::mm(x, weight);
+}
+
+at::Tensor to_dtype(const at::Tensor& values, DType dtype) {
+  switch (dtype) {
+    case DType::kF32:
+      return values.to(at::kFloat);
+    case DType::kBF16:
+      return values.to(at::kBFloat16);
+    case DType::kF64:
+      return values.to(at::kDouble);
+    case DType::kF16:
+      return values.to(at::kHalf);
+    default:
+      fail(Fault::kUsage, "no arithmetic in dtype {}; use float32 or bfloat16", dormer::name_of(dtype));
+  }
+}
+
+DType dtype_of(const at::Tensor& values) {
+  switch (values.scalar_type()) {
+    case at::kFloat:
+      return DType::kF32;
+    case at::kBFloat16:
+      return DType::kBF16;
+    case at::kDouble:
+      return DType::kF64;
+    case at::kHalf:
+      return DType::kF16;
+    case at::kLong:
+      return DType::kI64;
+    default:
+      fail(Fault::kBug, "a tensor has an unexpected dtype: {}", static_cast<int>(values.scalar_type()));
+  }
+}
+
+}  // namespace dormer::tensor

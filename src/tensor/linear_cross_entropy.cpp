@@ -1,0 +1,64 @@
+#include <algorithm>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/empty.h>
+
+#include "dormer/tensor/differentiable.hpp"
+#include "dormer/tensor/frozen_product.hpp"
+#include "dormer/tensor/operations.hpp"
+#include "element_dispatch.hpp"
+
+namespace dormer::tensor {
+namespace {
+
+/// Rows of logits that exist at a time; a multiple of what the products like, and few enough for any vocabulary.
+constexpr std::int64_t kChunkRows = 256;
+
+/// Losses of one chunk into `losses`; with `scale` the logits become their gradient.
+void chunk_losses(const at::Tensor& logits, const at::Tensor& targets, const at::Tensor& losses, const float* scale) {
+  dispatch_element(logits, [&]<typename Element>(Element) {
+    const kernels::CrossEntropyArguments<Element> arguments{data<Element>(logits), data<const std::int64_t>(targets),
+                                                            data<float>(losses), logits.size(1), scale};
+    for_rows(logits.size(0), logits.size(1), [&](kernels::Range rows) { kernels::cross_entropy(arguments, rows); });
+  });
+}
+
+}  // namespace
+
+CrossEntropySums linear_cross_entropy(const at::Tensor& hidden, const at::Tensor& head, const at::Tensor& targets,
+                                      double divisor, bool backward) {
+  const at::Tensor input = detached(hidden);
+  const bool wants_gradient = backward && hidden.requires_grad();
+  const auto scale = static_cast<float>(1.0 / divisor);
+  at::Tensor gradient;
+  if (wants_gradient) {
+    gradient = at::empty(input.sizes(), input.options());
+  }
+  CrossEntropySums sums;
+  {
+    const NoRecording guard;
+    const at::Tensor losses = at::empty({input.size(0)}, at::kFloat);
+    for (std::int64_t first = 0; first < input.size(0); first += kChunkRows) {
+      const std::int64_t rows = std::min(kChunkRows, input.size(0) - first);
+      const at::Tensor logits = multiply_transposed(input.narrow(0, first, rows), head);
+      chunk_losses(logits, targets.narrow(0, first, rows), losses.narrow(0, first, rows),
+                   wants_gradient ? &scale : nullptr);
+      if (wants_gradient) {
+        gradient.narrow(0, first, rows).copy_(multiply(logits, head));
+      }
+    }
+    const float* values = losses.const_data_ptr<float>();
+    const std::int64_t* wanted = targets.const_data_ptr<std::int64_t>();
+    for (std::int64_t row = 0; row < input.size(0); ++row) {
+      sums.loss_sum += static_cast<double>(values[row]);
+      sums.targets += wanted[row] >= 0 ? 1 : 0;
+    }
+  }
+  if (wants_gradient) {
+    run_backward(hidden, gradient);
+  }
+  return sums;
+}
+
+}  // namespace dormer::tensor

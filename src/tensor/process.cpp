@@ -1,0 +1,68 @@
+#include "dormer/tensor/process.hpp"
+
+#include <fstream>
+#include <sstream>
+#include <string>
+
+#include <malloc.h>
+
+#include <ATen/Context.h>
+#include <ATen/Parallel.h>
+#include <ATen/Version.h>
+#include <torch/version.h>
+
+#include "dormer/core/error.hpp"
+
+namespace dormer::tensor {
+namespace {
+
+/// The value of the first line of /proc/cpuinfo that starts with `key`, or nothing.
+std::string cpu_info(const std::string& key) {
+  std::ifstream file("/proc/cpuinfo");
+  std::string line;
+  while (std::getline(file, line)) {
+    if (line.starts_with(key)) {
+      const std::size_t colon = line.find(':');
+      return colon == std::string::npos ? std::string() : line.substr(colon + 2);
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
+void configure_process(std::int64_t threads) {
+  require(threads >= 1, Fault::kUsage, "run.threads must be at least 1: {}", threads);
+  constexpr int kGibibyte = 1 << 30;
+  mallopt(M_MMAP_THRESHOLD, kGibibyte);
+  mallopt(M_TRIM_THRESHOLD, kGibibyte);
+  mallopt(M_TOP_PAD, 64 << 20);
+  at::set_num_threads(static_cast<int>(threads));
+  at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/false);
+  at::globalContext().setDeterministicFillUninitializedMemory(false);
+}
+
+void for_parts(std::int64_t count, std::int64_t grain, const std::function<void(std::int64_t, std::int64_t)>& body) {
+  at::parallel_for(0, count, grain, body);
+}
+
+std::string library_fingerprint() {
+  return fmt::format("libtorch {} {}", TORCH_VERSION, at::get_cpu_capability());
+}
+
+std::string cpu_fingerprint() {
+  return fmt::format("{} family {} model {}", cpu_info("vendor_id"), cpu_info("cpu family"), cpu_info("model\t"));
+}
+
+bool cpu_has_bfloat16() {
+  std::istringstream flags(cpu_info("flags"));
+  std::string flag;
+  while (flags >> flag) {
+    if (flag == "avx512_bf16" || flag == "amx_bf16") {
+      return true;
+    }
+  }
+  return false;
+}
+
+}  // namespace dormer::tensor
