@@ -32,6 +32,11 @@ inline constexpr std::int64_t kMaxLeaves = 64;
 /// How many additions of a left and a right child follow leaf `leaf` within `subtree`: the carries of a binary counter.
 [[nodiscard]] int carries_after(std::int64_t leaf, Range subtree);
 
+/// Flat buffers that a rank with this share needs at most at one time: with the leaf being computed, the partial sums
+/// that wait for their right neighbour and the finished subtrees. log2 of the leaves plus one for a share that is one
+/// subtree.
+[[nodiscard]] int peak_buffers(Range share, std::int64_t leaves);
+
 /// Gives each rank a contiguous, non-empty share of the leaves. The largest share is at most an eighth above the
 /// smallest possible; among those the cuts with the fewest partial sums win (fewer bytes travel), then the smaller
 /// largest share, then larger shares first: 64 leaves on 3 ranks are 24, 24, 16 (5 partial sums), not 22, 21, 21 (11).
