@@ -1,14 +1,12 @@
 #include <algorithm>
-#include <set>
 #include <utility>
-
-#include <nlohmann/json.hpp>
 
 #include "dormer/core/atomic_file.hpp"
 #include "dormer/core/error.hpp"
 #include "dormer/storage/mapped_file.hpp"
 #include "dormer/storage/safetensors.hpp"
 #include "storage/shown_name.hpp"
+#include "storage/strict_json.hpp"
 
 namespace dormer::storage {
 
@@ -45,35 +43,12 @@ using WeightMap = std::map<std::string, std::string>;
 
 constexpr std::size_t kMaximumIndexBytes = 100'000'000;
 
-// Parses JSON in which no object may hold a key twice (the library would keep the last one without a word).
-Json parse_without_duplicates(const std::string& text, const std::string& where) {
-  std::vector<std::set<std::string>> keys;
-  const auto watch = [&](int depth, Json::parse_event_t event, Json& value) {
-    require(depth < 16, Fault::kInput, "bad index {}: it nests too deep; download it again", where);
-    if (event == Json::parse_event_t::object_start) {
-      keys.emplace_back();
-    } else if (event == Json::parse_event_t::object_end) {
-      keys.pop_back();
-    } else if (event == Json::parse_event_t::key) {
-      const auto& name = value.get_ref<const std::string&>();
-      require(keys.back().insert(name).second, Fault::kInput, "bad index {}: '{}' stands twice; download it again",
-              where, shown(name));
-    }
-    return true;
-  };
-  try {
-    return Json::parse(text, watch);
-  } catch (const Json::exception& problem) {
-    fail(Fault::kInput, "bad index {}: it is not JSON ({}); download it again", where, problem.what());
-  }
-}
-
 WeightMap read_weight_map(const std::filesystem::path& index) {
   const std::string where = index.string();
   const std::string text = read_file(index, "safetensors index");
   require(text.size() <= kMaximumIndexBytes, Fault::kInput, "bad index {}: {} bytes are too many for an index", where,
           text.size());
-  const Json root = parse_without_duplicates(text, where);
+  const Json root = parse_strict_json(text, "bad index " + where);
   require(root.is_object() && root.contains("weight_map") && root.at("weight_map").is_object(), Fault::kInput,
           "bad index {}: it has no object 'weight_map'; download it again", where);
   WeightMap result;

@@ -1,0 +1,172 @@
+#include <cerrno>
+#include <cstring>
+#include <string>
+#include <system_error>
+
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "dormer/core/atomic_file.hpp"
+#include "dormer/core/error.hpp"
+#include "dormer/core/log.hpp"
+#include "dormer/storage/checkpoint.hpp"
+#include "dormer/storage/checksum.hpp"
+#include "dormer/storage/hdf5.hpp"
+
+namespace dormer::storage {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view kShard = "shard-00000-of-00001.h5";
+
+std::string folder_name(std::int64_t step) {
+  return fmt::format("step-{:09d}", step);
+}
+
+void make_folder(const fs::path& folder) {
+  std::error_code code;
+  fs::create_directories(folder, code);
+  require(!code, Fault::kIo, "cannot make the folder {}: {}", folder.string(), code.message());
+}
+
+void remove_folder(const fs::path& folder) {
+  std::error_code code;
+  fs::remove_all(folder, code);
+  require(!code, Fault::kIo, "cannot remove {}: {}", folder.string(), code.message());
+}
+
+// What killed saves and removals left. Only one process writes here, so nobody is at work on them.
+void remove_leftovers(const fs::path& parent) {
+  std::vector<fs::path> leftovers;
+  for (const auto& entry : fs::directory_iterator(parent)) {
+    const std::string name = entry.path().filename().string();
+    if (name.starts_with(".tmp-step-") || name.starts_with(".del-step-")) {
+      leftovers.push_back(entry.path());
+    }
+  }
+  for (const fs::path& leftover : leftovers) {
+    remove_folder(leftover);
+  }
+}
+
+Hdf5Image build_shard(std::int64_t step, std::span<const NamedArray> arrays, Manifest& manifest) {
+  Hdf5Writer writer;
+  writer.set_attribute("format", std::string(Manifest::kFormat));
+  writer.set_attribute("step", step);
+  for (const NamedArray& array : arrays) {
+    // The sum is taken before HDF5 sees the bytes, so that it answers for HDF5 and for us, too.
+    const auto count = static_cast<std::int64_t>(array.bytes.size() / size_of(array.dtype));
+    manifest.arrays.push_back({.name = array.name,
+                               .dtype = array.dtype,
+                               .shape = array.shape,
+                               .offset = 0,
+                               .count = count,
+                               .file = std::string(kShard),
+                               .xxh3_128 = xxh3_128(array.bytes)});
+    writer.add_array(array,
+                     {{"offset", std::int64_t{0}}, {"global_shape", fmt::format("{}", fmt::join(array.shape, ","))}});
+  }
+  Hdf5Image image = writer.finish();
+  manifest.files.push_back(
+      {.name = std::string(kShard), .bytes = image.bytes().size(), .xxh3_128 = xxh3_128(image.bytes())});
+  return image;
+}
+
+// Puts `temporary` at `target`, where another checkpoint of the same step stands: both names exist at every moment.
+void exchange(const fs::path& temporary, const fs::path& target) {
+  if (::syscall(SYS_renameat2, AT_FDCWD, temporary.c_str(), AT_FDCWD, target.c_str(), RENAME_EXCHANGE) != 0) {
+    require(errno == EINVAL || errno == ENOSYS, Fault::kIo, "cannot exchange {} and {}: {}", temporary.string(),
+            target.string(), std::strerror(errno));
+    const fs::path aside = target.parent_path() / (".del-" + target.filename().string());
+    std::error_code code;
+    fs::rename(target, aside, code);
+    require(!code, Fault::kIo, "cannot rename {}: {}", target.string(), code.message());
+    commit_folder(temporary, target);
+    remove_folder(aside);
+    return;
+  }
+  sync_folder(target.parent_path());
+  remove_folder(temporary);  // now the old checkpoint
+}
+
+void commit(const fs::path& temporary, const fs::path& target) {
+  std::error_code code;
+  if (fs::exists(target, code)) {
+    exchange(temporary, target);
+  } else {
+    commit_folder(temporary, target);
+  }
+}
+
+}  // namespace
+
+fs::path write_checkpoint(const fs::path& parent, std::int64_t step, std::span<const NamedArray> arrays,
+                          const std::string& state, const CommitObserver& observer) {
+  const auto reached = [&](CommitPoint point) {
+    if (observer) {
+      observer(point);
+    }
+  };
+  make_folder(parent);
+  remove_leftovers(parent);
+  reached(CommitPoint::kBegun);
+
+  const fs::path target = parent / folder_name(step);
+  const fs::path temporary = parent / (".tmp-" + folder_name(step));
+  Manifest manifest{.step = step, .files = {}, .arrays = {}, .state = state};
+  const Hdf5Image image = build_shard(step, arrays, manifest);
+  const std::string text = to_text(manifest);
+  try {
+    make_folder(temporary);
+    reached(CommitPoint::kFolderMade);
+    write_new_file(temporary / kShard, image.bytes());
+    reached(CommitPoint::kShardWritten);
+    write_new_file(temporary / Manifest::kFileName, std::as_bytes(std::span(text)));
+    reached(CommitPoint::kManifestWritten);
+    sync_folder(temporary);
+    reached(CommitPoint::kSynced);
+    commit(temporary, target);
+  } catch (...) {
+    std::error_code code;
+    fs::remove_all(temporary, code);
+    throw;
+  }
+  reached(CommitPoint::kCommitted);
+  try {
+    write_file_atomically(parent / "LATEST", folder_name(step) + "\n");
+  } catch (const Error& error) {  // a hint for people: the checkpoint exists without it
+    log::warn("{}", error.what());
+  }
+  reached(CommitPoint::kHinted);
+  return target;
+}
+
+fs::path quarantine(const fs::path& folder) {
+  for (int number = 0;; ++number) {
+    fs::path target = folder;
+    target += number == 0 ? ".corrupt" : fmt::format(".corrupt.{}", number);
+    std::error_code code;
+    if (!fs::exists(fs::symlink_status(target, code))) {
+      commit_folder(folder, target);
+      return target;
+    }
+  }
+}
+
+void retire(const fs::path& parent, std::int64_t keep_last, std::span<const std::int64_t> protect) {
+  std::int64_t kept = 0;
+  for (const CheckpointPlace& place : list_checkpoints(parent)) {
+    if (kept++ < keep_last || std::ranges::find(protect, place.step) != protect.end()) {
+      continue;
+    }
+    const fs::path away = parent / (".del-" + place.folder.filename().string());
+    remove_folder(away);
+    commit_folder(place.folder, away);
+    remove_folder(away);
+  }
+}
+
+}  // namespace dormer::storage
