@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by the scripts in launch/: stages with their time, and long commands whose output goes to a log.
 
 say() { printf '%s\n' "$*"; }
