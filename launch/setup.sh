@@ -147,7 +147,7 @@ install_packages() {
   key=$("$venv/bin/python" -VV; cat launch/constraints.txt launch/requirements*.txt; echo "$*")
   key=$(sha256sum <<< "$key")
   [ "$(cat "$stamp" 2> /dev/null)" != "$key" ] || return 0
-  watched "Python packages ($name)" "$logs/pip-$name.log" "$venv/bin/python" -m pip install --disable-pip-version-check --no-input --progress-bar off "$@"
+  watched "Python packages ($name)" "$logs/pip-$name.log" "$venv/bin/python" -m pip install --no-compile --disable-pip-version-check --no-input --progress-bar off "$@"
   echo "$key" > "$stamp"
 }
 
