@@ -151,16 +151,20 @@ install_packages() {
   echo "$key" > "$stamp"
 }
 
-# Tells which LibTorch to use: the one asked for now or before; empty for the wheel.
+# Settles which LibTorch to use: the one asked for now or before; empty for the wheel.
 choose_torch() {
   local memory="$venv/.dormer-torch"
   if [ "$torch" = wheel ]; then rm -f "$memory"; torch=''; return; fi
   if [ -z "$torch" ]; then torch=$(cat "$memory" 2> /dev/null || true); fi
   [ -n "$torch" ] || return 0
-  [ -f "$torch/lib/libtorch_cpu.so" ] && [ -f "$torch/include/ATen/core/Tensor.h" ] ||
+  if [ ! -f "$torch/lib/libtorch_cpu.so" ] || [ ! -f "$torch/include/ATen/core/Tensor.h" ]; then
     fail "setup: $torch: no LibTorch there (lib/libtorch_cpu.so and include/ATen/core/Tensor.h); give the folder that holds include/ and lib/"
+  fi
   torch=$(cd "$torch" && pwd)
-  echo "$torch" > "$memory"
+}
+
+remember_torch() {
+  [ -z "$torch" ] || echo "$torch" > "$venv/.dormer-torch"
 }
 
 # Lets .venv's Python import the torch around the chosen LibTorch, where there is one for this Python.
@@ -213,9 +217,10 @@ build_program() {
 parse_options "$@"
 begin=$SECONDS
 find_root
+choose_torch
 prepare_basics
 prepare_venv
-choose_torch
+remember_torch
 install_packages build -c launch/constraints.txt "$(grep '^cmake==' launch/requirements.txt)" "$(grep '^ninja==' launch/requirements.txt)"
 prepare_libraries
 prepare_packages
