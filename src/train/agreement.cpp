@@ -16,26 +16,6 @@
 namespace dormer::train {
 namespace {
 
-struct Failure {
-  Fault fault = Fault::kBug;
-  std::string message;
-};
-
-std::optional<Failure> run(const std::function<void()>& body) {
-  try {
-    body();
-    return std::nullopt;
-  } catch (const Error& error) {
-    return Failure{error.fault(), error.what()};
-  } catch (const std::bad_alloc&) {
-    return Failure{
-        Fault::kIo,
-        "out of memory; use fewer ranks on this machine, a smaller batch.micro or a shorter data.sequence_length"};
-  } catch (const std::exception& error) {
-    return Failure{Fault::kBug, error.what()};
-  }
-}
-
 std::vector<std::int64_t> gather_numbers(comm::Communicator& communicator, std::int64_t own) {
   const auto ranks = static_cast<std::size_t>(communicator.size());
   std::vector<std::int64_t> all(ranks);
@@ -56,8 +36,27 @@ std::string broadcast_text(comm::Communicator& communicator, std::string text, i
 
 }  // namespace
 
+std::optional<Failure> caught(const std::function<void()>& body) {
+  try {
+    body();
+    return std::nullopt;
+  } catch (const Error& error) {
+    return Failure{error.fault(), error.what()};
+  } catch (const std::bad_alloc&) {
+    return Failure{
+        Fault::kIo,
+        "out of memory; use fewer ranks on this machine, a smaller batch.micro or a shorter data.sequence_length"};
+  } catch (const std::exception& error) {
+    return Failure{Fault::kBug, error.what()};
+  }
+}
+
+void throw_as_one(comm::Communicator& communicator, Fault fault, int rank, const std::optional<Failure>& own) {
+  throw Error(fault, broadcast_text(communicator, own ? own->message : std::string(), rank));
+}
+
 void agree(comm::Communicator& communicator, const std::function<void()>& body) {
-  const std::optional<Failure> failure = run(body);
+  const std::optional<Failure> failure = caught(body);
   const std::vector<std::int64_t> faults =
       gather_numbers(communicator, failure ? static_cast<std::int64_t>(failure->fault) : 0);
   const auto first = std::find_if(faults.begin(), faults.end(), [](std::int64_t fault) { return fault != 0; });
@@ -65,8 +64,7 @@ void agree(comm::Communicator& communicator, const std::function<void()>& body) 
     return;
   }
   const int rank = static_cast<int>(first - faults.begin());
-  throw Error(static_cast<Fault>(*first),
-              broadcast_text(communicator, failure ? failure->message : std::string(), rank));
+  throw_as_one(communicator, static_cast<Fault>(*first), rank, failure);
 }
 
 std::string agree_on_text(comm::Communicator& communicator, const std::function<std::string()>& rank0) {

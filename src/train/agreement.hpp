@@ -1,13 +1,28 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "dormer/comm/communicator.hpp"
+#include "dormer/core/error.hpp"
 
 namespace dormer::train {
+
+/// What went wrong on this rank.
+struct Failure {
+  Fault fault = Fault::kBug;
+  std::string message;
+};
+
+/// Runs `body` and returns what it threw.
+[[nodiscard]] std::optional<Failure> caught(const std::function<void()>& body);
+
+/// Throws the error of rank `rank` on every rank; all know its fault already, `own` has the message there.
+[[noreturn]] void throw_as_one(comm::Communicator& communicator, Fault fault, int rank,
+                               const std::optional<Failure>& own);
 
 /// Runs `body` on this rank and waits for all ranks. If it failed anywhere, every rank throws the error of the lowest
 /// rank that failed: one line, one exit code, and nobody is left waiting. `body` must not communicate.

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
-#include <set>
+#include <tuple>
 
 #include "dormer/core/error.hpp"
 #include "dormer/data/sample_order.hpp"
@@ -98,29 +98,17 @@ bool record_validation(BestValidation& best, double loss, std::int64_t step) {
   return true;
 }
 
-std::vector<std::int64_t> superseded(std::vector<StoredCheckpoint> stored, const KeepSection& keep) {
-  std::set<std::int64_t> kept;
-  std::sort(stored.begin(), stored.end(), [](const auto& a, const auto& b) { return a.step > b.step; });
-  const auto newest = static_cast<std::size_t>(std::max<std::int64_t>(keep.last, 1));
-  for (std::size_t index = 0; index < std::min(newest, stored.size()); ++index) {
-    kept.insert(stored[index].step);
-  }
-  std::vector<StoredCheckpoint> measured;
-  std::copy_if(stored.begin(), stored.end(), std::back_inserter(measured),
-               [](const auto& one) { return one.validation_loss.has_value(); });
-  std::stable_sort(measured.begin(), measured.end(),
-                   [](const auto& a, const auto& b) { return *a.validation_loss < *b.validation_loss; });
-  for (std::size_t index = 0;
-       index < std::min(static_cast<std::size_t>(std::max<std::int64_t>(keep.best, 0)), measured.size()); ++index) {
-    kept.insert(measured[index].step);
-  }
-  std::vector<std::int64_t> result;
+std::vector<std::int64_t> best_steps(std::vector<StoredCheckpoint> stored, std::int64_t count) {
+  std::erase_if(stored, [](const StoredCheckpoint& one) { return !one.validation_loss; });
+  std::sort(stored.begin(), stored.end(), [](const StoredCheckpoint& a, const StoredCheckpoint& b) {
+    return std::tie(*a.validation_loss, a.step) < std::tie(*b.validation_loss, b.step);
+  });
+  stored.resize(std::min(stored.size(), static_cast<std::size_t>(std::max<std::int64_t>(count, 0))));
+  std::vector<std::int64_t> steps;
   for (const StoredCheckpoint& one : stored) {
-    if (!kept.contains(one.step)) {
-      result.push_back(one.step);
-    }
+    steps.push_back(one.step);
   }
-  return result;
+  return steps;
 }
 
 }  // namespace dormer::train

@@ -79,8 +79,7 @@ struct StoredCheckpoint {
   std::optional<double> validation_loss;
 };
 
-/// Steps to delete: all but the newest `keep.last` and the `keep.best` with the lowest validation loss. At least the
-/// newest one always stays. Pure.
-[[nodiscard]] std::vector<std::int64_t> superseded(std::vector<StoredCheckpoint> stored, const KeepSection& keep);
+/// Steps of the `count` checkpoints with the lowest validation loss: retention spares them. Pure.
+[[nodiscard]] std::vector<std::int64_t> best_steps(std::vector<StoredCheckpoint> stored, std::int64_t count);
 
 }  // namespace dormer::train

@@ -137,16 +137,13 @@ TEST(BestValidation, RemembersTheLowestLossAndCountsPatience) {
   EXPECT_EQ(best.without_improvement, 2);
 }
 
-TEST(Retention, KeepsTheNewestAndTheBest) {
-  const std::vector<StoredCheckpoint> stored{{10, 3.0}, {20, 2.0}, {30, 2.5}, {40, std::nullopt}, {50, 2.6}};
-  KeepSection keep;
-  keep.last = 2;
-  keep.best = 1;
-  EXPECT_THAT(superseded(stored, keep), ElementsAre(30, 10));
-  keep.last = 0;
-  keep.best = 0;
-  EXPECT_THAT(superseded(stored, keep), ElementsAre(40, 30, 20, 10)) << "the newest one always stays";
-  EXPECT_THAT(superseded({}, keep), IsEmpty());
+TEST(Retention, SparesTheCheckpointsWithTheLowestLoss) {
+  const std::vector<StoredCheckpoint> stored{{10, 3.0}, {20, 2.0}, {30, 2.5}, {40, std::nullopt}, {50, 2.0}};
+  EXPECT_THAT(best_steps(stored, 1), ElementsAre(20)) << "the earlier of equals";
+  EXPECT_THAT(best_steps(stored, 3), ElementsAre(20, 50, 30));
+  EXPECT_THAT(best_steps(stored, 9), ElementsAre(20, 50, 30, 10))
+      << "one without a measurement is never among the best";
+  EXPECT_THAT(best_steps(stored, 0), IsEmpty());
 }
 
 }  // namespace

@@ -1,0 +1,190 @@
+#include "train/checkpointing.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+#include <ATen/core/Tensor.h>
+
+#include "dormer/core/error.hpp"
+#include "dormer/core/log.hpp"
+#include "train/agreement.hpp"
+
+namespace dormer::train {
+namespace {
+
+constexpr std::string_view kParameters = "parameters/";
+constexpr std::string_view kMoments = "moments/";
+
+bool any_set_aside(const std::filesystem::path& folder) {
+  std::error_code code;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, code)) {
+    if (entry.path().filename().string().find(".corrupt") != std::string::npos) {
+      return true;
+    }
+  }
+  return false;
+}
+
+// Rank 0's search; the folder's name, or nothing.
+std::string newest_good(const std::filesystem::path& parent) {
+  for (const storage::CheckpointPlace& place : storage::list_checkpoints(parent)) {
+    try {
+      static_cast<void>(parse_run_state(storage::load_checkpoint(place.folder).state, place.folder.string()));
+      return place.folder.filename().string();
+    } catch (const Error& error) {
+      if (error.fault() != Fault::kInput) {
+        throw;
+      }
+      const std::filesystem::path aside = storage::quarantine(place.folder);
+      log::warn("{}; set aside as {}, trying the one before", error.what(), aside.string());
+    }
+  }
+  require(!any_set_aside(parent), Fault::kInput,
+          "no good checkpoint is left in {} (bad ones end in .corrupt); put one back, or choose another run.directory "
+          "to start over",
+          parent.string());
+  return {};
+}
+
+std::span<float> flat_values(Trial& trial) {
+  const tensor::FlatSpace& space = trial.adapters().space();
+  return {space.values().mutable_data_ptr<float>(), static_cast<std::size_t>(space.size())};
+}
+
+const storage::StoredArray& require_array(const storage::Checkpoint& checkpoint, const std::string& name,
+                                          const tensor::ParameterEntry& entry, const std::filesystem::path& folder) {
+  const storage::StoredArray* array = checkpoint.find(name);
+  require(array != nullptr, Fault::kInput,
+          "{} has no array {}: it belongs to another run; choose another run.directory", folder.string(), name);
+  require(
+      array->dtype == DType::kF32 && array->shape == entry.shape, Fault::kInput,
+      "{} in {} has another shape or dtype than this run's: it belongs to another run; choose another run.directory",
+      name, folder.string());
+  return *array;
+}
+
+// Copies the elements of an array that lie in `slice` of the flat space to where they belong in `target`, the slice's
+// own memory.
+void copy_into(std::span<float> target, optim::ElementRange slice, const tensor::ParameterEntry& entry,
+               const storage::StoredArray& array) {
+  const std::int64_t begin = std::max(slice.begin, entry.offset);
+  const std::int64_t end = std::min(slice.end, entry.offset + entry.count());
+  if (begin < end) {
+    std::memcpy(target.data() + (begin - slice.begin),
+                array.bytes.data() + (begin - entry.offset) * static_cast<std::int64_t>(sizeof(float)),
+                static_cast<std::size_t>(end - begin) * sizeof(float));
+  }
+}
+
+void copy_parameters(const storage::Checkpoint& checkpoint, const std::filesystem::path& folder, Trial& trial) {
+  const tensor::FlatSpace& space = trial.adapters().space();
+  for (const tensor::ParameterEntry& entry : space.entries()) {
+    const std::string name = fmt::format("{}{}", kParameters, entry.name);
+    copy_into(flat_values(trial), {0, space.size()}, entry, require_array(checkpoint, name, entry, folder));
+  }
+  trial.adapters().space().mark_written();
+  trial.adapters().refresh();
+}
+
+void copy_moments(const storage::Checkpoint& checkpoint, const std::filesystem::path& folder, Trial& trial) {
+  for (const optim::StateArray& state : trial.optimizer().state()) {
+    for (const tensor::ParameterEntry& entry : trial.adapters().space().entries()) {
+      const std::string name = fmt::format("{}{}/{}", kMoments, state.name, entry.name);
+      copy_into(state.values, trial.optimizer().slice(), entry, require_array(checkpoint, name, entry, folder));
+    }
+  }
+}
+
+// The whole of a state array on rank 0; nothing elsewhere.
+std::vector<float> gather_to_first(comm::Communicator& communicator, const parallel::ReductionPlan& plan,
+                                   std::span<const float> own) {
+  std::vector<float> whole;
+  std::vector<comm::Send> sends;
+  std::vector<comm::Receive> receives;
+  if (communicator.rank() == 0) {
+    whole.resize(static_cast<std::size_t>(plan.slices.size));
+    std::copy(own.begin(), own.end(), whole.begin() + plan.gradient_of(0).begin);
+    for (int rank = 1; rank < communicator.size() && plan.request.shard_optimizer; ++rank) {
+      const parallel::Range slice = plan.gradient_of(rank);
+      const std::span<float> place =
+          std::span(whole).subspan(static_cast<std::size_t>(slice.begin), static_cast<std::size_t>(slice.count()));
+      receives.push_back({rank, view(place)});
+    }
+  } else if (plan.request.shard_optimizer) {
+    sends.push_back({0, view(own)});
+  }
+  communicator.exchange(sends, receives).wait();
+  return whole;
+}
+
+/// The arrays of a checkpoint, as views of flat buffers that outlive it.
+std::vector<storage::NamedArray> named_arrays(const tensor::FlatSpace& space, const std::string& prefix,
+                                              std::span<const float> flat) {
+  std::vector<storage::NamedArray> arrays;
+  for (const tensor::ParameterEntry& entry : space.entries()) {
+    const auto values = flat.subspan(static_cast<std::size_t>(entry.offset), static_cast<std::size_t>(entry.count()));
+    arrays.push_back({prefix + entry.name, DType::kF32, entry.shape, std::as_bytes(values)});
+  }
+  return arrays;
+}
+
+void retire_superseded(const RunPaths& paths, const KeepSection& keep) {
+  std::vector<StoredCheckpoint> stored;
+  for (const storage::CheckpointPlace& place : storage::list_checkpoints(paths.checkpoints())) {
+    RunState state;  // one that cannot be read has no loss, and is set aside when a run would go on from it
+    static_cast<void>(
+        caught([&] { state = parse_run_state(storage::read_manifest(place.folder).state, place.folder.string()); }));
+    stored.push_back({place.step, state.step_validation_loss});
+  }
+  storage::retire(paths.checkpoints(), std::max<std::int64_t>(keep.last, 1), best_steps(stored, keep.best));
+}
+
+}  // namespace
+
+std::optional<ResumePoint> find_resume_point(comm::Communicator& communicator, const RunPaths& paths) {
+  const std::string name = agree_on_text(communicator, [&] { return newest_good(paths.checkpoints()); });
+  if (name.empty()) {
+    return std::nullopt;
+  }
+  ResumePoint point{.folder = paths.checkpoints() / name, .state = {}};
+  agree(communicator,
+        [&] { point.state = parse_run_state(storage::read_manifest(point.folder).state, point.folder.string()); });
+  return point;
+}
+
+void restore(comm::Communicator& communicator, const ResumePoint& point, Trial& trial) {
+  agree(communicator, [&] {
+    const storage::Checkpoint checkpoint = storage::load_checkpoint(point.folder);
+    copy_parameters(checkpoint, point.folder, trial);
+    copy_moments(checkpoint, point.folder, trial);
+  });
+}
+
+void restore_parameters(comm::Communicator& communicator, const std::filesystem::path& folder, Trial& trial) {
+  agree(communicator, [&] { copy_parameters(storage::load_checkpoint(folder), folder, trial); });
+}
+
+std::optional<std::string> save(comm::Communicator& communicator, const RunPaths& paths, const RunState& state,
+                                Trial& trial, const KeepSection& keep) {
+  const tensor::FlatSpace& space = trial.adapters().space();
+  std::vector<std::pair<std::string, std::vector<float>>> moments;
+  for (const optim::StateArray& array : trial.optimizer().state()) {
+    moments.emplace_back(fmt::format("{}{}/", kMoments, array.name),
+                         gather_to_first(communicator, trial.plan(), array.values));
+  }
+  const std::string problem = agree_on_text(communicator, [&]() -> std::string {
+    const std::optional<Failure> failure = caught([&] {
+      std::vector<storage::NamedArray> arrays = named_arrays(space, std::string(kParameters), flat_values(trial));
+      for (const auto& [prefix, values] : moments) {
+        const std::vector<storage::NamedArray> more = named_arrays(space, prefix, values);
+        arrays.insert(arrays.end(), more.begin(), more.end());
+      }
+      storage::write_checkpoint(paths.checkpoints(), state.step, arrays, to_text(state));
+      retire_superseded(paths, keep);
+    });
+    return failure ? failure->message : std::string();
+  });
+  return problem.empty() ? std::nullopt : std::optional(problem);
+}
+
+}  // namespace dormer::train

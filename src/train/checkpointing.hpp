@@ -1,0 +1,41 @@
+#pragma once
+
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "dormer/comm/communicator.hpp"
+#include "dormer/parallel/plan.hpp"
+#include "dormer/storage/checkpoint.hpp"
+#include "train/run_directory.hpp"
+#include "train/run_state.hpp"
+#include "train/trial.hpp"
+
+namespace dormer::train {
+
+/// What a run goes on from.
+struct ResumePoint {
+  std::filesystem::path folder;
+  RunState state;
+};
+
+/// The newest checkpoint that is whole. Rank 0 verifies; bad ones are set aside with a warning. Nothing where there is
+/// none yet; an input error where there were some and all are bad, so that no run starts over in silence. All ranks
+/// call.
+[[nodiscard]] std::optional<ResumePoint> find_resume_point(comm::Communicator& communicator, const RunPaths& paths);
+
+/// Fills a trial from the arrays of a checkpoint, whatever number of ranks wrote it: every rank reads, and keeps its
+/// slice of the moments. Input errors name arrays that are missing or of another shape. All ranks call.
+void restore(comm::Communicator& communicator, const ResumePoint& point, Trial& trial);
+
+/// The parameters alone, as another checkpoint of the run has them.
+void restore_parameters(comm::Communicator& communicator, const std::filesystem::path& folder, Trial& trial);
+
+/// Saves: canonical arrays without padding (parameters/…, moments/first/…, moments/second/…), gathered to rank 0 and
+/// written there, then retention. Returns nothing, or why it failed: training goes on, and earlier checkpoints are as
+/// they were. All ranks call; all get the same answer.
+[[nodiscard]] std::optional<std::string> save(comm::Communicator& communicator, const RunPaths& paths,
+                                              const RunState& state, Trial& trial, const KeepSection& keep);
+
+}  // namespace dormer::train

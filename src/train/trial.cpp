@@ -1,0 +1,160 @@
+#include "train/trial.hpp"
+
+#include <cmath>
+#include <optional>
+
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/from_blob.h>
+
+#include "dormer/core/error.hpp"
+#include "dormer/core/stop.hpp"
+#include "dormer/objective/next_token.hpp"
+#include "train/agreement.hpp"
+#include "train/trace_file.hpp"
+
+namespace dormer::train {
+namespace {
+
+parallel::ReductionPlan plan_of(const RunConfig& config, const adapter::AdapterSet& adapters, int ranks) {
+  const bool fast = config.parallel.reduction == "fast";
+  return parallel::plan_reduction({.reduction = fast ? parallel::Reduction::kFast : parallel::Reduction::kExact,
+                                   .shard_optimizer = config.parallel.shard_optimizer,
+                                   .micro_batches = config.batch.global / config.batch.micro,
+                                   .flat_size = adapters.space().size(),
+                                   .ranks = ranks});
+}
+
+std::unique_ptr<optim::Optimizer> make_optimizer(const OptimizerSection& section, const tensor::FlatSpace& space,
+                                                 parallel::Range slice) {
+  const optim::OptimizerSettings settings = optimizer_settings(section);
+  return optim::optimizer_registry().get(
+      "optimizer.kind", section.kind)({.settings = settings,
+                                       .groups = optim::plan_groups(space.entries(), space.size(), settings),
+                                       .slice = {slice.begin, slice.end}});
+}
+
+std::span<float> values_of(const tensor::FlatSpace& space) {
+  return {space.values().mutable_data_ptr<float>(), static_cast<std::size_t>(space.size())};
+}
+
+at::Tensor as_tensor(std::span<float> values) {
+  return at::from_blob(values.data(), {static_cast<std::int64_t>(values.size())}, at::kFloat);
+}
+
+}  // namespace
+
+optim::OptimizerSettings optimizer_settings(const OptimizerSection& section) {
+  return {
+      .beta1 = section.betas.at(0),
+      .beta2 = section.betas.at(1),
+      .epsilon = section.epsilon,
+      .factors = {section.learning_rate, section.weight_decay},
+      .magnitudes = {section.magnitude.learning_rate.value_or(section.learning_rate), section.magnitude.weight_decay}};
+}
+
+Trial::Trial(const RunConfig& config, const model::LanguageModel& model, optim::ScheduleHorizon horizon,
+             comm::Communicator& communicator)
+    : batch_(config.batch),
+      learning_rate_(config.optimizer.learning_rate),
+      maximum_norm_(config.optimizer.max_gradient_norm.value_or(0.0)),
+      communicator_(communicator),
+      adapters_(config.adapter, model.layers(), RandomKey{static_cast<std::uint64_t>(config.run.seed)}),
+      schedule_(config.schedule.kind, horizon),
+      plan_(plan_of(config, adapters_, communicator.size())),
+      reducer_(parallel::gradient_reducer(plan_, communicator)),
+      optimizer_(make_optimizer(config.optimizer, adapters_.space(), plan_.gradient_of(communicator.rank()))) {}
+
+std::int64_t Trial::parameter_count() const {
+  std::int64_t count = 0;
+  for (const tensor::ParameterEntry& entry : adapters_.space().entries()) {
+    count += entry.count();
+  }
+  return count;
+}
+
+// The one place where a batch meets its trials: a pack of one today.
+void Trial::compute_leaves(const UpdateInputs& inputs, UpdateTrace* trace) {
+  const adapter::Pack pack = adapter::Pack::solo(&adapters_, batch_.micro);
+  const objective::LossScale scale{.divisor = static_cast<double>(batch_.global * inputs.data.sequence_length()),
+                                   .backward = true};
+  const parallel::Range share = plan_.shares.at(static_cast<std::size_t>(communicator_.rank()));
+  std::vector<std::int64_t> samples(static_cast<std::size_t>(batch_.micro));
+  for (std::int64_t leaf = share.begin; leaf < share.end; ++leaf) {
+    adapters_.space().bind_gradient(as_tensor(reducer_->next_leaf_buffer()));
+    const parallel::Range micro_batches = plan_.leaves.at(static_cast<std::size_t>(leaf));
+    parallel::LeafLoss sum;
+    for (std::int64_t index = micro_batches.begin; index < micro_batches.end; ++index) {
+      for (std::int64_t row = 0; row < batch_.micro; ++row) {
+        samples[static_cast<std::size_t>(row)] = inputs.order.sample_at(inputs.position + index * batch_.micro + row);
+      }
+      const objective::LossSums loss =
+          objective::next_token_loss(inputs.model, inputs.data.batch(samples), pack, scale);
+      sum.loss_sum += loss.loss_sum;
+      sum.tokens += loss.tokens;
+      if (trace != nullptr) {
+        trace->own_losses.push_back(loss.loss_sum);
+      }
+    }
+    reducer_->complete_leaf(sum);
+  }
+}
+
+UpdateReport Trial::update(const UpdateInputs& inputs, UpdateTrace* trace) {
+  if (trace != nullptr) {
+    record_before(*trace, adapters_);
+  }
+  const std::optional<Failure> failure = caught([&] { compute_leaves(inputs, trace); });
+  const parallel::ReducedGradient reduced = reducer_->reduce(
+      {.stop = stop_requested(), .error = failure ? static_cast<int>(failure->fault) : 0, .seconds = inputs.seconds});
+  if (reduced.error != 0) {
+    throw_as_one(communicator_, static_cast<Fault>(reduced.error), reduced.error_rank, failure);
+  }
+  if (!reduced.finite) {
+    fail_not_finite(reduced, inputs.step);
+  }
+  const double norm = std::sqrt(reduced.squared_norm);
+  const optim::UpdateScalars scalars{.step = inputs.step,
+                                     .schedule_factor = schedule_.factor(inputs.step),
+                                     .gradient_scale = optim::clipping_scale(norm, maximum_norm_)};
+  if (trace != nullptr) {
+    record_gradient(*trace, communicator_, plan_, reduced.gradient);
+  }
+  apply(reduced.gradient, scalars);
+  if (trace != nullptr) {
+    record_after(*trace, adapters_);
+  }
+  return {.loss = reduced.loss.loss_sum / static_cast<double>(reduced.loss.tokens),
+          .learning_rate = learning_rate_ * scalars.schedule_factor,
+          .gradient_norm = norm,
+          .stop = reduced.stop,
+          .seconds = reduced.seconds};
+}
+
+void Trial::apply(std::span<const float> gradient, const optim::UpdateScalars& scalars) {
+  const std::span<float> values = values_of(adapters_.space());
+  const optim::ElementRange slice = optimizer_->slice();
+  optimizer_->update(values.subspan(static_cast<std::size_t>(slice.begin), static_cast<std::size_t>(slice.count())),
+                     gradient, scalars);
+  if (plan_.request.shard_optimizer) {
+    parallel::gather_slices(communicator_, plan_.slices, values);
+  }
+  adapters_.space().mark_written();
+  adapters_.refresh();
+}
+
+void Trial::fail_not_finite(const parallel::ReducedGradient& reduced, std::int64_t step) const {
+  for (std::size_t leaf = 0; leaf < reduced.leaves.size(); ++leaf) {
+    if (!std::isfinite(reduced.leaves[leaf].loss_sum)) {
+      fail(Fault::kNumerical,
+           "update {}: the loss of micro-batches {} to {} is {}; nothing was changed: lower optimizer.learning_rate, "
+           "or look at the data",
+           step + 1, plan_.leaves[leaf].begin, plan_.leaves[leaf].end - 1, reduced.leaves[leaf].loss_sum);
+    }
+  }
+  fail(Fault::kNumerical,
+       "update {}: the gradient is not finite (loss {}); nothing was changed: lower optimizer.learning_rate, or use "
+       "model.dtype: float32",
+       step + 1, reduced.loss.loss_sum / static_cast<double>(reduced.loss.tokens));
+}
+
+}  // namespace dormer::train

@@ -1,0 +1,85 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "dormer/adapter/adapter_set.hpp"
+#include "dormer/comm/communicator.hpp"
+#include "dormer/data/sample_order.hpp"
+#include "dormer/data/token_dataset.hpp"
+#include "dormer/model/language_model.hpp"
+#include "dormer/optim/optimizer.hpp"
+#include "dormer/optim/schedule.hpp"
+#include "dormer/parallel/reducer.hpp"
+#include "dormer/train/run_config.hpp"
+
+namespace dormer::train {
+
+struct UpdateTrace;
+
+/// What a trial's update reads; equal on all ranks.
+struct UpdateInputs {
+  const model::LanguageModel& model;
+  const data::TokenDataset& data;
+  const data::SampleOrder& order;
+  std::int64_t step = 0;      ///< of this update, counted from 0
+  std::int64_t position = 0;  ///< of its first sample
+  double seconds = 0.0;       ///< since the run started, by this rank's clock
+};
+
+/// What all ranks know after an update; equal on all of them.
+struct UpdateReport {
+  double loss = 0.0;
+  double learning_rate = 0.0;
+  double gradient_norm = 0.0;  ///< before clipping
+  bool stop = false;           ///< some rank was asked to stop
+  double seconds = 0.0;        ///< of the slowest rank
+};
+
+/// One experiment of a run: its adapters, schedule, optimizer and gradients. A run trains a pack of trials over one
+/// frozen base; today a pack has one.
+class Trial {
+ public:
+  /// Plans and allocates; the adapters are at their start. `communicator` must outlive the trial.
+  Trial(const RunConfig& config, const model::LanguageModel& model, optim::ScheduleHorizon horizon,
+        comm::Communicator& communicator);
+  Trial(const Trial&) = delete;  // the reducer refers to the plan
+  Trial& operator=(const Trial&) = delete;
+
+  /// One update of the parameters, on all ranks together: gradients of the own leaves, exact sum, norm, clipping,
+  /// optimizer. Throws the same error on every rank, with the parameters as they were, when something failed on any
+  /// rank or a loss or gradient is not finite. With `trace` (on all ranks or on none) records what happened.
+  UpdateReport update(const UpdateInputs& inputs, UpdateTrace* trace);
+
+  [[nodiscard]] adapter::AdapterSet& adapters() { return adapters_; }
+  [[nodiscard]] const adapter::AdapterSet& adapters() const { return adapters_; }
+  [[nodiscard]] const BatchSection& batch() const { return batch_; }
+  [[nodiscard]] optim::Optimizer& optimizer() { return *optimizer_; }
+  [[nodiscard]] const parallel::ReductionPlan& plan() const { return plan_; }
+  /// Parameters without padding.
+  [[nodiscard]] std::int64_t parameter_count() const;
+
+ private:
+  void compute_leaves(const UpdateInputs& inputs, UpdateTrace* trace);
+  void apply(std::span<const float> gradient, const optim::UpdateScalars& scalars);
+  [[noreturn]] void fail_not_finite(const parallel::ReducedGradient& reduced, std::int64_t step) const;
+
+  BatchSection batch_;
+  double learning_rate_;
+  double maximum_norm_;
+  comm::Communicator& communicator_;
+  adapter::AdapterSet adapters_;
+  optim::Schedule schedule_;
+  parallel::ReductionPlan plan_;
+  std::unique_ptr<parallel::GradientReducer> reducer_;
+  std::unique_ptr<optim::Optimizer> optimizer_;
+};
+
+/// The optimizer's settings as the configuration says. Pure.
+[[nodiscard]] optim::OptimizerSettings optimizer_settings(const OptimizerSection& section);
+
+}  // namespace dormer::train

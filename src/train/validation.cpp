@@ -1,0 +1,59 @@
+#include "train/validation.hpp"
+
+#include <algorithm>
+#include <numeric>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "dormer/objective/next_token.hpp"
+#include "dormer/parallel/reducer.hpp"
+#include "dormer/tensor/differentiable.hpp"
+#include "train/agreement.hpp"
+
+namespace dormer::train {
+namespace {
+
+parallel::Range share_of(std::int64_t count, int rank, int ranks) {
+  return {count * rank / ranks, count * (rank + 1) / ranks};
+}
+
+// Loss sum and targets of each of the own micro-batches, one pair after the other.
+std::vector<double> own_sums(const ValidationRequest& request, std::int64_t samples, parallel::Range share) {
+  const tensor::NoRecording guard;
+  std::vector<double> sums;
+  for (std::int64_t index = share.begin; index < share.end; ++index) {
+    const std::int64_t first = index * request.micro;
+    std::vector<std::int64_t> chosen(static_cast<std::size_t>(std::min(request.micro, samples - first)));
+    std::iota(chosen.begin(), chosen.end(), first);
+    const adapter::Pack pack = adapter::Pack::solo(request.adapters, static_cast<std::int64_t>(chosen.size()));
+    const objective::LossSums loss = objective::next_token_loss(request.model, request.data.batch(chosen), pack, {});
+    sums.push_back(loss.loss_sum);
+    sums.push_back(static_cast<double>(loss.tokens));
+  }
+  return sums;
+}
+
+}  // namespace
+
+double validation_loss(comm::Communicator& communicator, const ValidationRequest& request) {
+  const std::int64_t samples = std::min(request.samples, request.data.samples());
+  const std::int64_t micro_batches = (samples + request.micro - 1) / request.micro;
+  std::vector<std::int64_t> counts;
+  for (int rank = 0; rank < communicator.size(); ++rank) {
+    counts.push_back(2 * share_of(micro_batches, rank, communicator.size()).count());
+  }
+  std::vector<double> own;
+  agree(communicator,
+        [&] { own = own_sums(request, samples, share_of(micro_batches, communicator.rank(), communicator.size())); });
+  const std::vector<double> all = parallel::gather_in_rank_order(communicator, own, counts);
+  double loss_sum = 0.0;
+  double targets = 0.0;
+  for (std::size_t index = 0; index < all.size(); index += 2) {
+    loss_sum += all[index];
+    targets += all[index + 1];
+  }
+  return loss_sum / targets;
+}
+
+}  // namespace dormer::train

@@ -1,0 +1,24 @@
+#pragma once
+
+#include <cstdint>
+
+#include "dormer/adapter/adapter_set.hpp"
+#include "dormer/comm/communicator.hpp"
+#include "dormer/data/token_dataset.hpp"
+#include "dormer/model/language_model.hpp"
+
+namespace dormer::train {
+
+struct ValidationRequest {
+  const model::LanguageModel& model;
+  const data::TokenDataset& data;
+  const adapter::AdapterSet* adapters = nullptr;  ///< null: the base alone
+  std::int64_t samples = 0;                       ///< the first of the data set, at most all
+  std::int64_t micro = 1;                         ///< samples of one forward pass
+};
+
+/// The mean loss per target over the request's samples. Ranks share the micro-batches; their sums are added in the
+/// order of the samples, so the bits do not depend on the ranks. All ranks call; errors are those of all.
+[[nodiscard]] double validation_loss(comm::Communicator& communicator, const ValidationRequest& request);
+
+}  // namespace dormer::train
