@@ -1,0 +1,106 @@
+#include "adapter/decomposition.hpp"
+
+#include <cmath>
+
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/equal.h>
+#include <ATen/ops/linalg_vector_norm.h>
+#include <ATen/ops/matmul.h>
+#include <gtest/gtest.h>
+
+#include "adapted_layer.hpp"
+#include "adapter/adapter.hpp"
+#include "dormer/tensor/differentiable.hpp"
+
+namespace dormer::adapter {
+namespace {
+
+using testing::adapted_layer;
+using testing::AdaptedLayer;
+using testing::normal;
+using testing::relative_error;
+
+FrozenLinear layer_with(const at::Tensor& weight) {
+  FrozenLinear layer;
+  layer.site = {"block.0.q_proj", "attention", 0, weight.size(0), weight.size(1), 0};
+  layer.weight = {"block.0.q_proj.weight", weight, nullptr, false};
+  return layer;
+}
+
+at::Tensor dense_norm(const AdaptedLayer& layer) {
+  const at::Tensor& weight = layer.layers[0].weight.values();
+  const tensor::FlatSpace& space = layer.adapters->space();
+  const at::Tensor a = space.value(space.index_of("block.0.q_proj.lora_A")).to(at::kDouble);
+  const at::Tensor b = space.value(space.index_of("block.0.q_proj.lora_B")).to(at::kDouble);
+  return at::linalg_vector_norm(weight.to(at::kDouble).add(at::matmul(b.t(), a).mul(2.0)), 2, at::IntArrayRef{1});
+}
+
+TEST(Decomposition, NormsAreThoseOfTheDenseSum) {
+  for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
+    const AdaptedLayer layer = adapted_layer("lora", true, true, layer_with(normal({1'500, 257}, 111, 0.2).to(dtype)), 7);
+    const at::Tensor& norm = layer.adapters->find(0)->decomposition()->norm();
+    EXPECT_LT(relative_error(norm, dense_norm(layer)), 27 * 0x1p-24);  // what 1/16 leaves of cancellation
+  }
+}
+
+/// W = -s B A + a little: the factored sum loses everything there, the guard computes the rows densely.
+TEST(Decomposition, RowsThatCancelAreComputedDensely) {
+  AdaptedLayer layer = adapted_layer("lora", true, true, layer_with(normal({64, 96}, 121, 0.2)), 4);
+  tensor::FlatSpace& space = layer.adapters->space();
+  const at::Tensor a = space.value(space.index_of("block.0.q_proj.lora_A"));
+  const at::Tensor b = space.value(space.index_of("block.0.q_proj.lora_B"));
+  const at::Tensor opposite = at::matmul(b.t(), a).mul(-2.0).add(normal({64, 96}, 122, 1e-4));
+  AdaptedLayer cancelling = adapted_layer("lora", true, false, layer_with(opposite), 4);
+  tensor::FlatSpace& other = cancelling.adapters->space();
+  other.value(other.index_of("block.0.q_proj.lora_A")).copy_(a);
+  other.value(other.index_of("block.0.q_proj.lora_B")).copy_(b);
+  other.mark_written();
+  cancelling.adapters->refresh();
+  const at::Tensor& norm = cancelling.adapters->find(0)->decomposition()->norm();
+  // The rows' entries are about 1e-4 and rounded from terms of about 1: 1e-7 / 1e-4 remains possible per entry.
+  EXPECT_LT(relative_error(norm, dense_norm(cancelling)), 2e-3);
+}
+
+TEST(Decomposition, AZeroRowKeepsFactorOneAndNoGradient) {
+  const at::Tensor weight = normal({8, 16}, 131);
+  weight.select(0, 3).zero_();
+  AdaptedLayer layer = adapted_layer("lora", true, false, layer_with(weight), 2);
+  EXPECT_EQ(layer.adapters->find(0)->decomposition()->factor()[3].item<float>(), 1.0F);
+  const at::Tensor y = adapted_linear(normal({4, 16}, 132), layer.layers[0], Pack::solo(layer.adapters.get(), 1));
+  tensor::run_backward(y, normal({4, 8}, 133));
+  EXPECT_TRUE(std::isfinite(layer.gradient.sum().item<double>()));
+  const tensor::FlatSpace& space = layer.adapters->space();
+  EXPECT_EQ(space.gradient(space.index_of("block.0.q_proj.magnitude"))[3].item<float>(), 0.0F);
+}
+
+/// A magnitude of zero hides the unscaled output: then that one is saved instead, and the gradient is right.
+TEST(Decomposition, AZeroMagnitudeStillGetsItsGradient) {
+  AdaptedLayer layer = adapted_layer("lora", true, true, layer_with(normal({8, 16}, 141)), 2);
+  tensor::FlatSpace& space = layer.adapters->space();
+  space.value(space.index_of("block.0.q_proj.magnitude"))[5].zero_();
+  space.mark_written();
+  layer.adapters->refresh();
+  const at::Tensor x = normal({4, 16}, 142);
+  const at::Tensor g = normal({4, 8}, 143);
+  tensor::run_backward(adapted_linear(x, layer.layers[0], Pack::solo(layer.adapters.get(), 1)), g);
+  const at::Tensor delta = layer.adapters->find(0)->change().dense_rows(at::arange(0, 8, at::kLong));
+  const at::Tensor unscaled = at::matmul(x, layer.layers[0].weight.values().add(delta).t());
+  const at::Tensor expected = unscaled.mul(g).sum(0).div(layer.adapters->find(0)->decomposition()->norm());
+  EXPECT_LT(relative_error(space.gradient(space.index_of("block.0.q_proj.magnitude")), expected), 1e-5);
+}
+
+TEST(Decomposition, MagnitudesResetToTheNormsStartAtTheLoRAsFunction) {
+  AdaptedLayer dora = adapted_layer("lora", true, true, layer_with(normal({24, 40}, 151, 0.2)), 4);
+  AdaptedLayer lora = adapted_layer("lora", false, true, layer_with(normal({24, 40}, 151, 0.2)), 4);
+  for (const char* name : {"block.0.q_proj.lora_A", "block.0.q_proj.lora_B"}) {
+    dora.adapters->space().value(dora.adapters->space().index_of(name)).copy_(lora.adapters->space().value(lora.adapters->space().index_of(name)));
+  }
+  dora.adapters->reset_magnitudes();
+  const at::Tensor x = normal({5, 40}, 152);
+  const auto run = [&](const AdaptedLayer& layer) { return adapted_linear(x, layer.layers[0], Pack::solo(layer.adapters.get(), 1)).detach(); };
+  EXPECT_TRUE(at::equal(run(dora), run(lora)));  // the factor is exactly 1
+}
+
+}  // namespace
+}  // namespace dormer::adapter
