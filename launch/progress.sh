@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Sourced by the scripts in launch/: stages with their time, and long commands whose output goes to a log.
+# Sourced by the scripts in launch/ (after `set -o pipefail`): stages with their time, and long commands whose output goes to a log.
 
 say() { printf '%s\n' "$*"; }
 fail() { printf '%s\n' "$*" >&2; exit 1; }
@@ -23,13 +23,20 @@ watched() {
 
 # Copies standard input to a log and shows its newest line: at once on a terminal, every 20 seconds elsewhere.
 follow_output() {
-  local label=$1 log=$2 begin=$SECONDS shown=$SECONDS line='' newest='' status
+  local label=$1 log=$2 begin=$SECONDS shown=$SECONDS line='' part='' newest='' status
   : > "$log"
   while true; do
     status=0
-    IFS= read -r -t 1 line || status=$?
-    if [ "$status" -eq 0 ]; then printf '%s\n' "$line" >> "$log"; newest=${line##*$'\r'}; fi
-    if [ "$status" -ne 0 ] && [ "$status" -le 128 ]; then printf '%s' "$line" >> "$log"; break; fi
+    IFS= read -r -t 1 line || status=$?  # above 128: nothing more within a second, and `line` holds what came of it
+    part+=$line
+    if [ "$status" -le 128 ]; then
+      printf '%s' "$part" >> "$log"
+      [ "$status" -eq 0 ] || break
+      printf '\n' >> "$log"
+      part=${part##*$'\r'}
+      newest=${part:-$newest}
+      part=''
+    fi
     if [ -t 1 ]; then
       [ "$SECONDS" -eq "$shown" ] || { printf '\r%s %s s: %.80s\033[K' "$label" "$((SECONDS - begin))" "$newest"; shown=$SECONDS; }
     elif [ "$((SECONDS - shown))" -ge 20 ]; then

@@ -52,7 +52,7 @@ find_root() {
 
 lists_updated=''
 apt_install() {
-  local command=("${root_command[@]}" env DEBIAN_FRONTEND=noninteractive apt-get)
+  local command=("${root_command[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -o Dpkg::Use-Pty=0)
   [ ${#root_command[@]} -eq 0 ] || sudo -v
   if [ -z "$lists_updated" ]; then watched "Lists of packages" "$logs/apt-update.log" "${command[@]}" update || return; lists_updated=yes; fi
   watched "Packages: $*" "$logs/apt-install.log" "${command[@]}" install -y --no-install-recommends "$@"
