@@ -10,7 +10,7 @@
 #include "dormer/adapter/adapter_set.hpp"
 #include "support/tensor_comparison.hpp"
 
-namespace dormer::testing {
+namespace dormer::test {
 
 /// One frozen layer with seeded random weights.
 inline adapter::FrozenLinear frozen_layer(std::int64_t out, std::int64_t in, bool bias, at::ScalarType dtype = at::kFloat) {
@@ -57,4 +57,4 @@ inline AdaptedLayer adapted_layer(const std::string& kind, bool decompose, bool 
   return result;
 }
 
-}  // namespace dormer::testing
+}  // namespace dormer::test

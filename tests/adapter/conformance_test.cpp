@@ -20,12 +20,12 @@
 namespace dormer::adapter {
 namespace {
 
-using testing::adapted_layer;
-using testing::AdaptedLayer;
-using testing::frozen_layer;
-using testing::normal;
-using testing::relative_error;
-using testing::tolerance;
+using test::adapted_layer;
+using test::AdaptedLayer;
+using test::frozen_layer;
+using test::normal;
+using test::relative_error;
+using test::tolerance;
 
 constexpr std::int64_t kOut = 37;
 constexpr std::int64_t kIn = 53;

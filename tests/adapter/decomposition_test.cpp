@@ -16,10 +16,10 @@
 namespace dormer::adapter {
 namespace {
 
-using testing::adapted_layer;
-using testing::AdaptedLayer;
-using testing::normal;
-using testing::relative_error;
+using test::adapted_layer;
+using test::AdaptedLayer;
+using test::normal;
+using test::relative_error;
 
 FrozenLinear layer_with(const at::Tensor& weight) {
   FrozenLinear layer;

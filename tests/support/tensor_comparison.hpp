@@ -10,7 +10,7 @@
 
 #include "dormer/core/random_key.hpp"
 
-namespace dormer::testing {
+namespace dormer::test {
 
 /// Seeded standard-normal values (Box-Muller over the counter-based generator), fp32.
 inline at::Tensor normal(at::IntArrayRef shape, std::uint64_t seed, double deviation = 1.0) {
@@ -50,4 +50,4 @@ inline double relative_error(const at::Tensor& actual, const at::Tensor& expecte
   return scale > 0.0 ? largest / scale : largest;
 }
 
-}  // namespace dormer::testing
+}  // namespace dormer::test

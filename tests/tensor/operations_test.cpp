@@ -26,9 +26,9 @@
 namespace dormer::tensor {
 namespace {
 
-using testing::normal;
-using testing::relative_error;
-using testing::tolerance;
+using test::normal;
+using test::relative_error;
+using test::tolerance;
 
 at::Tensor leaf(const at::Tensor& values, at::ScalarType dtype) { return values.to(dtype).detach().set_requires_grad(true); }
 /// The same values in fp64, for LibTorch's own operations as the reference.
