@@ -1,6 +1,7 @@
 #include "train/checkpointing.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include <ATen/core/Tensor.h>
@@ -128,6 +129,16 @@ std::vector<storage::NamedArray> named_arrays(const tensor::FlatSpace& space, co
   return arrays;
 }
 
+void require_finite(const storage::NamedArray& array, std::int64_t step) {
+  const auto* values = reinterpret_cast<const float*>(array.bytes.data());
+  const bool finite = std::all_of(values, values + array.bytes.size() / sizeof(float),
+                                  [](float value) { return std::isfinite(value); });
+  require(finite, Fault::kNumerical,
+          "{} is not finite after update {}; nothing was saved, earlier checkpoints are as they were: lower "
+          "optimizer.learning_rate",
+          array.name, step);
+}
+
 void retire_superseded(const RunPaths& paths, const KeepSection& keep) {
   std::vector<StoredCheckpoint> stored;
   for (const storage::CheckpointPlace& place : storage::list_checkpoints(paths.checkpoints())) {
@@ -152,6 +163,15 @@ std::optional<ResumePoint> find_resume_point(comm::Communicator& communicator, c
   return point;
 }
 
+std::optional<std::filesystem::path> checkpoint_of(const RunPaths& paths, std::int64_t step) {
+  for (const storage::CheckpointPlace& place : storage::list_checkpoints(paths.checkpoints())) {
+    if (place.step == step) {
+      return place.folder;
+    }
+  }
+  return std::nullopt;
+}
+
 void restore(comm::Communicator& communicator, const ResumePoint& point, Trial& trial) {
   agree(communicator, [&] {
     const storage::Checkpoint checkpoint = storage::load_checkpoint(point.folder);
@@ -172,13 +192,20 @@ std::optional<std::string> save(comm::Communicator& communicator, const RunPaths
     moments.emplace_back(fmt::format("{}{}/", kMoments, array.name),
                          gather_to_first(communicator, trial.plan(), array.values));
   }
-  const std::string problem = agree_on_text(communicator, [&]() -> std::string {
-    const std::optional<Failure> failure = caught([&] {
-      std::vector<storage::NamedArray> arrays = named_arrays(space, std::string(kParameters), flat_values(trial));
+  std::vector<storage::NamedArray> arrays;
+  agree(communicator, [&] {
+    if (communicator.rank() == 0) {
+      arrays = named_arrays(space, std::string(kParameters), flat_values(trial));
       for (const auto& [prefix, values] : moments) {
         const std::vector<storage::NamedArray> more = named_arrays(space, prefix, values);
         arrays.insert(arrays.end(), more.begin(), more.end());
       }
+      std::for_each(arrays.begin(), arrays.end(),
+                    [&](const storage::NamedArray& array) { require_finite(array, state.step); });
+    }
+  });
+  const std::string problem = agree_on_text(communicator, [&]() -> std::string {
+    const std::optional<Failure> failure = caught([&] {
       storage::write_checkpoint(paths.checkpoints(), state.step, arrays, to_text(state));
       retire_superseded(paths, keep);
     });

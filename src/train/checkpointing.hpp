@@ -29,6 +29,9 @@ struct ResumePoint {
 /// slice of the moments. Input errors name arrays that are missing or of another shape. All ranks call.
 void restore(comm::Communicator& communicator, const ResumePoint& point, Trial& trial);
 
+/// The folder of the checkpoint of `step`, if there is one.
+[[nodiscard]] std::optional<std::filesystem::path> checkpoint_of(const RunPaths& paths, std::int64_t step);
+
 /// The parameters alone, as another checkpoint of the run has them.
 void restore_parameters(comm::Communicator& communicator, const std::filesystem::path& folder, Trial& trial);
 

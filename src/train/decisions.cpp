@@ -51,9 +51,10 @@ NextActions decide(const RunConfig& config, const LoopFacts& facts) {
     return is_due(cadence, facts.now, last, facts.global_batch, facts.samples);
   };
   const bool validates = facts.has_validation && config.validation.every.unit != config::Cadence::Unit::kNever;
+  const bool validation_due = validates && (actions.finished || due(config.validation.every, facts.last_validation));
   // A stop saves first: validation takes time that the system may not give.
-  actions.validate =
-      validates && !actions.stop && (actions.finished || due(config.validation.every, facts.last_validation));
+  actions.validate = validation_due && !actions.stop;
+  actions.validation_pending = validation_due && actions.stop;
   actions.checkpoint = actions.finished || actions.stop || due(config.checkpoint.every, facts.last_checkpoint);
   for (std::size_t index = 0; index < config.exports.size() && !actions.stop; ++index) {
     if (actions.finished || due(config.exports[index].every, facts.last_exports.at(index))) {
@@ -71,9 +72,9 @@ std::int64_t total_steps(const RunSection& run, std::int64_t samples, std::int64
   return data::updates_for_epochs(*run.epochs, samples, global_batch);
 }
 
-std::int64_t schedule_total(const ScheduleSection& schedule, std::int64_t total_steps,
-                            std::optional<std::int64_t> stored) {
-  return stored && schedule.extend == "keep" ? *stored : total_steps;
+std::int64_t schedule_total(const ScheduleSection& schedule, std::int64_t total,
+                            const std::optional<RunLength>& stored) {
+  return stored && (stored->total == total || schedule.extend == "keep") ? stored->schedule_total : total;
 }
 
 std::optional<double> seconds_allowed(const config::Duration& limit,

@@ -40,6 +40,7 @@ struct LoopFacts {
 /// What happens after an update, in this order.
 struct NextActions {
   bool validate = false;
+  bool validation_pending = false;  ///< due, but a stop comes first: the next life measures
   bool checkpoint = false;
   std::vector<std::size_t> exports;  ///< indices into the configuration's list
   bool finished = false;             ///< all updates are done
@@ -53,9 +54,16 @@ struct NextActions {
 /// Updates of the whole run: `run.steps`, or `run.epochs` rounded up. Pure.
 [[nodiscard]] std::int64_t total_steps(const RunSection& run, std::int64_t samples, std::int64_t global_batch);
 
-/// The schedule's total after a resume: a run that was given more steps keeps its horizon or stretches it. Pure.
-[[nodiscard]] std::int64_t schedule_total(const ScheduleSection& schedule, std::int64_t total_steps,
-                                          std::optional<std::int64_t> stored);
+/// Updates of a run, and those that its schedule stretches over.
+struct RunLength {
+  std::int64_t total = 0;
+  std::int64_t schedule_total = 0;
+};
+
+/// The schedule's total: that of the run; after a resume with the old length, or with more updates and
+/// `schedule.extend: keep`, the stored one. Pure.
+[[nodiscard]] std::int64_t schedule_total(const ScheduleSection& schedule, std::int64_t total,
+                                          const std::optional<RunLength>& stored);
 
 /// Seconds from now that the run may take: `run.time_limit`, where "auto" is what is left of a Slurm job (from
 /// SLURM_JOB_END_TIME) and nothing elsewhere. Pure: `environment` and `unix_time` are given.

@@ -44,6 +44,7 @@ std::string to_text(const RunState& state) {
   ordered_json json;
   json["step"] = state.step;
   json["position"] = state.position;
+  json["total_steps"] = state.total_steps;
   json["schedule_total"] = state.schedule_total;
   json["best"] = {{"loss", or_null(state.best.loss)},
                   {"step", state.best.step},
@@ -51,7 +52,7 @@ std::string to_text(const RunState& state) {
   json["first_validation_loss"] = or_null(state.first_validation_loss);
   json["last_validation_loss"] = or_null(state.last_validation_loss);
   json["step_validation_loss"] = or_null(state.step_validation_loss);
-  json["ended_early"] = state.ended_early;
+  json["finished"] = state.finished;
   json["validation_pending"] = state.validation_pending;
   json["step_metrics"] = metrics_to_json(state.step_metrics);
   json["config"] = state.config;
@@ -66,6 +67,7 @@ RunState parse_run_state(std::string_view text, const std::string& where) {
     RunState state;
     state.step = json.at("step").get<std::int64_t>();
     state.position = json.at("position").get<std::int64_t>();
+    state.total_steps = json.at("total_steps").get<std::int64_t>();
     state.schedule_total = json.at("schedule_total").get<std::int64_t>();
     const ordered_json& best = json.at("best");
     state.best = {.loss = optional_number(best.at("loss")),
@@ -74,7 +76,7 @@ RunState parse_run_state(std::string_view text, const std::string& where) {
     state.first_validation_loss = optional_number(json.at("first_validation_loss"));
     state.last_validation_loss = optional_number(json.at("last_validation_loss"));
     state.step_validation_loss = optional_number(json.at("step_validation_loss"));
-    state.ended_early = json.at("ended_early").get<bool>();
+    state.finished = json.at("finished").get<bool>();
     state.validation_pending = json.at("validation_pending").get<bool>();
     state.step_metrics = metrics_from_json(json.at("step_metrics"));
     state.config = json.at("config").get<std::map<std::string, std::string>>();

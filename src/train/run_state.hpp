@@ -17,12 +17,13 @@ namespace dormer::train {
 struct RunState {
   std::int64_t step = 0;            ///< updates done
   std::int64_t position = 0;        ///< samples used
+  std::int64_t total_steps = 0;     ///< updates of the run
   std::int64_t schedule_total = 0;  ///< updates that the schedule stretches over
   BestValidation best;
   std::optional<double> first_validation_loss;
   std::optional<double> last_validation_loss;  ///< the newest measurement
   std::optional<double> step_validation_loss;  ///< measured after this very step: what retention compares
-  bool ended_early = false;                    ///< out of patience: finished before its last update
+  bool finished = false;                       ///< all updates are done, or patience ran out
   bool validation_pending = false;             ///< a stop came before the measurement that was due
   std::vector<report::Metric> step_metrics;    ///< of this step's line
   std::map<std::string, std::string> config;   ///< flattened

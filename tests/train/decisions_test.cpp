@@ -65,7 +65,12 @@ TEST(Decide, AnOrdinaryUpdateDoesNothing) {
 }
 
 TEST(Decide, TheLastUpdateDoesEverything) {
-  const NextActions expected{.validate = true, .checkpoint = true, .exports = {0}, .finished = true, .stop = false};
+  const NextActions expected{.validate = true,
+                             .validation_pending = false,
+                             .checkpoint = true,
+                             .exports = {0},
+                             .finished = true,
+                             .stop = false};
   EXPECT_EQ(decide(config_with_one_export(), facts_after(40)), expected);
 }
 
@@ -83,7 +88,12 @@ TEST(Decide, ValidationFollowsItsCadenceAndCanBeTurnedOff) {
 TEST(Decide, AStopSavesAndDoesNothingElse) {
   LoopFacts facts = facts_after(20);
   facts.stop_requested = true;
-  const NextActions expected{.validate = false, .checkpoint = true, .exports = {}, .finished = false, .stop = true};
+  const NextActions expected{.validate = false,
+                             .validation_pending = true,
+                             .checkpoint = true,
+                             .exports = {},
+                             .finished = false,
+                             .stop = true};
   EXPECT_EQ(decide(config_with_one_export(), facts), expected);
   facts.now = after(40);
   EXPECT_FALSE(decide(config_with_one_export(), facts).stop) << "a finished run has nothing to be requeued for";
@@ -109,11 +119,14 @@ TEST(Steps, ComeFromStepsOrEpochs) {
 
 TEST(Steps, AnExtendedRunKeepsOrStretchesItsSchedule) {
   ScheduleSection schedule;
+  const RunLength stored{.total = 60, .schedule_total = 60};
   EXPECT_EQ(schedule_total(schedule, 60, std::nullopt), 60);
   schedule.extend = "keep";
-  EXPECT_EQ(schedule_total(schedule, 80, 60), 60);
+  EXPECT_EQ(schedule_total(schedule, 80, stored), 60);
+  EXPECT_EQ(schedule_total(schedule, 80, RunLength{.total = 80, .schedule_total = 60}), 60)
+      << "kept once, kept for ever";
   schedule.extend = "stretch";
-  EXPECT_EQ(schedule_total(schedule, 80, 60), 80);
+  EXPECT_EQ(schedule_total(schedule, 80, stored), 80);
 }
 
 TEST(TimeLimit, AutomaticIsTheRestOfTheSlurmJob) {

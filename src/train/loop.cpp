@@ -1,0 +1,248 @@
+#include "train/loop.hpp"
+
+#include <algorithm>
+#include <charconv>
+
+#include "dormer/comm/world.hpp"
+#include "dormer/core/error.hpp"
+#include "dormer/core/log.hpp"
+#include "train/agreement.hpp"
+#include "train/checkpointing.hpp"
+#include "train/exporting.hpp"
+#include "train/trace_file.hpp"
+#include "train/validation.hpp"
+
+namespace dormer::train {
+namespace {
+
+// Rank 0's answer for all: clocks differ, decisions must not.
+std::optional<double> agree_on_seconds_allowed(comm::Communicator& communicator, const config::Duration& limit) {
+  const std::string text = agree_on_text(communicator, [&] {
+    const double now = std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+    const std::optional<double> seconds = seconds_allowed(limit, comm::current_environment(), now);
+    return seconds ? fmt::format("{}", *seconds) : std::string();
+  });
+  double seconds = 0.0;
+  const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), seconds);
+  return !text.empty() && code == std::errc{} ? std::optional(seconds) : std::nullopt;
+}
+
+}  // namespace
+
+Loop::Loop(Preparation& prepared, const TrainOptions& options)
+    : run_(prepared),
+      options_(options),
+      state_(prepared.state),
+      start_(std::chrono::steady_clock::now()),
+      first_step_(prepared.state.step) {
+  seconds_allowed_ = agree_on_seconds_allowed(run_.communicator, run_.config.run.time_limit);
+  const Clock now{.step = state_.step, .position = state_.position, .seconds = 0.0};
+  facts_.now = facts_.last_validation = facts_.last_checkpoint = now;
+  facts_.last_exports.assign(run_.config.exports.size(), now);
+  facts_.total_steps = state_.total_steps;
+  facts_.global_batch = run_.config.batch.global;
+  facts_.samples = run_.training->samples();
+  facts_.has_validation = run_.validation != nullptr;
+  facts_.seconds_allowed = seconds_allowed_;
+}
+
+double Loop::elapsed() const {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+}
+
+TrainResult Loop::run() {
+  log::info("training {} parameters of {} sites, updates {} to {}", run_.trial->parameter_count(),
+            run_.trial->adapters().site_indices().size(), state_.step + 1, state_.total_steps);
+  validate_before_updates();
+  while (!state_.finished && !stopped_) {
+    one_update();
+  }
+  if (!stopped_) {
+    export_at_end();
+  }
+  return result();
+}
+
+void Loop::validate_before_updates() {
+  const bool validates = facts_.has_validation && run_.config.validation.every.unit != config::Cadence::Unit::kNever;
+  if (!validates || (state_.step > 0 && !state_.validation_pending) || state_.finished) {
+    return;
+  }
+  if (state_.step > 0) {  // what the life before had no time for
+    NextActions actions;
+    measure(actions);
+    state_.validation_pending = false;
+    state_.finished = actions.finished;
+    write_metrics();
+    if (actions.checkpoint) {
+      checkpoint(actions);
+    }
+    return;
+  }
+  state_.first_validation_loss = validate();
+  state_.step_metrics = {{"validation_loss", *state_.first_validation_loss}};
+  write_metrics();
+}
+
+double Loop::validate() {
+  const double loss = validation_loss(run_.communicator, {.model = *run_.model,
+                                                          .data = *run_.validation,
+                                                          .adapters = &run_.trial->adapters(),
+                                                          .samples = run_.config.validation.samples,
+                                                          .micro = run_.config.batch.micro});
+  state_.last_validation_loss = loss;
+  log::info("step {}: validation loss {:.6f}", state_.step, loss);
+  return loss;
+}
+
+UpdateReport Loop::update_and_trace(const UpdateInputs& inputs) {
+  if (options_.trace_step != inputs.step + 1) {
+    return run_.trial->update(inputs, nullptr);
+  }
+  UpdateTrace trace;
+  const UpdateReport report = run_.trial->update(inputs, &trace);
+  write_trace(run_.communicator, run_.paths.trace(static_cast<long>(inputs.step + 1)),
+              {trace, inputs, report, *run_.trial});
+  return report;
+}
+
+void Loop::one_update() {
+  const double begin = elapsed();
+  const UpdateReport report = update_and_trace({.model = *run_.model,
+                                                .data = *run_.training,
+                                                .order = *run_.order,
+                                                .step = state_.step,
+                                                .position = state_.position,
+                                                .seconds = begin});
+  ++state_.step;
+  state_.position += run_.config.batch.global;
+  last_loss_ = report.loss;
+  const double tokens = static_cast<double>(run_.config.batch.global * run_.config.data.sequence_length);
+  state_.step_metrics = {{"loss", report.loss},
+                         {"learning_rate", report.learning_rate},
+                         {"gradient_norm", report.gradient_norm},
+                         {"tokens_per_second", tokens / std::max(elapsed() - begin, 1e-9)}};
+  state_.step_validation_loss.reset();
+  NextActions actions = decide_next(report);
+  if (actions.validate) {
+    measure(actions);
+  }
+  state_.finished = actions.finished;
+  state_.validation_pending = actions.validation_pending;
+  write_metrics();
+  if (actions.checkpoint) {
+    checkpoint(actions);
+  }
+  if (!actions.finished) {
+    export_now(actions.exports);
+  }
+  tell(report);
+  stopped_ = actions.stop;
+}
+
+NextActions Loop::decide_next(const UpdateReport& report) {
+  facts_.now = {.step = state_.step, .position = state_.position, .seconds = report.seconds};
+  facts_.stop_requested = report.stop;
+  facts_.seconds_per_update = std::max(facts_.seconds_per_update, report.seconds - previous_seconds_);
+  previous_seconds_ = report.seconds;
+  return decide(run_.config, facts_);
+}
+
+// A better loss is saved where the best is kept; too many worse ones end the run.
+void Loop::measure(NextActions& actions) {
+  const double loss = validate();
+  facts_.last_validation = facts_.now;
+  state_.step_validation_loss = loss;
+  state_.step_metrics.push_back({"validation_loss", loss});
+  const bool improved = record_validation(state_.best, loss, state_.step);
+  const std::optional<std::int64_t>& patience = run_.config.validation.patience;
+  if (patience && state_.best.without_improvement >= *patience && !actions.finished) {
+    log::info("no better validation loss for {} measurements: the run ends here", state_.best.without_improvement);
+    actions.finished = true;
+  }
+  actions.checkpoint = actions.checkpoint || actions.finished ||
+                       (improved && run_.config.validation.keep_best && run_.config.checkpoint.keep.best > 0);
+}
+
+void Loop::write_metrics() {
+  agree(run_.communicator, [&] {
+    if (run_.metrics) {
+      run_.metrics->write(state_.step, state_.step_metrics);
+    }
+  });
+}
+
+void Loop::checkpoint(const NextActions& actions) {
+  agree(run_.communicator, [&] {
+    if (run_.metrics) {
+      run_.metrics->sync();
+    }
+  });
+  const std::optional<std::string> problem =
+      save(run_.communicator, run_.paths, state_, *run_.trial, run_.config.checkpoint.keep);
+  facts_.last_checkpoint = facts_.now;
+  if (problem) {
+    require(!actions.stop && !actions.finished, Fault::kIo, "the run could not be saved at step {}: {}", state_.step,
+            *problem);
+    log::warn("step {} was not saved ({}); training goes on, earlier checkpoints are as they were", state_.step,
+              *problem);
+    return;
+  }
+  log::info("step {}: saved", state_.step);
+}
+
+// One that fails on the way does not stop training; the one at the end does, as an error.
+void Loop::export_now(const std::vector<std::size_t>& indices) {
+  const std::optional<Failure> failure = caught([&] {
+    write_exports(run_.communicator, {run_.config, run_.paths, run_.model_folder, *run_.trial, state_.step}, indices);
+  });
+  if (failure) {
+    log::warn("step {} was not exported ({}); training goes on", state_.step, failure->message);
+  }
+  for (const std::size_t index : indices) {
+    facts_.last_exports[index] = facts_.now;
+  }
+}
+
+// The best parameters where they are kept, the last ones otherwise; only what is not there yet.
+void Loop::export_at_end() {
+  const ExportPlan plan = agree_on_exports(run_.communicator, run_.config, run_.paths, state_);
+  if (plan.missing.empty()) {
+    return;
+  }
+  if (plan.step != state_.step) {
+    log::info("exporting step {}, the best by validation loss", plan.step);
+    restore_parameters(run_.communicator, *checkpoint_of(run_.paths, plan.step), *run_.trial);
+  }
+  write_exports(run_.communicator, {run_.config, run_.paths, run_.model_folder, *run_.trial, plan.step}, plan.missing);
+}
+
+void Loop::tell(const UpdateReport& report) const {
+  if (!options_.on_progress || run_.communicator.rank() != 0) {
+    return;
+  }
+  const double per_update = elapsed() / static_cast<double>(state_.step - first_step_);
+  options_.on_progress({.step = state_.step,
+                        .total = state_.total_steps,
+                        .loss = report.loss,
+                        .learning_rate = report.learning_rate,
+                        .gradient_norm = report.gradient_norm,
+                        .tokens_per_second = std::get<double>(state_.step_metrics.at(3).value),
+                        .validation_loss = state_.step_validation_loss,
+                        .seconds_left = per_update * static_cast<double>(state_.total_steps - state_.step)});
+}
+
+TrainResult Loop::result() const {
+  return {.outcome = stopped_ ? Outcome::kSavedForRequeue : Outcome::kFinished,
+          .step = state_.step,
+          .first_step = first_step_,
+          .loss = last_loss_,
+          .first_validation_loss = state_.first_validation_loss,
+          .last_validation_loss = state_.last_validation_loss,
+          .best_validation_loss = state_.best.loss,
+          .exports = stopped_ ? std::vector<std::filesystem::path>{} : export_folders(run_.config, run_.paths),
+          .trainable_parameters = run_.trial->parameter_count(),
+          .state_bytes = run_.trial->optimizer().state_bytes()};
+}
+
+}  // namespace dormer::train

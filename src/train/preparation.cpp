@@ -1,0 +1,159 @@
+#include "train/preparation.hpp"
+
+#include <limits>
+
+#include <fmt/ranges.h>
+
+#include "dormer/comm/mpi_module.hpp"
+#include "dormer/config/write.hpp"
+#include "dormer/core/atomic_file.hpp"
+#include "dormer/core/error.hpp"
+#include "dormer/core/log.hpp"
+#include "dormer/data/tokenizer_identity.hpp"
+#include "dormer/model/model_folder.hpp"
+#include "train/agreement.hpp"
+#include "train/exporting.hpp"
+
+namespace dormer::train {
+namespace {
+
+bool same_length(const std::map<std::string, std::string>& stored, const std::map<std::string, std::string>& current) {
+  const auto value = [](const std::map<std::string, std::string>& config, const char* key) {
+    const auto found = config.find(key);
+    return found == config.end() ? std::string() : found->second;
+  };
+  return value(stored, "run.steps") == value(current, "run.steps") &&
+         value(stored, "run.epochs") == value(current, "run.epochs");
+}
+
+}  // namespace
+
+Preparation::Preparation(const RunConfig& run_config, comm::Communicator& ranks, const TrainOptions& options)
+    : config(run_config), communicator(ranks), paths{run_config.run.directory} {
+  require_equal(communicator, "build of the program", comm::mpi_build_id(), "start one program on all machines");
+  require_equal(communicator, "configuration",
+                fmt::format("{}\ntrace {}", config::dump(config), options.trace_step.value_or(0)),
+                "start all ranks with one file and one command line");
+  agree(communicator,
+        [&] { require_cpu_is_meant(config.run.device, comm::current_environment(), has_nvidia_device()); });
+  agree(communicator, [&] {
+    if (communicator.rank() == 0) {
+      lock = std::make_unique<RunLock>(paths);
+      log::also_to(paths.log());
+    }
+  });
+  find_checkpoint();
+}
+
+void Preparation::find_checkpoint() {
+  resume_ = find_resume_point(communicator, paths);
+  require(!resume_ || config.run.resume != "never", Fault::kUsage,
+          "{} holds a run of {} updates and run.resume is never; choose another run.directory, or run.resume: auto",
+          paths.root.string(), resume_ ? resume_->state.step : 0);
+  resumed = resume_.has_value();
+  if (resumed) {  // before anything is loaded: the configuration; model and data follow
+    static_cast<void>(require_resumable(resume_->state.config, config::flatten(config), {}, {}));
+  }
+}
+
+std::optional<TrainResult> Preparation::already_complete() {
+  if (!resume_ || !resume_->state.finished || !same_length(resume_->state.config, config::flatten(config))) {
+    return std::nullopt;
+  }
+  const RunState& stored = resume_->state;
+  if (!agree_on_exports(communicator, config, paths, stored).missing.empty()) {
+    return std::nullopt;
+  }
+  log::info("the run in {} is finished ({} updates) and exported: nothing to do", paths.root.string(), stored.step);
+  return TrainResult{.outcome = Outcome::kFinished,
+                     .step = stored.step,
+                     .first_step = stored.step,
+                     .loss = std::nullopt,
+                     .first_validation_loss = stored.first_validation_loss,
+                     .last_validation_loss = stored.last_validation_loss,
+                     .best_validation_loss = stored.best.loss,
+                     .exports = export_folders(config, paths),
+                     .trainable_parameters = 0,
+                     .state_bytes = 0};
+}
+
+void Preparation::load() {
+  const Fingerprint* stored = resume_ ? &resume_->state.fingerprint : nullptr;
+  const NumericChoice numerics = choose_numerics(communicator, config, stored);
+  Fingerprint fingerprint = process_fingerprint(config, numerics, communicator.size());
+  introduce_ranks(communicator, config, fingerprint);
+  load_model(numerics);
+  load_data();
+  agree(communicator, [&] { fingerprint["model"] = model_fingerprint(model_folder); });
+  fingerprint["data.train"] = training->fingerprint();
+  fingerprint["data.validation"] = validation ? validation->fingerprint() : "none";
+  for (const char* name : {"model", "data.train", "data.validation"}) {
+    require_equal(communicator, name, fingerprint.at(name), "give all machines the same files");
+  }
+  std::optional<RunLength> stored_length;
+  if (resume_) {
+    state = resume_->state;
+    stored_length = RunLength{.total = state.total_steps, .schedule_total = state.schedule_total};
+    const std::vector<std::string> inexact =
+        require_resumable(state.config, config::flatten(config), state.fingerprint, fingerprint);
+    if (!inexact.empty()) {
+      state.inexact_since.push_back(fmt::format("step {}: {}", state.step, fmt::join(inexact, "; ")));
+      log::warn("not bit-identical from step {} on: {}", state.step, fmt::join(inexact, "; "));
+    }
+  }
+  state.config = config::flatten(config);
+  state.fingerprint = std::move(fingerprint);
+  state.total_steps = total_steps(config.run, training->samples(), config.batch.global);
+  state.schedule_total = schedule_total(config.schedule, state.total_steps, stored_length);
+  state.finished = state.finished && (!stored_length || stored_length->total == state.total_steps);
+  const optim::ScheduleHorizon horizon{.total = state.schedule_total,
+                                       .warmup = config.schedule.warmup.steps_of(state.schedule_total)};
+  agree(communicator, [&] { trial = std::make_unique<Trial>(config, *model, horizon, communicator); });
+  if (resume_) {
+    restore(communicator, *resume_, *trial);
+    log::info("going on from {} ({} of {} updates done)", resume_->folder.string(), state.step, state.total_steps);
+  }
+  open_metrics();
+}
+
+void Preparation::load_model(const NumericChoice& numerics) {
+  agree(communicator, [&] {
+    model_folder = model::resolve_model_folder(config.model.path);
+    model = model::load_language_model(model_folder, numerics.dtype);
+    require(config.data.sequence_length <= model->facts().maximum_positions, Fault::kUsage,
+            "data.sequence_length is {}, but the model in {} was made for at most {} positions",
+            config.data.sequence_length, model_folder.string(), model->facts().maximum_positions);
+  });
+}
+
+void Preparation::load_data() {
+  agree(communicator, [&] {
+    const data::TokenDatasetUse use{.sequence_length = config.data.sequence_length,
+                                    .model_vocabulary = model->facts().vocabulary,
+                                    .tokenizer_sha256 = data::folder_tokenizer_sha256(model_folder)};
+    if (!use.tokenizer_sha256) {
+      log::warn("{} has no tokenizer.json: whether the data was made with the model's tokenizer cannot be checked",
+                model_folder.string());
+    }
+    training = std::make_unique<data::TokenDataset>(config.data.train, use);
+    if (!config.data.validation.empty()) {
+      validation = std::make_unique<data::TokenDataset>(config.data.validation, use);
+    }
+  });
+  order.emplace(training->samples(), RandomKey{static_cast<std::uint64_t>(config.run.seed)}, config.data.shuffle);
+  log::info("{} training samples of {} tokens ({} documents), {} validation samples", training->samples(),
+            config.data.sequence_length, training->documents(), validation ? validation->samples() : 0);
+}
+
+// The line of a step whose validation is still to come is written again, with it.
+void Preparation::open_metrics() {
+  agree(communicator, [&] {
+    if (communicator.rank() == 0) {
+      write_file_atomically(paths.config(), std::string_view(config::dump(config)));
+      const std::int64_t last = !resumed ? -1 : state.validation_pending ? state.step - 1 : state.step;
+      metrics = std::make_unique<report::MetricsWriter>(paths.metrics(), last);
+    }
+  });
+}
+
+}  // namespace dormer::train

@@ -1,0 +1,58 @@
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "dormer/comm/communicator.hpp"
+#include "dormer/data/sample_order.hpp"
+#include "dormer/data/token_dataset.hpp"
+#include "dormer/model/language_model.hpp"
+#include "dormer/report/metrics_writer.hpp"
+#include "dormer/train/run.hpp"
+#include "train/checkpointing.hpp"
+#include "train/run_directory.hpp"
+#include "train/run_state.hpp"
+#include "train/startup.hpp"
+#include "train/trial.hpp"
+
+namespace dormer::train {
+
+/// Everything before the first update, step by step, each agreed by all ranks: the ranks mean the same run, the run
+/// directory is theirs, where the run goes on, the base and the data, and the trial.
+class Preparation {
+ public:
+  /// Compares the ranks' configurations, takes the run directory and looks for the newest good checkpoint.
+  Preparation(const RunConfig& config, comm::Communicator& communicator, const TrainOptions& options);
+
+  /// The result where the run is finished and every export is there: nothing to load then.
+  [[nodiscard]] std::optional<TrainResult> already_complete();
+  /// Loads base and data, builds the trial and restores it; compares with what the checkpoint stored.
+  void load();
+
+  const RunConfig& config;
+  comm::Communicator& communicator;
+  RunPaths paths;
+  std::unique_ptr<RunLock> lock{};  ///< rank 0's
+  std::filesystem::path model_folder{};
+  std::unique_ptr<model::LanguageModel> model{};
+  std::unique_ptr<data::TokenDataset> training{};
+  std::unique_ptr<data::TokenDataset> validation{};  ///< null: none
+  std::optional<data::SampleOrder> order{};
+  std::unique_ptr<Trial> trial{};
+  std::unique_ptr<report::MetricsWriter> metrics{};  ///< rank 0's
+  RunState state{};
+  bool resumed = false;
+
+ private:
+  void find_checkpoint();
+  void load_model(const NumericChoice& numerics);
+  void load_data();
+  void open_metrics();
+
+  std::optional<ResumePoint> resume_;
+};
+
+}  // namespace dormer::train

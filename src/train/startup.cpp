@@ -1,0 +1,148 @@
+#include "train/startup.hpp"
+
+#include <algorithm>
+#include <filesystem>
+#include <system_error>
+
+#include <fmt/ranges.h>
+
+#include "dormer/comm/mpi_module.hpp"
+#include "dormer/core/error.hpp"
+#include "dormer/core/log.hpp"
+#include "dormer/tensor/process.hpp"
+#include "train/agreement.hpp"
+
+namespace dormer::train {
+namespace {
+
+std::string value_of(const comm::Environment& environment, const std::string& name) {
+  const auto found = environment.find(name);
+  return found == environment.end() ? std::string() : found->second;
+}
+
+// Who says that there should be a GPU; empty: nobody.
+std::string who_promises_gpu(const comm::Environment& environment, bool has_device_files) {
+  const std::string visible = value_of(environment, "CUDA_VISIBLE_DEVICES");
+  if (environment.contains("CUDA_VISIBLE_DEVICES") && (visible.empty() || visible == "-1" || visible == "NoDevFiles")) {
+    return {};  // somebody hid them on purpose
+  }
+  if (!visible.empty()) {
+    return "CUDA_VISIBLE_DEVICES=" + visible;
+  }
+  for (const char* name : {"SLURM_JOB_GPUS", "SLURM_STEP_GPUS", "SLURM_GPUS_ON_NODE"}) {
+    if (const std::string value = value_of(environment, name); !value.empty() && value != "0") {
+      return fmt::format("{}={}", name, value);
+    }
+  }
+  return has_device_files ? "/dev/nvidia*" : std::string();
+}
+
+template <typename T>
+T parse_choice(const std::string& name, std::initializer_list<T> all, std::string_view (*name_of_choice)(T)) {
+  const auto found = std::find_if(all.begin(), all.end(), [&](T choice) { return name_of_choice(choice) == name; });
+  require(found != all.end(), Fault::kUsage,
+          "'{}' is not known here: the run was begun by another version; choose another run.directory", name);
+  return *found;
+}
+
+std::string stored_or(const Fingerprint* stored, const std::string& name, const std::string& otherwise) {
+  return stored != nullptr && stored->contains(name) ? stored->at(name) : otherwise;
+}
+
+}  // namespace
+
+void require_cpu_is_meant(const std::string& device, const comm::Environment& environment, bool has_nvidia_device) {
+  require(device != "cuda", Fault::kUsage,
+          "run.device: cuda needs the CUDA module, which this build has not; use run.device: cpu");
+  if (device == "auto") {
+    const std::string witness = who_promises_gpu(environment, has_nvidia_device);
+    require(
+        witness.empty(), Fault::kUsage,
+        "there should be a GPU here ({}), but this build has no CUDA module; set run.device: cpu to train on the CPU",
+        witness);
+  }
+}
+
+bool has_nvidia_device() {
+  std::error_code code;
+  for (int index = 0; index < 16; ++index) {
+    if (std::filesystem::exists(fmt::format("/dev/nvidia{}", index), code)) {
+      return true;
+    }
+  }
+  return false;
+}
+
+NumericChoice choose_numerics(comm::Communicator& communicator, const RunConfig& config, const Fingerprint* stored) {
+  const std::string dtype = agree_on_text(communicator, [&]() -> std::string {
+    const std::string automatic = tensor::cpu_has_bfloat16() ? "bfloat16" : "float32";
+    return config.model.dtype == "auto" ? stored_or(stored, "dtype", automatic) : config.model.dtype;
+  });
+  const std::string path = agree_on_text(communicator, [&] {
+    const std::string automatic(tensor::name_of(tensor::default_product_path()));
+    return config.run.linear == "auto" ? stored_or(stored, "products", automatic) : config.run.linear;
+  });
+  NumericChoice choice;
+  agree(communicator, [&] {
+    choice.dtype = parse_choice(dtype, {DType::kF32, DType::kBF16, DType::kF16}, name_of);
+    choice.path = parse_choice(path, {tensor::ProductPath::kPlain, tensor::ProductPath::kOneDnn}, tensor::name_of);
+    if (choice.path == tensor::ProductPath::kOneDnn && tensor::default_product_path() != tensor::ProductPath::kOneDnn) {
+      require(
+          !config.run.exact, Fault::kUsage,
+          "this LibTorch cannot multiply through oneDNN as the run's other ranks or lives do; use run.linear: plain "
+          "in a new run, or run.exact: false to go on with other last bits");
+      choice.path = tensor::ProductPath::kPlain;
+    }
+    tensor::set_product_path(choice.path);
+  });
+  return choice;
+}
+
+Fingerprint process_fingerprint(const RunConfig& config, const NumericChoice& numerics, int ranks) {
+  Fingerprint fingerprint{{"build", comm::mpi_build_id()},
+                          {"library", tensor::library_fingerprint()},
+                          {"cpu", tensor::cpu_fingerprint()},
+                          {"threads", fmt::format("{}", config.run.threads)},
+                          {"dtype", std::string(name_of(numerics.dtype))},
+                          {"products", std::string(tensor::name_of(numerics.path))}};
+  if (config.parallel.reduction == "fast") {
+    fingerprint["ranks"] = fmt::format("{}", ranks);  // the fast sums depend on them
+  }
+  return fingerprint;
+}
+
+void introduce_ranks(comm::Communicator& communicator, const RunConfig& config, const Fingerprint& fingerprint) {
+  const comm::Identity& self = communicator.identity();
+  const std::string line =
+      fmt::format("host {}, CPU ({}), {} thread{}, {}, {} products, {}, transport {}", self.host, fingerprint.at("cpu"),
+                  config.run.threads, config.run.threads > 1 ? "s" : "", fingerprint.at("dtype"),
+                  fingerprint.at("products"), fingerprint.at("library"), self.transport);
+  const std::vector<std::string> lines = gather_texts(communicator, line);
+  for (std::size_t rank = 0; rank < lines.size(); ++rank) {
+    log::info("rank {} of {}: {}", rank, lines.size(), lines[rank]);
+  }
+  if (config.parallel.reduction != "fast" && config.run.exact) {
+    for (const char* name : {"cpu", "library", "products"}) {
+      require_equal(
+          communicator, name, fingerprint.at(name),
+          "the same bits are not possible so; use like machines, parallel.reduction: fast, or run.exact: false");
+    }
+  }
+}
+
+std::vector<std::string> require_resumable(const std::map<std::string, std::string>& stored_config,
+                                           const std::map<std::string, std::string>& config, const Fingerprint& stored,
+                                           const Fingerprint& current) {
+  const ResumeComparison keys = compare_for_resume(stored_config, config);
+  const FingerprintComparison numbers = compare(stored, current);
+  std::vector<std::string> refused = keys.refused;
+  refused.insert(refused.end(), numbers.refused.begin(), numbers.refused.end());
+  require(refused.empty(), Fault::kUsage,
+          "the run directory holds another experiment ({}); undo the change or choose another run.directory",
+          fmt::join(refused, "; "));
+  std::vector<std::string> inexact = keys.inexact;
+  inexact.insert(inexact.end(), numbers.inexact.begin(), numbers.inexact.end());
+  return inexact;
+}
+
+}  // namespace dormer::train

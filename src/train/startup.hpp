@@ -1,0 +1,48 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "dormer/comm/communicator.hpp"
+#include "dormer/comm/world.hpp"
+#include "dormer/core/dtype.hpp"
+#include "dormer/tensor/frozen_product.hpp"
+#include "dormer/train/run_config.hpp"
+#include "train/decisions.hpp"
+#include "train/fingerprint.hpp"
+
+namespace dormer::train {
+
+/// Throws a usage error unless the run may use the CPU: "auto" refuses where a scheduler, CUDA_VISIBLE_DEVICES or the
+/// device files say that there should be a GPU. Pure.
+void require_cpu_is_meant(const std::string& device, const comm::Environment& environment, bool has_nvidia_device);
+
+/// Whether this machine has NVIDIA's device files.
+[[nodiscard]] bool has_nvidia_device();
+
+/// The numbers of the frozen base and the library of its products: the same for all ranks and lives of a run.
+struct NumericChoice {
+  DType dtype = DType::kF32;
+  tensor::ProductPath path = tensor::ProductPath::kPlain;
+};
+
+/// Rank 0 chooses where the configuration says "auto": as an earlier life of the run did, else by what its processor
+/// has. Sets the product path on every rank; a rank that lacks it is a usage error unless `run.exact: false`.
+[[nodiscard]] NumericChoice choose_numerics(comm::Communicator& communicator, const RunConfig& config,
+                                            const Fingerprint* stored);
+
+/// What this process' numbers depend on, data sets and model left out.
+[[nodiscard]] Fingerprint process_fingerprint(const RunConfig& config, const NumericChoice& numerics, int ranks);
+
+/// Logs one line for each rank: host, processor, threads, numbers, library, transport. Ranks on unlike processors or
+/// with unlike libraries are a usage error for the exact reduction unless `run.exact: false`.
+void introduce_ranks(comm::Communicator& communicator, const RunConfig& config, const Fingerprint& fingerprint);
+
+/// Compares what a checkpoint stored with this configuration and fingerprint. Differences that make it another
+/// experiment are a usage error that lists them; returns those that only change the last bits.
+[[nodiscard]] std::vector<std::string> require_resumable(const std::map<std::string, std::string>& stored_config,
+                                                         const std::map<std::string, std::string>& config,
+                                                         const Fingerprint& stored, const Fingerprint& current);
+
+}  // namespace dormer::train

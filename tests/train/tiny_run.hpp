@@ -1,0 +1,36 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+
+#include "dormer/train/run.hpp"
+#include "support/temp_directory.hpp"
+
+namespace dormer::train {
+
+/// A tiny model and its data in a folder of their own, and configurations that train on them.
+class TinyRun {
+ public:
+  TinyRun();
+  /// In an existing folder: `prepare` once, by one process.
+  explicit TinyRun(std::filesystem::path folder) : folder_(std::move(folder)) {}
+  static void prepare(const std::filesystem::path& folder);
+
+  /// DoRA, 6 updates of 8 samples of 16 tokens in micro-batches of 2, validation every 2, no export.
+  [[nodiscard]] RunConfig config(const std::string& run = "run") const;
+  [[nodiscard]] const std::filesystem::path& folder() const { return folder_; }
+
+ private:
+  std::optional<test::TempDirectory> own_{};
+  std::filesystem::path folder_;
+};
+
+/// The bytes of the newest checkpoint's arrays.
+[[nodiscard]] std::string newest_arrays(const std::filesystem::path& run);
+
+/// metrics.jsonl without what depends on the clock.
+[[nodiscard]] std::string timeless_metrics(const std::filesystem::path& run);
+
+}  // namespace dormer::train
