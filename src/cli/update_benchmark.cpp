@@ -6,6 +6,7 @@
 #include <optional>
 #include <span>
 
+#include <fmt/ranges.h>
 #include <sys/resource.h>
 
 #include <ATen/core/Tensor.h>
@@ -135,6 +136,14 @@ std::string describe(const UpdateBenchmark& benchmark, const std::vector<Benchma
   text += fmt::format("dora / lora time: best {:.3f}, median {:.3f}; peak memory {:.2f} GB\n", rows[2].best() / rows[1].best(),
                       rows[2].median() / rows[1].median(), static_cast<double>(usage.ru_maxrss) / 1e6);
   return text;
+}
+
+std::string to_json(const std::vector<BenchmarkRow>& rows) {
+  std::string text = "{";
+  for (const BenchmarkRow& row : rows) {
+    text += fmt::format("{}\"{}\": [{:.6f}]", text.size() > 1 ? ", " : "", row.name, fmt::join(row.seconds, ", "));
+  }
+  return text + "}\n";
 }
 
 }  // namespace dormer::cli

@@ -34,4 +34,7 @@ struct BenchmarkRow {
 /// Rows as text: best and median tokens/s, ratios to LoRA and to the floor, peak memory of the process.
 [[nodiscard]] std::string describe(const UpdateBenchmark& benchmark, const std::vector<BenchmarkRow>& rows);
 
+/// {"floor": [seconds, ...], "lora": ..., "dora": ...}
+[[nodiscard]] std::string to_json(const std::vector<BenchmarkRow>& rows);
+
 }  // namespace dormer::cli
