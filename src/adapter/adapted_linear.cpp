@@ -1,4 +1,4 @@
-#include <memory>
+#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -21,7 +21,16 @@ struct SegmentRecord {
   std::int64_t first_row = 0;
   std::int64_t rows = 0;
   std::vector<at::Tensor> saved;
-  at::Tensor output;  // decomposed only: what the magnitude's gradient multiplies
+  at::Tensor output;           ///< decomposed only: what the magnitude's gradient multiplies
+  bool output_scaled = false;  ///< whether that is the layer's own output (its consumer keeps it) or an unscaled copy
+};
+
+/// What the backward pass of one layer holds.
+struct LayerRecord {
+  at::Tensor input;  ///< undefined where no segment trains
+  at::Tensor weight;
+  at::Tensor bias;
+  std::vector<SegmentRecord> segments;
 };
 
 at::Tensor rows_of(const at::Tensor& values, const SegmentRecord& segment) {
@@ -52,70 +61,69 @@ void apply_segment(SegmentRecord& segment, const at::Tensor& x, const at::Tensor
     }
     return;
   }
-  if (recording && !decomposition->factor_invertible()) {
-    segment.output = y.clone();
+  segment.output_scaled = decomposition->factor_invertible();
+  if (recording) {
+    segment.output = segment.output_scaled ? tensor::detached(y) : y.clone();
   }
   tensor::scale_columns(y, decomposition->factor(), bias);
 }
 
 /// The gradient of x Wᵀ + x Δᵀ for one segment (scaled where it is decomposed), magnitudes' gradients added on the way.
-at::Tensor segment_gradient(const SegmentRecord& segment, const at::Tensor& gradient, const at::Tensor& y,
-                            const at::Tensor& bias) {
+at::Tensor segment_gradient(const SegmentRecord& segment, const at::Tensor& gradient, const at::Tensor& bias) {
   const Decomposition* decomposition = segment.adapter == nullptr ? nullptr : segment.adapter->decomposition();
   if (decomposition == nullptr) {
     return gradient;
   }
-  const bool unscaled = segment.output.defined();
-  return tensor::scale_columns_backward(gradient, unscaled ? segment.output : rows_of(y, segment),
-                                        unscaled ? at::Tensor() : bias, decomposition->factor(),
-                                        decomposition->gradient_factor(), decomposition->magnitude_gradient());
+  return tensor::scale_columns_backward(gradient, segment.output, segment.output_scaled ? bias : at::Tensor(),
+                                        decomposition->factor(), decomposition->gradient_factor(),
+                                        decomposition->magnitude_gradient());
+}
+
+std::vector<at::Tensor> layer_gradients(const LayerRecord& record, const at::Tensor& gradient,
+                                        const std::vector<bool>& wanted) {
+  std::vector<at::Tensor> parts;
+  for (const SegmentRecord& segment : record.segments) {
+    parts.push_back(segment_gradient(segment, rows_of(gradient, segment), record.bias));
+  }
+  std::vector<at::Tensor> gradients(wanted.size());
+  if (wanted[0]) {
+    gradients[0] = tensor::multiply(tensor::joined_rows(parts), record.weight);
+  }
+  for (std::size_t i = 0; i < record.segments.size(); ++i) {
+    const SegmentRecord& segment = record.segments[i];
+    if (segment.adapter != nullptr) {
+      at::Tensor x_gradient = wanted[0] ? rows_of(gradients[0], segment) : at::Tensor();
+      segment.adapter->change().backward(parts[i], rows_of(record.input, segment), segment.saved, x_gradient);
+    }
+  }
+  return gradients;
 }
 
 }  // namespace
 
 at::Tensor adapted_linear(const at::Tensor& x, const FrozenLinear& layer, const Pack& pack) {
   const at::Tensor input = tensor::detached(x);
-  const at::Tensor& weight = layer.weight.values();
-  const at::Tensor bias = layer.bias.defined() ? layer.bias.values() : at::Tensor();
-  auto segments = std::make_shared<std::vector<SegmentRecord>>(segments_of(pack, layer, x.size(0)));
-  bool trains = false;
-  for (const SegmentRecord& segment : *segments) {
-    trains = trains || segment.adapter != nullptr;
-  }
+  LayerRecord layer_record{{},
+                           layer.weight.values(),
+                           layer.bias.defined() ? layer.bias.values() : at::Tensor(),
+                           segments_of(pack, layer, x.size(0))};
   std::vector<at::Tensor> inputs{x};
-  if (trains) {
+  if (std::ranges::any_of(layer_record.segments,
+                          [](const SegmentRecord& segment) { return segment.adapter != nullptr; })) {
     inputs.push_back(tensor::graph_anchor());
+    layer_record.input = input;
   }
   const bool recording = tensor::records(inputs);
-  at::Tensor y = tensor::multiply_transposed(input, weight);
-  for (SegmentRecord& segment : *segments) {
-    apply_segment(segment, rows_of(input, segment), bias, rows_of(y, segment), recording);
+  at::Tensor y = tensor::multiply_transposed(input, layer_record.weight);
+  for (SegmentRecord& segment : layer_record.segments) {
+    apply_segment(segment, rows_of(input, segment), layer_record.bias, rows_of(y, segment), recording);
   }
-  if (!recording) {
-    return y;
+  if (recording) {
+    tensor::record(y, inputs, "AdaptedLinear",
+                   [kept = std::move(layer_record)](const at::Tensor& gradient, const std::vector<bool>& wanted) {
+                     return layer_gradients(kept, gradient, wanted);
+                   });
   }
-  tensor::record(y, inputs, "AdaptedLinear",
-                 [input, weight, bias, segments, output = tensor::detached(y)](const at::Tensor& gradient,
-                                                                               const std::vector<bool>& wanted) {
-                   std::vector<at::Tensor> parts;
-                   for (const SegmentRecord& segment : *segments) {
-                     parts.push_back(segment_gradient(segment, rows_of(gradient, segment), output, bias));
-                   }
-                   at::Tensor x_gradient;
-                   if (wanted[0]) {
-                     x_gradient = tensor::multiply(tensor::joined_rows(parts), weight);
-                   }
-                   for (std::size_t i = 0; i < segments->size(); ++i) {
-                     const SegmentRecord& segment = (*segments)[i];
-                     if (segment.adapter != nullptr) {
-                       at::Tensor part = x_gradient.defined() ? rows_of(x_gradient, segment) : at::Tensor();
-                       segment.adapter->change().backward(parts[i], rows_of(input, segment), segment.saved, part);
-                     }
-                   }
-                   std::vector<at::Tensor> gradients(wanted.size());
-                   gradients[0] = x_gradient;
-                   return gradients;
-                 });
   return y;
 }
 
