@@ -70,12 +70,13 @@ std::unique_ptr<Communicator> make_world(const MpiOptions& options) {
   if (!launch.uses_mpi) {
     return single();
   }
-  const MpiModule& module = load_module(module_path(environment), launch);
+  const std::filesystem::path path = module_path(environment);
+  const MpiModule& module = load_module(path, launch);
   std::unique_ptr<Communicator> world = module.create(options);
   require(launch.expected_size == 0 || launch.expected_size == world->size(), Fault::kUsage,
           "{}, but MPI knows of {}: the launcher belongs to another MPI than {}; use the mpirun of that MPI, or srun "
           "--mpi=pmix, or start one process without a launcher",
-          started_by(launch), world->size(), module_path(environment).string());
+          started_by(launch), world->size(), path.string());
   return world;
 }
 
