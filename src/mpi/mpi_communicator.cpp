@@ -275,6 +275,6 @@ std::unique_ptr<Communicator> create(const MpiOptions& options) {
 }  // namespace dormer::comm
 
 extern "C" __attribute__((visibility("default"))) const dormer::comm::MpiModule* dormer_mpi_module() {
-  static const dormer::comm::MpiModule module{.build_id = DORMER_MPI_BUILD_ID, .create = &dormer::comm::create};
-  return &module;
+  static const dormer::comm::MpiModule kModule{.build_id = DORMER_MPI_BUILD_ID, .create = &dormer::comm::create};
+  return &kModule;
 }
