@@ -10,7 +10,7 @@ torch.set_num_threads(1)
 
 
 def pytest_addoption(parser):
-    parser.addoption("--program", required=True, help="the program dormer")
+    parser.addoption("--program", help="the program dormer")
     parser.addoption("--probe", required=True, help="tests/peers/probe.cpp, built")
 
 

@@ -66,3 +66,8 @@ def difference(ours, theirs) -> float:
     ours, theirs = np.asarray(ours, dtype=np.float64), np.asarray(theirs, dtype=np.float64)
     assert ours.shape == theirs.shape
     return float(np.abs(ours - theirs).max() / np.abs(theirs).max())
+
+
+def expect_close(ours, theirs, tolerance: float, what: str) -> None:
+    distance = difference(ours, theirs)
+    assert distance < tolerance, f"{what}: differs by {distance:.3g} of the largest value; {tolerance:.3g} is allowed"

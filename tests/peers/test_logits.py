@@ -7,7 +7,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import reference
-from dormer_run import difference, run
+from dormer_run import difference, expect_close, run
 from models import load_model
 
 TOLERANCE = 1e-5
@@ -26,7 +26,7 @@ def test_logits_of_the_base_equal_those_of_transformers(probe, model_folder, tok
     values, path = tokens
     run(probe, "logits", model_folder, "-", path, tmp_path / "logits.safetensors")
     ours = load_file(tmp_path / "logits.safetensors")["logits"]
-    assert difference(ours, reference.logits_of(load_model(model_folder), values)) < TOLERANCE
+    expect_close(ours, reference.logits_of(load_model(model_folder), values), TOLERANCE, "logits")
 
 
 def test_logits_with_an_adapter_equal_those_of_peft(probe, model_folder, adapter_folder, tokens, tmp_path):
@@ -35,4 +35,4 @@ def test_logits_with_an_adapter_equal_those_of_peft(probe, model_folder, adapter
     ours = load_file(tmp_path / "logits.safetensors")["logits"]
     theirs = reference.logits_of(reference.adapted(model_folder, adapter_folder), values)
     assert difference(reference.logits_of(load_model(model_folder), values), theirs) > 0.05, "the adapter changes nothing"
-    assert difference(ours, theirs) < TOLERANCE
+    expect_close(ours, theirs, TOLERANCE, "logits")

@@ -1,0 +1,173 @@
+// What the peer tests ask the rooms themselves, in fp32:
+//   probe logits    MODEL ADAPTER|- TOKENS OUT   logits [samples, length, vocabulary] of "tokens" [samples, length]
+//   probe gradients MODEL ADAPTER   TOKENS OUT   mean loss of "tokens" [samples, length + 1] and the parameters'
+//   gradients probe generate  MODEL ADAPTER|- TOKENS OUT   24 greedy tokens, with and without a cache, after "tokens"
+//   [1, length]
+// TOKENS and OUT are safetensors files, MODEL a Hugging Face folder, ADAPTER a PEFT folder.
+
+#include <cstdio>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/from_blob.h>
+#include <ATen/ops/zeros.h>
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "dormer/adapter/adapter_set.hpp"
+#include "dormer/core/atomic_file.hpp"
+#include "dormer/core/error.hpp"
+#include "dormer/inference/generate.hpp"
+#include "dormer/model/language_model.hpp"
+#include "dormer/objective/next_token.hpp"
+#include "dormer/storage/safetensors.hpp"
+
+namespace dormer {
+namespace {
+
+struct Arguments {
+  std::string command;
+  std::filesystem::path model;
+  std::filesystem::path adapter;
+  std::filesystem::path tokens;
+  std::filesystem::path out;
+};
+
+/// Arrays that wait to be written; keeps their memory.
+class Output {
+ public:
+  void add(const std::string& name, const at::Tensor& values, DType dtype) {
+    const at::Tensor& kept = kept_.emplace_back(values.contiguous());
+    arrays_.push_back({.name = name,
+                       .dtype = dtype,
+                       .shape = {kept.sizes().begin(), kept.sizes().end()},
+                       .bytes = {static_cast<const std::byte*>(kept.const_data_ptr()), kept.nbytes()}});
+  }
+  void write(const std::filesystem::path& path) const { storage::write_safetensors(path, arrays_, {}); }
+
+ private:
+  std::vector<at::Tensor> kept_;
+  std::vector<storage::NamedArray> arrays_;
+};
+
+at::Tensor read_array(const std::filesystem::path& path, const std::string& name, at::ScalarType type) {
+  const auto file = storage::SafetensorsFile::open(path);
+  const storage::TensorEntry* entry = file->find(name);
+  require(entry != nullptr, Fault::kInput, "{} has no {}", path.string(), name);
+  // NOLINTNEXTLINE(cppcoreguidelines-pro-type-const-cast): cloned at once
+  void* bytes = const_cast<std::byte*>(file->bytes(*entry).data());
+  return at::from_blob(bytes, entry->shape, type).clone();
+}
+
+/// The name in a PEFT file of a parameter of the flat space.
+std::string peft_name(const std::string& name) {
+  constexpr std::string_view kMagnitude = ".magnitude";
+  if (name.ends_with(kMagnitude)) {
+    return "base_model.model." + name.substr(0, name.size() - kMagnitude.size()) + ".lora_magnitude_vector";
+  }
+  return "base_model.model." + name + ".weight";
+}
+
+bool is_transposed(const std::string& name) {
+  return name.ends_with("lora_B");
+}
+
+std::unique_ptr<adapter::AdapterSet> read_adapter(const std::filesystem::path& folder,
+                                                  const model::LanguageModel& model) {
+  const auto json = nlohmann::json::parse(read_file(folder / "adapter_config.json", "adapter configuration"));
+  adapter::AdapterConfig config;
+  config.rank = json.at("r").get<std::int64_t>();
+  config.alpha.text = fmt::format("{}", json.at("lora_alpha").get<double>());
+  config.targets = json.at("target_modules").get<std::vector<std::string>>();
+  if (json.at("use_dora").get<bool>()) {
+    config.decompose = adapter::DecomposeConfig{};
+  }
+  auto result = std::make_unique<adapter::AdapterSet>(config, model.layers(), RandomKey{0});
+  tensor::FlatSpace& space = result->space();
+  for (const tensor::ParameterEntry& entry : space.entries()) {
+    const at::Tensor values = read_array(folder / "adapter_model.safetensors", peft_name(entry.name), at::kFloat);
+    tensor::FlatSpace::unpadded_part(space.values(), entry).copy_(is_transposed(entry.name) ? values.t() : values);
+  }
+  space.mark_written();
+  result->refresh();
+  return result;
+}
+
+void write_gradients(const model::LanguageModel& model, adapter::AdapterSet& adapters, const at::Tensor& tokens,
+                     const Arguments& arguments) {
+  tensor::FlatSpace& space = adapters.space();
+  const at::Tensor gradient = at::zeros({space.size()});
+  space.bind_gradient(gradient);
+  const adapter::Pack pack = adapter::Pack::solo(&adapters, tokens.size(0));
+  const auto targets = static_cast<double>(tokens.size(0) * (tokens.size(1) - 1));
+  const objective::LossSums sums =
+      objective::next_token_loss(model, tokens, pack, {.divisor = targets, .backward = true});
+  Output output;
+  output.add("loss", at::zeros({1}, at::kDouble).fill_(sums.loss_sum / targets), DType::kF64);
+  for (const tensor::ParameterEntry& entry : space.entries()) {
+    const at::Tensor part = tensor::FlatSpace::unpadded_part(gradient, entry);
+    output.add(peft_name(entry.name), is_transposed(entry.name) ? part.t() : part, DType::kF32);
+  }
+  output.write(arguments.out);
+}
+
+void write_generation(const model::LanguageModel& model, const adapter::AdapterSet* adapters, const at::Tensor& tokens,
+                      const Arguments& arguments) {
+  const std::int64_t* first = tokens.const_data_ptr<std::int64_t>();
+  const std::vector<std::int64_t> prompt(first, first + tokens.numel());
+  Output output;
+  for (const bool use_cache : {true, false}) {
+    inference::GenerateOptions options;
+    options.max_new_tokens = 24;
+    options.use_cache = use_cache;
+    inference::Generation text = inference::generate(model, adapters, prompt, options);
+    const std::string suffix = use_cache ? "" : "_without_cache";
+    const std::int64_t count = std::ssize(text.tokens);
+    output.add("tokens" + suffix, at::from_blob(text.tokens.data(), {count}, at::kLong).clone(), DType::kI64);
+    output.add("log_probabilities" + suffix, at::from_blob(text.log_probabilities.data(), {count}, at::kDouble).clone(),
+               DType::kF64);
+  }
+  output.write(arguments.out);
+}
+
+void run(const Arguments& arguments) {
+  const auto model = model::load_language_model(arguments.model, DType::kF32);
+  const auto adapters = arguments.adapter == "-" ? nullptr : read_adapter(arguments.adapter, *model);
+  const at::Tensor tokens = read_array(arguments.tokens, "tokens", at::kLong);
+  if (arguments.command == "logits") {
+    const adapter::Pack pack = adapter::Pack::solo(adapters.get(), tokens.size(0));
+    Output output;
+    output.add("logits", objective::logits(*model, tokens, pack).view({tokens.size(0), tokens.size(1), -1}),
+               DType::kF32);
+    output.write(arguments.out);
+  } else if (arguments.command == "gradients") {
+    require(adapters != nullptr, Fault::kUsage, "gradients need an adapter");
+    write_gradients(*model, *adapters, tokens, arguments);
+  } else if (arguments.command == "generate") {
+    write_generation(*model, adapters.get(), tokens, arguments);
+  } else {
+    fail(Fault::kUsage, "unknown command '{}'", arguments.command);
+  }
+}
+
+}  // namespace
+}  // namespace dormer
+
+int main(int count, char** words) {
+  if (count != 6) {
+    std::fputs("usage: probe logits|gradients|generate MODEL ADAPTER|- TOKENS OUT\n", stderr);
+    return static_cast<int>(dormer::Fault::kUsage);
+  }
+  try {
+    dormer::run({.command = words[1], .model = words[2], .adapter = words[3], .tokens = words[4], .out = words[5]});
+    return 0;
+  } catch (const dormer::Error& error) {
+    std::fprintf(stderr, "error: %s\n", error.what());
+    return error.exit_code();
+  }
+}
