@@ -9,19 +9,20 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 torch.set_num_threads(1)
 
 
-def pytest_addoption(parser):
-    parser.addoption("--program", help="the program dormer")
-    parser.addoption("--probe", required=True, help="tests/peers/probe.cpp, built")
+def pytest_configure(config):
+    config.addinivalue_line("filterwarnings", "ignore::FutureWarning:transformers")
 
 
 @pytest.fixture(scope="session")
-def program(request):
-    return request.config.getoption("--program")
+def program():
+    """The program dormer, named by CTest."""
+    return os.environ["DORMER_PROGRAM"]
 
 
 @pytest.fixture(scope="session")
-def probe(request):
-    return request.config.getoption("--probe")
+def probe():
+    """tests/peers/probe.cpp, built."""
+    return os.path.join(os.environ["DORMER_BUILD"], "tests", "peers_probe")
 
 
 @pytest.fixture(scope="session", params=MODEL_CASES, ids=lambda case: case.name)

@@ -27,7 +27,7 @@ EVERYWHERE = re.compile(r"fmt/")
 LIBTORCH = re.compile(r"(ATen|c10|torch|caffe2)/")
 # Headers of C and POSIX that carry no slash-free C++ name.
 SYSTEM = re.compile(r"(sys|arpa|netinet|linux)/\w+\.h$|(unistd|fcntl|signal|dlfcn|pthread|sched|spawn|poll|malloc|netdb|termios|pwd|"
-                    r"dirent|cpuid|immintrin|x86intrin|arm_neon|errno|string|stdlib|stdio|time|features|execinfo|link)\.h$|[a-z_]+$")
+                    r"dirent|fnmatch|cpuid|immintrin|x86intrin|arm_neon|errno|string|stdlib|stdio|time|features|execinfo|link)\.h$|[a-z_]+$")
 
 
 @dataclass

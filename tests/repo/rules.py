@@ -45,9 +45,10 @@ def _why_not(house: House, path: Path, room: str, below: set[str], libraries: li
                     f"turn the dependency around, or declare USES {target} (and say why in docs/architecture.md)")
         return None if (house.source / "include" / include.path).is_file() else f'"{include.path}" does not exist in include/'
     if not include.angled:
-        beside = (house.source / path).parent / include.path
-        private = house.source / "src" / include.path
-        if beside.is_file() or (private.is_file() and include.path.split("/")[0] == room):
+        sources = house.source / "src"
+        if (sources / include.path).is_file() and include.path.split("/")[0] == room:
+            return None
+        if ((house.source / path).parent / include.path).is_file() or (sources / room / include.path).is_file():
             return None
         return f'"{include.path}" is not a header of room \'{room}\'; rooms see of each other only include/dormer/<room>/'
     if LIBTORCH.match(include.path):
