@@ -111,6 +111,27 @@ void commit_folder(const std::filesystem::path& from, const std::filesystem::pat
   sync_folder(to.parent_path());
 }
 
+void replace_folder(const std::filesystem::path& from, const std::filesystem::path& to) {
+  std::error_code code;
+  if (!std::filesystem::exists(std::filesystem::symlink_status(to, code))) {
+    commit_folder(from, to);
+    return;
+  }
+  std::filesystem::path old = from;
+  if (::syscall(SYS_renameat2, AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_EXCHANGE) == 0) {
+    sync_folder(to.parent_path());
+  } else {
+    require(errno == EINVAL || errno == ENOSYS, Fault::kIo, "cannot exchange {} and {}: {}", from.string(), to.string(),
+            std::strerror(errno));
+    old += ".old";  // a file system that cannot exchange: for a moment neither name is there
+    std::filesystem::rename(to, old, code);
+    require(!code, Fault::kIo, "cannot rename {}: {}", to.string(), code.message());
+    commit_folder(from, to);
+  }
+  std::filesystem::remove_all(old, code);
+  require(!code, Fault::kIo, "cannot remove {}: {}", old.string(), code.message());
+}
+
 std::string read_file(const std::filesystem::path& path, std::string_view what) {
   std::error_code code;
   require(std::filesystem::exists(path, code), Fault::kInput, "{} not found: {}", what, path.string());

@@ -1,12 +1,6 @@
-#include <cerrno>
-#include <cstring>
+#include <algorithm>
 #include <string>
 #include <system_error>
-
-#include <fcntl.h>
-#include <linux/fs.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include "dormer/core/atomic_file.hpp"
 #include "dormer/core/error.hpp"
@@ -75,32 +69,6 @@ Hdf5Image build_shard(std::int64_t step, std::span<const NamedArray> arrays, Man
   return image;
 }
 
-// Puts `temporary` at `target`, where another checkpoint of the same step stands: both names exist at every moment.
-void exchange(const fs::path& temporary, const fs::path& target) {
-  if (::syscall(SYS_renameat2, AT_FDCWD, temporary.c_str(), AT_FDCWD, target.c_str(), RENAME_EXCHANGE) != 0) {
-    require(errno == EINVAL || errno == ENOSYS, Fault::kIo, "cannot exchange {} and {}: {}", temporary.string(),
-            target.string(), std::strerror(errno));
-    const fs::path aside = target.parent_path() / (".del-" + target.filename().string());
-    std::error_code code;
-    fs::rename(target, aside, code);
-    require(!code, Fault::kIo, "cannot rename {}: {}", target.string(), code.message());
-    commit_folder(temporary, target);
-    remove_folder(aside);
-    return;
-  }
-  sync_folder(target.parent_path());
-  remove_folder(temporary);  // now the old checkpoint
-}
-
-void commit(const fs::path& temporary, const fs::path& target) {
-  std::error_code code;
-  if (fs::exists(target, code)) {
-    exchange(temporary, target);
-  } else {
-    commit_folder(temporary, target);
-  }
-}
-
 }  // namespace
 
 fs::path write_checkpoint(const fs::path& parent, std::int64_t step, std::span<const NamedArray> arrays,
@@ -128,7 +96,7 @@ fs::path write_checkpoint(const fs::path& parent, std::int64_t step, std::span<c
     reached(CommitPoint::kManifestWritten);
     sync_folder(temporary);
     reached(CommitPoint::kSynced);
-    commit(temporary, target);
+    replace_folder(temporary, target);
   } catch (...) {
     std::error_code code;
     fs::remove_all(temporary, code);

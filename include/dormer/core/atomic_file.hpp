@@ -22,6 +22,10 @@ void sync_folder(const std::filesystem::path& folder);
 /// Renames a folder without ever replacing one (renameat2 RENAME_NOREPLACE); syncs the parent.
 void commit_folder(const std::filesystem::path& from, const std::filesystem::path& to);
 
+/// Puts the folder `from` at `to`, also where a folder stands there: both names then change places in one step, and the
+/// old folder is removed. Syncs the parent.
+void replace_folder(const std::filesystem::path& from, const std::filesystem::path& to);
+
 /// The whole file. `what` says in the error what it was meant to be.
 [[nodiscard]] std::string read_file(const std::filesystem::path& path, std::string_view what);
 

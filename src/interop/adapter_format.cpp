@@ -1,0 +1,33 @@
+#include "dormer/interop/adapter_format.hpp"
+
+#include <fmt/ranges.h>
+
+#include "dormer/core/error.hpp"
+#include "dormer/model/model_folder.hpp"
+
+namespace dormer::interop {
+
+BaseFacts facts_of(const model::LanguageModel& model, const std::filesystem::path& folder) {
+  BaseFacts facts{.hub_id = model::hub_id_of(folder), .folder = folder, .linear_layers = {}};
+  for (const adapter::FrozenLinear& layer : model.layers()) {
+    facts.linear_layers.push_back(layer.site.name);
+  }
+  return facts;
+}
+
+void load_adapter_into(adapter::AdapterSet& adapters, const std::filesystem::path& source) {
+  std::error_code code;
+  require(std::filesystem::exists(source, code), Fault::kInput, "adapter.init_from not found: {}; check the path",
+          source.string());
+  const Registry<AdapterFormat> formats = adapter_formats();
+  for (const auto& [name, format] : formats.entries()) {
+    if (format.recognizes(source)) {
+      format.load(adapters, source);
+      return;
+    }
+  }
+  fail(Fault::kInput, "adapter.init_from {} is an adapter of no form that we read; known: {}", source.string(),
+       fmt::join(formats.names(), ", "));
+}
+
+}  // namespace dormer::interop

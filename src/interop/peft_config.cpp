@@ -1,0 +1,141 @@
+#include "peft_config.hpp"
+
+#include <array>
+#include <cmath>
+#include <regex>
+#include <string_view>
+
+#include <nlohmann/json.hpp>
+
+#include "dormer/core/atomic_file.hpp"
+#include "dormer/core/error.hpp"
+
+namespace dormer::interop {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// Settings that change what the adapter computes, or where; all are absent, null, false or empty in plain LoRA and
+// DoRA.
+constexpr std::array<std::string_view, 16> kForeignSettings{"fan_in_fan_out",
+                                                            "modules_to_save",
+                                                            "lora_bias",
+                                                            "use_qalora",
+                                                            "layer_replication",
+                                                            "arrow_config",
+                                                            "target_parameters",
+                                                            "kasa_config",
+                                                            "use_bdlora",
+                                                            "velora_config",
+                                                            "monteclora_config",
+                                                            "trainable_token_indices",
+                                                            "alora_invocation_tokens",
+                                                            "megatron_config",
+                                                            "lora_ga_config",
+                                                            "ensure_weight_tying"};
+
+// Ways to start that change the base's weights: the adapter alone then is not the trained function.
+constexpr std::array<std::string_view, 5> kStartsThatChangeTheBase{"pissa", "olora", "loftq", "corda", "lora_ga"};
+
+bool is_set(const Json& root, std::string_view key) {
+  const auto place = root.find(key);
+  return place != root.end() && !place->is_null() && !(place->is_boolean() && !place->get<bool>()) &&
+         !(place->is_structured() && place->empty());
+}
+
+template <typename T>
+T value_or(const Json& root, const char* key, T otherwise) {
+  return root.contains(key) && !root.at(key).is_null() ? root.at(key).get<T>() : otherwise;
+}
+
+void refuse_foreign_settings(const Json& root, const std::string& where) {
+  const auto kind = value_or<std::string>(root, "peft_type", "");
+  require(kind == "LORA", Fault::kInput, "{} holds a PEFT adapter of the type '{}'; only LORA is read", where, kind);
+  for (const std::string_view key : kForeignSettings) {
+    require(!is_set(root, key), Fault::kInput,
+            "{} sets '{}', which we do not compute; train without it or merge it in PEFT", where, key);
+  }
+  const auto bias = value_or<std::string>(root, "bias", "none");
+  require(bias == "none", Fault::kInput, "{} trains biases (bias: {}), which we do not read", where, bias);
+  if (root.contains("init_lora_weights") && root.at("init_lora_weights").is_string()) {
+    const auto start = root.at("init_lora_weights").get<std::string>();
+    for (const std::string_view changing : kStartsThatChangeTheBase) {
+      require(!start.starts_with(changing), Fault::kInput,
+              "{} was started with '{}', which changed the base's weights; save it in PEFT with "
+              "path_initial_model_for_weight_conversion",
+              where, start);
+    }
+  }
+}
+
+// PEFT takes a pattern as a regular expression for the end of a module path, at a dot or at the beginning.
+bool pattern_matches(const std::string& pattern, const std::string& layer) {
+  try {
+    return std::regex_match(layer, std::regex("(.*\\.)?(" + pattern + ")"));
+  } catch (const std::regex_error&) {
+    fail(Fault::kInput, "adapter_config.json: the pattern '{}' is not a regular expression that we know", pattern);
+  }
+}
+
+template <typename T>
+T by_pattern(const std::vector<std::pair<std::string, T>>& patterns, const std::string& layer, T otherwise) {
+  for (const auto& [pattern, value] : patterns) {
+    // A leading anchor stands for the whole path.
+    const bool matches =
+        pattern.starts_with('^') ? std::regex_match(layer, std::regex(pattern)) : pattern_matches(pattern, layer);
+    if (matches) {
+      return value;
+    }
+  }
+  return otherwise;
+}
+
+template <typename T>
+std::vector<std::pair<std::string, T>> read_patterns(const Json& root, const char* key) {
+  std::vector<std::pair<std::string, T>> patterns;
+  if (root.contains(key) && !root.at(key).is_null()) {
+    for (const auto& [pattern, value] : root.at(key).items()) {
+      patterns.emplace_back(pattern, value.template get<T>());
+    }
+  }
+  return patterns;
+}
+
+}  // namespace
+
+std::int64_t PeftConfig::rank_of(const std::string& layer) const {
+  return by_pattern(rank_pattern, layer, rank);
+}
+
+double PeftConfig::alpha_of(const std::string& layer) const {
+  return by_pattern(alpha_pattern, layer, alpha);
+}
+
+double PeftConfig::scale_of(const std::string& layer) const {
+  const auto width = static_cast<double>(rank_of(layer));
+  return alpha_of(layer) / (rank_stabilized ? std::sqrt(width) : width);
+}
+
+PeftConfig read_peft_config(const std::filesystem::path& path) {
+  const std::string where = path.string();
+  const std::string text = read_file(path, "PEFT configuration");
+  PeftConfig config;
+  try {
+    const Json root = Json::parse(text);
+    refuse_foreign_settings(root, where);
+    config.rank = value_or<std::int64_t>(root, "r", config.rank);
+    config.alpha = value_or<double>(root, "lora_alpha", config.alpha);
+    config.rank_stabilized = value_or<bool>(root, "use_rslora", false);
+    config.decompose = value_or<bool>(root, "use_dora", false);
+    config.rank_pattern = read_patterns<std::int64_t>(root, "rank_pattern");
+    config.alpha_pattern = read_patterns<double>(root, "alpha_pattern");
+  } catch (const Json::exception&) {
+    fail(Fault::kInput, "bad PEFT configuration {}: it is not JSON, or a field is of the wrong type; save it again",
+         where);
+  }
+  require(config.rank > 0 && std::isfinite(config.alpha), Fault::kInput,
+          "bad PEFT configuration {}: r is {}, lora_alpha {}", where, config.rank, config.alpha);
+  return config;
+}
+
+}  // namespace dormer::interop

@@ -1,0 +1,27 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+namespace dormer::interop {
+
+/// What adapter_config.json says about the arithmetic.
+struct PeftConfig {
+  std::int64_t rank = 8;
+  double alpha = 8.0;
+  bool rank_stabilized = false;
+  bool decompose = false;
+  std::vector<std::pair<std::string, std::int64_t>> rank_pattern;  ///< in the file's order; the first match counts
+  std::vector<std::pair<std::string, double>> alpha_pattern;
+
+  [[nodiscard]] std::int64_t rank_of(const std::string& layer) const;
+  [[nodiscard]] double alpha_of(const std::string& layer) const;
+  [[nodiscard]] double scale_of(const std::string& layer) const;
+};
+
+/// Reads adapter_config.json and refuses by name what changes the function in ways that we do not compute.
+[[nodiscard]] PeftConfig read_peft_config(const std::filesystem::path& path);
+
+}  // namespace dormer::interop

@@ -1,0 +1,111 @@
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <iterator>
+#include <set>
+
+#include <ATen/core/Tensor.h>
+#include <fmt/ranges.h>
+
+#include "dormer/core/error.hpp"
+#include "dormer/interop/peft.hpp"
+#include "dormer/tensor/differentiable.hpp"
+
+namespace dormer::interop {
+namespace {
+
+void check_layers(const adapter::AdapterSet& adapters, const PeftAdapter& file, const std::string& where) {
+  const std::set<std::string> wanted(adapters.site_names().begin(), adapters.site_names().end());
+  std::set<std::string> there;
+  for (const auto& entry : file.layers) {
+    there.insert(entry.first);
+  }
+  std::vector<std::string> only_there;
+  std::vector<std::string> only_wanted;
+  std::ranges::set_difference(there, wanted, std::back_inserter(only_there));
+  std::ranges::set_difference(wanted, there, std::back_inserter(only_wanted));
+  const std::vector<std::string> lines(there.begin(), there.end());
+  require(
+      only_there.empty(), Fault::kUsage,
+      "adapter.init_from {} adapts '{}' and {} further layers that this run does not train; write adapter: {{targets: "
+      "[{}]}}",
+      where, only_there.front(), only_there.size() - 1, fmt::join(peft_target_modules(lines, lines), ", "));
+  require(
+      only_wanted.empty(), Fault::kUsage,
+      "adapter.init_from {} does not adapt '{}' and {} further layers that this run trains; write adapter: {{targets: "
+      "[{}]}}",
+      where, only_wanted.empty() ? "" : only_wanted.front(), only_wanted.empty() ? 0 : only_wanted.size() - 1,
+      fmt::join(peft_target_modules(lines, lines), ", "));
+}
+
+void check_numbers(const adapter::AdapterSet& adapters, const PeftAdapter& file, const std::string& where) {
+  const adapter::AdapterConfig& config = adapters.config();
+  require(config.kind == "lora", Fault::kUsage,
+          "adapter.init_from {} is a LoRA, and this run trains '{}'; write adapter: "
+          "{{kind: lora}}",
+          where, config.kind);
+  require(
+      config.decompose || !file.decompose, Fault::kUsage,
+      "adapter.init_from {} is a DoRA, and this run has no magnitudes; write adapter: {{decompose: {{axis: output}}}}",
+      where);
+  for (const auto& [name, layer] : file.layers) {
+    require(layer.rank == config.rank, Fault::kUsage,
+            "adapter.init_from {} has the rank {} on '{}', this run {}; write "
+            "adapter: {{rank: {}}}",
+            where, layer.rank, name, config.rank, layer.rank);
+    const double tolerance = 1e-12 * std::abs(layer.scale);  // the two are quotients of unlike numbers
+    require(std::abs(layer.scale - config.scale()) <= tolerance, Fault::kUsage,
+            "adapter.init_from {} scales '{}' by {}, this run by {}; write adapter: {{alpha: {}}}", where, name,
+            layer.scale, config.scale(), layer.scale * static_cast<double>(layer.rank));
+  }
+}
+
+// Sets one parameter; `values` has its unpadded shape, row-major.
+void set_values(tensor::FlatSpace& space, const std::string& name, const std::vector<float>& values,
+                const std::string& where) {
+  const tensor::ParameterEntry& entry = space.entries()[space.index_of(name)];
+  require(entry.count() == static_cast<std::int64_t>(values.size()), Fault::kUsage,
+          "adapter.init_from {} has {} values for {} [{}]: it belongs to a model of another size", where, values.size(),
+          name, fmt::join(entry.shape, ", "));
+  at::Tensor target = tensor::FlatSpace::unpadded_part(space.values(), entry);
+  invariant(target.is_contiguous(), "{} is not contiguous without its padding", name);
+  std::memcpy(target.mutable_data_ptr<float>(), values.data(), values.size() * sizeof(float));
+}
+
+// B as the flat space stores it: [rank, out].
+std::vector<float> transposed(const PeftLayer& layer) {
+  std::vector<float> result(layer.factor_b.size());
+  for (std::int64_t row = 0; row < layer.out; ++row) {
+    for (std::int64_t column = 0; column < layer.rank; ++column) {
+      result[static_cast<std::size_t>(column * layer.out + row)] =
+          layer.factor_b[static_cast<std::size_t>(row * layer.rank + column)];
+    }
+  }
+  return result;
+}
+
+}  // namespace
+
+void load_peft_into(adapter::AdapterSet& adapters, const std::filesystem::path& folder) {
+  const std::string where = folder.string();
+  const PeftAdapter file = read_peft(folder);
+  check_layers(adapters, file, where);
+  check_numbers(adapters, file, where);
+  const tensor::NoRecording guard;
+  tensor::FlatSpace& space = adapters.space();
+  for (const auto& [name, layer] : file.layers) {
+    set_values(space, name + ".lora_A", layer.factor_a, where);
+    set_values(space, name + ".lora_B", transposed(layer), where);
+    if (file.decompose) {
+      set_values(space, name + ".magnitude", layer.magnitude, where);
+    }
+  }
+  space.mark_written();
+  if (adapters.config().decompose && !file.decompose) {
+    adapters.reset_magnitudes();
+  } else {
+    adapters.refresh();
+  }
+}
+
+}  // namespace dormer::interop

@@ -1,0 +1,23 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace dormer::interop {
+
+enum class PeftTensor : std::uint8_t { kFactorA, kFactorB, kMagnitude };
+
+struct PeftKey {
+  std::string layer;  ///< module path
+  PeftTensor tensor = PeftTensor::kFactorA;
+};
+
+/// "base_model.model.<layer>.lora_A.weight" and its kin. Magnitudes carry no ".weight" in files, though PEFT reads
+/// both.
+[[nodiscard]] std::string peft_key(const PeftKey& key);
+/// Nothing for a name that is not one of these.
+[[nodiscard]] std::optional<PeftKey> parse_peft_key(std::string_view name);
+
+}  // namespace dormer::interop

@@ -1,0 +1,176 @@
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <memory>
+
+#include <ATen/core/Tensor.h>
+#include <nlohmann/json.hpp>
+
+#include "dormer/core/atomic_file.hpp"
+#include "dormer/core/error.hpp"
+#include "dormer/interop/peft.hpp"
+#include "dormer/storage/safetensors.hpp"
+#include "dormer/tensor/differentiable.hpp"
+#include "peft_config.hpp"
+#include "peft_names.hpp"
+
+namespace dormer::interop {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::json;
+
+constexpr std::array<std::string_view, 9> kTokenizerFiles{
+    "tokenizer.json", "tokenizer_config.json", "tokenizer.model",     "special_tokens_map.json", "vocab.json",
+    "merges.txt",     "added_tokens.json",     "chat_template.jinja", "chat_template.json"};
+
+// Arrays with the tensors that own their bytes.
+struct OwnedArrays {
+  std::vector<at::Tensor> owners;
+  std::vector<storage::NamedArray> arrays;
+};
+
+at::ScalarType scalar_type(DType dtype) {
+  switch (dtype) {
+    case DType::kF32:
+      return at::kFloat;
+    case DType::kBF16:
+      return at::kBFloat16;
+    case DType::kF16:
+      return at::kHalf;
+    default:
+      fail(Fault::kUsage, "export.dtype {} is none that PEFT loads; write float32, bfloat16 or float16",
+           name_of(dtype));
+  }
+}
+
+void add(OwnedArrays& result, const tensor::FlatSpace& space, const PeftKey& key, const std::string& parameter,
+         DType dtype) {
+  const tensor::ParameterEntry& entry = space.entries()[space.index_of(parameter)];
+  at::Tensor values = tensor::FlatSpace::unpadded_part(space.values(), entry);
+  if (key.tensor == PeftTensor::kFactorB) {
+    values = values.t();  // stored [rank, out]
+  }
+  values = values.to(scalar_type(dtype)).contiguous();
+  const auto bytes = static_cast<std::size_t>(values.numel()) * size_of(dtype);
+  result.arrays.push_back({.name = peft_key(key),
+                           .dtype = dtype,
+                           .shape = values.sizes().vec(),
+                           .bytes = {static_cast<const std::byte*>(values.const_data_ptr()), bytes}});
+  result.owners.push_back(std::move(values));
+}
+
+OwnedArrays collect(const adapter::AdapterSet& adapters, DType dtype) {
+  const tensor::NoRecording guard;
+  OwnedArrays result;
+  for (const std::string& site : adapters.site_names()) {
+    add(result, adapters.space(), {site, PeftTensor::kFactorA}, site + ".lora_A", dtype);
+    add(result, adapters.space(), {site, PeftTensor::kFactorB}, site + ".lora_B", dtype);
+    if (adapters.config().decompose) {
+      add(result, adapters.space(), {site, PeftTensor::kMagnitude}, site + ".magnitude", dtype);
+    }
+  }
+  return result;
+}
+
+Json number(double value) {
+  return value == std::floor(value) && std::abs(value) < 0x1p53 ? Json(static_cast<std::int64_t>(value)) : Json(value);
+}
+
+// Only fields that PEFT has had since it knows DoRA (0.9): older ones refuse what they do not know.
+std::string config_text(const adapter::AdapterSet& adapters, const BaseFacts& base) {
+  const adapter::AdapterConfig& config = adapters.config();
+  const Json none = nullptr;
+  const Json root{{"alpha_pattern", Json::object()},
+                  {"auto_mapping", none},
+                  {"base_model_name_or_path", base.hub_id ? Json(*base.hub_id) : none},
+                  {"bias", "none"},
+                  {"fan_in_fan_out", false},
+                  {"inference_mode", true},
+                  {"init_lora_weights", true},
+                  {"layers_pattern", none},
+                  {"layers_to_transform", none},
+                  {"lora_alpha", number(config.alpha_value())},
+                  {"lora_dropout", 0.0},
+                  {"modules_to_save", none},
+                  {"peft_type", "LORA"},
+                  {"r", config.rank},
+                  {"rank_pattern", Json::object()},
+                  {"revision", none},
+                  {"target_modules", peft_target_modules(adapters.site_names(), base.linear_layers)},
+                  {"task_type", "CAUSAL_LM"},
+                  {"use_dora", config.decompose.has_value()},
+                  {"use_rslora", config.rank_stabilized}};
+  return root.dump(2) + "\n";
+}
+
+void write_text(const fs::path& path, const std::string& text) {
+  write_new_file(path, std::as_bytes(std::span(text)));
+}
+
+void copy_tokenizer(const fs::path& from, const fs::path& to) {
+  for (const std::string_view name : kTokenizerFiles) {
+    std::error_code code;
+    if (!from.empty() && fs::is_regular_file(from / name, code)) {
+      write_text(to / name, read_file(from / name, "tokenizer file"));
+    }
+  }
+}
+
+// Reads what is on disk with our own reader: every tensor's bytes, and the numbers of the configuration.
+void compare(const fs::path& folder, const OwnedArrays& wanted, const adapter::AdapterSet& adapters) {
+  const auto file = storage::SafetensorsFile::open(folder / "adapter_model.safetensors");
+  bool same = file->tensors().size() == wanted.arrays.size();
+  for (const storage::NamedArray& array : wanted.arrays) {
+    const storage::TensorEntry* entry = file->find(array.name);
+    same = same && entry != nullptr && entry->dtype == array.dtype && entry->shape == array.shape &&
+           std::ranges::equal(file->bytes(*entry), array.bytes);
+  }
+  require(same, Fault::kIo, "{} does not read back as it was written; is the disk or the file system failing?",
+          file->path().string());
+  const PeftAdapter back = read_peft(folder);
+  const adapter::AdapterConfig& config = adapters.config();
+  same = back.decompose == config.decompose.has_value() && back.layers.size() == adapters.site_names().size();
+  for (const auto& entry : back.layers) {
+    same = same && entry.second.rank == config.rank && entry.second.scale == config.scale();
+  }
+  invariant(same, "the configuration in {} is not the run's", folder.string());
+}
+
+void refuse_to_replace_strangers(const fs::path& folder) {
+  std::error_code code;
+  const bool stranger = fs::exists(fs::symlink_status(folder, code)) &&
+                        !(fs::is_directory(folder, code) &&
+                          (fs::is_empty(folder, code) || fs::exists(folder / "adapter_config.json", code)));
+  require(!stranger, Fault::kUsage, "{} exists and is no PEFT folder, so it is not replaced; name another folder",
+          folder.string());
+}
+
+}  // namespace
+
+void write_peft(const adapter::AdapterSet& adapters, const fs::path& folder, const BaseFacts& base, DType dtype) {
+  require(adapters.config().kind == "lora", Fault::kUsage, "PEFT's LoRA folder cannot hold an adapter of kind '{}'",
+          adapters.config().kind);
+  // A trailing slash would make the temporary a child of the target.
+  const fs::path target = folder.has_filename() ? folder : folder.parent_path();
+  refuse_to_replace_strangers(target);
+  const OwnedArrays arrays = collect(adapters, dtype);
+  const fs::path temporary = target.parent_path() / (".tmp-" + target.filename().string());
+  std::error_code code;
+  fs::remove_all(temporary, code);
+  fs::create_directories(temporary, code);
+  require(!code, Fault::kIo, "cannot make the folder {}: {}", temporary.string(), code.message());
+  try {
+    storage::write_safetensors(temporary / "adapter_model.safetensors", arrays.arrays, {{"format", "pt"}});
+    write_text(temporary / "adapter_config.json", config_text(adapters, base));
+    copy_tokenizer(base.folder, temporary);
+    sync_folder(temporary);
+    compare(temporary, arrays, adapters);
+    replace_folder(temporary, target);
+  } catch (...) {
+    fs::remove_all(temporary, code);
+    throw;
+  }
+}
+
+}  // namespace dormer::interop
