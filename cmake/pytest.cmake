@@ -1,6 +1,6 @@
 # Tests written in Python run in .venv, as one CTest test per call:
 #
-#   dormer_pytest(NAME [LABEL peers] FILES a_test.py … [SERIAL])
+#   dormer_pytest(NAME [LABEL peers] FILES a_test.py … [NEEDS package …] [SERIAL])
 #     Writes its cases to pytest/NAME.xml in the build folder, where launch/test.sh counts them. Python may use $DORMER_PROGRAM.
 find_program(DORMER_TEST_PYTHON NAMES python3 PATHS ${CMAKE_SOURCE_DIR}/.venv/bin NO_DEFAULT_PATH)
 if(DORMER_TEST_PYTHON)
@@ -13,10 +13,18 @@ if(NOT DORMER_PYTEST_MISSING EQUAL 0)
 endif()
 
 function(dormer_pytest name)
-  cmake_parse_arguments(P "SERIAL" "LABEL" "FILES" ${ARGN})
+  cmake_parse_arguments(P "SERIAL" "LABEL" "FILES;NEEDS" ${ARGN})
   if(NOT DORMER_PYTEST_MISSING EQUAL 0)
     return()
   endif()
+  foreach(package ${P_NEEDS})
+    execute_process(COMMAND ${DORMER_TEST_PYTHON} -c "import importlib.util, sys; sys.exit(importlib.util.find_spec('${package}') is None)"
+      RESULT_VARIABLE missing OUTPUT_QUIET ERROR_QUIET)
+    if(missing)
+      message(STATUS "No ${package} in .venv: ${name} is not registered")
+      return()
+    endif()
+  endforeach()
   if(NOT P_LABEL)
     set(P_LABEL peers)
   endif()
