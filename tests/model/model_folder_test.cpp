@@ -59,7 +59,7 @@ TEST_F(HubHome, AFoldersConfigMayNameItsIdButNeverAPath) {
   const fs::path folder = folder_.path() / "plain";
   write(folder / "config.json", R"({"_name_or_path": "org/name"})");
   EXPECT_EQ(hub_id_of(folder), "org/name");
-  write(folder / "config.json", R"({"_name_or_path": "/home/someone/model"})");
+  write(folder / "config.json", R"({"_name_or_path": "/somewhere/models/x"})");
   EXPECT_EQ(hub_id_of(folder), std::nullopt);
   write(folder / "config.json", R"({"_name_or_path": "./models/x"})");
   EXPECT_EQ(hub_id_of(folder), std::nullopt);
