@@ -17,12 +17,11 @@
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/zeros.h>
 #include <fmt/format.h>
-#include <nlohmann/json.hpp>
 
 #include "dormer/adapter/adapter_set.hpp"
-#include "dormer/core/atomic_file.hpp"
 #include "dormer/core/error.hpp"
 #include "dormer/inference/generate.hpp"
+#include "dormer/interop/peft.hpp"
 #include "dormer/model/language_model.hpp"
 #include "dormer/objective/next_token.hpp"
 #include "dormer/storage/safetensors.hpp"
@@ -79,21 +78,19 @@ bool is_transposed(const std::string& name) {
 
 std::unique_ptr<adapter::AdapterSet> read_adapter(const std::filesystem::path& folder,
                                                   const model::LanguageModel& model) {
-  const auto json = nlohmann::json::parse(read_file(folder / "adapter_config.json", "adapter configuration"));
+  const interop::PeftAdapter read = interop::read_peft(folder);
   adapter::AdapterConfig config;
-  config.rank = json.at("r").get<std::int64_t>();
-  config.alpha.text = fmt::format("{}", json.at("lora_alpha").get<double>());
-  config.targets = json.at("target_modules").get<std::vector<std::string>>();
-  if (json.at("use_dora").get<bool>()) {
+  config.targets.clear();
+  for (const auto& [name, layer] : read.layers) {
+    config.targets.push_back(name);
+    config.rank = layer.rank;
+    config.alpha.text = fmt::format("{}", layer.alpha);
+  }
+  if (read.decompose) {
     config.decompose = adapter::DecomposeConfig{};
   }
   auto result = std::make_unique<adapter::AdapterSet>(config, model.layers(), RandomKey{0});
-  tensor::FlatSpace& space = result->space();
-  for (const tensor::ParameterEntry& entry : space.entries()) {
-    const at::Tensor values = read_array(folder / "adapter_model.safetensors", peft_name(entry.name), at::kFloat);
-    tensor::FlatSpace::unpadded_part(space.values(), entry).copy_(is_transposed(entry.name) ? values.t() : values);
-  }
-  space.mark_written();
+  interop::load_peft_into(*result, folder);
   result->refresh();
   return result;
 }
