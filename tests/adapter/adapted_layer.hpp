@@ -13,7 +13,8 @@
 namespace dormer::test {
 
 /// One frozen layer with seeded random weights.
-inline adapter::FrozenLinear frozen_layer(std::int64_t out, std::int64_t in, bool bias, at::ScalarType dtype = at::kFloat) {
+inline adapter::FrozenLinear frozen_layer(std::int64_t out, std::int64_t in, bool bias,
+                                          at::ScalarType dtype = at::kFloat) {
   adapter::FrozenLinear layer;
   layer.site = {"block.0.q_proj", "attention", 0, out, in, 0};
   layer.weight = {"block.0.q_proj.weight", normal({out, in}, 71, 0.3).to(dtype), nullptr, false};

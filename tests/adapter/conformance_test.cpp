@@ -97,7 +97,8 @@ TEST_P(EveryKind, GradientsMatchFiniteDifferences) {
   const Decomposition* decomposition = layer.adapters->find(0)->decomposition();
   const at::Tensor norm = decomposition == nullptr ? at::Tensor() : decomposition->norm().to(at::kDouble).clone();
   const auto loss = [&] {  // fp64, with the norms held
-    const at::Tensor delta = layer.adapters->find(0)->change().dense_rows(at::arange(0, kOut, at::kLong)).to(at::kDouble);
+    const at::Tensor delta =
+        layer.adapters->find(0)->change().dense_rows(at::arange(0, kOut, at::kLong)).to(at::kDouble);
     at::Tensor weight = layer.layers[0].weight.values().to(at::kDouble).add(delta);
     if (norm.defined()) {
       const at::Tensor magnitude = space.value(space.index_of("block.0.q_proj.magnitude")).to(at::kDouble);
@@ -120,7 +121,8 @@ TEST_P(EveryKind, GradientsMatchFiniteDifferences) {
       const double below = loss();
       *value = before;
       // The loss is bilinear in each parameter: the difference is exact but for rounding of values to fp32.
-      EXPECT_NEAR(gradient[i].item<double>(), (above - below) / (2.0 * step), 2e-4 * scale) << entry.name << " element " << i;
+      EXPECT_NEAR(gradient[i].item<double>(), (above - below) / (2.0 * step), 2e-4 * scale)
+          << entry.name << " element " << i;
     }
   }
 }
@@ -130,7 +132,8 @@ TEST_P(EveryKind, GradientOfTheInputIsThatOfTheMergedWeight) {
   const at::Tensor x = normal({4, kIn}, 95).set_requires_grad(true);
   const at::Tensor weights = normal({4, kOut}, 96);
   tensor::run_backward(forward(layer, x), weights);
-  EXPECT_LT(relative_error(x.grad(), at::matmul(weights.to(at::kDouble), merged_weight(layer))), tolerance(at::kFloat, kOut));
+  EXPECT_LT(relative_error(x.grad(), at::matmul(weights.to(at::kDouble), merged_weight(layer))),
+            tolerance(at::kFloat, kOut));
 }
 
 TEST_P(EveryKind, TrainsWhereTheInputNeedsNoGradient) {
@@ -175,7 +178,8 @@ TEST_P(EveryKind, SegmentsOfAPackAreBitwiseTheirSoloRuns) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Registry, EveryKind,
-                         ::testing::Combine(::testing::ValuesIn(adapter_kinds().names()), ::testing::Bool(), ::testing::Bool()),
+                         ::testing::Combine(::testing::ValuesIn(adapter_kinds().names()), ::testing::Bool(),
+                                            ::testing::Bool()),
                          [](const auto& row) {
                            return std::get<0>(row.param) + (std::get<1>(row.param) ? "_decomposed" : "_plain") +
                                   (std::get<2>(row.param) ? "_bias" : "");

@@ -38,7 +38,8 @@ at::Tensor dense_norm(const AdaptedLayer& layer) {
 
 TEST(Decomposition, NormsAreThoseOfTheDenseSum) {
   for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
-    const AdaptedLayer layer = adapted_layer("lora", true, true, layer_with(normal({1'500, 257}, 111, 0.2).to(dtype)), 7);
+    const AdaptedLayer layer =
+        adapted_layer("lora", true, true, layer_with(normal({1'500, 257}, 111, 0.2).to(dtype)), 7);
     const at::Tensor& norm = layer.adapters->find(0)->decomposition()->norm();
     EXPECT_LT(relative_error(norm, dense_norm(layer)), 27 * 0x1p-24);  // what 1/16 leaves of cancellation
   }
@@ -94,11 +95,15 @@ TEST(Decomposition, MagnitudesResetToTheNormsStartAtTheLoRAsFunction) {
   AdaptedLayer dora = adapted_layer("lora", true, true, layer_with(normal({24, 40}, 151, 0.2)), 4);
   AdaptedLayer lora = adapted_layer("lora", false, true, layer_with(normal({24, 40}, 151, 0.2)), 4);
   for (const char* name : {"block.0.q_proj.lora_A", "block.0.q_proj.lora_B"}) {
-    dora.adapters->space().value(dora.adapters->space().index_of(name)).copy_(lora.adapters->space().value(lora.adapters->space().index_of(name)));
+    dora.adapters->space()
+        .value(dora.adapters->space().index_of(name))
+        .copy_(lora.adapters->space().value(lora.adapters->space().index_of(name)));
   }
   dora.adapters->reset_magnitudes();
   const at::Tensor x = normal({5, 40}, 152);
-  const auto run = [&](const AdaptedLayer& layer) { return adapted_linear(x, layer.layers[0], Pack::solo(layer.adapters.get(), 1)).detach(); };
+  const auto run = [&](const AdaptedLayer& layer) {
+    return adapted_linear(x, layer.layers[0], Pack::solo(layer.adapters.get(), 1)).detach();
+  };
   EXPECT_TRUE(at::equal(run(dora), run(lora)));  // the factor is exactly 1
 }
 

@@ -17,7 +17,9 @@ const std::vector<Site> kSites{{"model.layers.0.self_attn.q_proj", "attention", 
                                {"model.layers.1.self_attn.q_proj", "attention", 1, 8, 8, 2},
                                {"model.layers.1.mlp.up_proj", "mlp", 1, 8, 8, 3}};
 
-std::vector<std::size_t> match(const std::vector<std::string>& patterns) { return match_targets(patterns, kSites); }
+std::vector<std::size_t> match(const std::vector<std::string>& patterns) {
+  return match_targets(patterns, kSites);
+}
 
 TEST(MatchTargets, NamedSetsAndPatternsChooseSitesInTheModelsOrder) {
   EXPECT_THAT(match({"all-linear"}), ElementsAre(0, 1, 2, 3));

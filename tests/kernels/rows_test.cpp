@@ -77,7 +77,8 @@ TEST(Rows, CrossEntropyMatchesItsFormulaAndLeavesOutNegativeTargets) {
   const std::vector<std::int64_t> targets{7, -1};
   const float scale = 0.5F;
   std::vector<float> losses(2);
-  cross_entropy(CrossEntropyArguments<float>{logits.data(), targets.data(), losses.data(), kVocabulary, &scale}, {0, 2});
+  cross_entropy(CrossEntropyArguments<float>{logits.data(), targets.data(), losses.data(), kVocabulary, &scale},
+                {0, 2});
   double sum = 0.0;
   for (std::int64_t i = 0; i < kVocabulary; ++i) {
     sum += std::exp(static_cast<double>(before[static_cast<std::size_t>(i)]));
@@ -117,7 +118,7 @@ TEST(Rows, ScaledGradientSumsDoNotDependOnWhereColumnsAreCut) {
   for (const std::int64_t cut : {0, 1, 64, 100, 203}) {
     std::vector<float> scaled(gradient.size());
     std::vector<float> sums(kWidth);
-    const ScaleColumnsBackwardArguments<float> arguments{gradient.data(), y.data(), nullptr, factor.data(),
+    const ScaleColumnsBackwardArguments<float> arguments{gradient.data(), y.data(),    nullptr, factor.data(),
                                                          scaled.data(),   sums.data(), kRows,   kWidth};
     scale_columns_backward(arguments, {0, cut});
     scale_columns_backward(arguments, {cut, kWidth});
@@ -144,9 +145,11 @@ TEST(Rows, RotaryInverseUndoesRotary) {
   }
   std::vector<float> heads(x.size());
   std::vector<float> back(x.size());
-  rotary(RotaryArguments<float>{x.data(), heads.data(), cosine.data(), sine.data(), kPositions, kGroups, kHeads, kWidth, false},
+  rotary(RotaryArguments<float>{x.data(), heads.data(), cosine.data(), sine.data(), kPositions, kGroups, kHeads, kWidth,
+                                false},
          {0, 2 * kPositions});
-  rotary(RotaryArguments<float>{heads.data(), back.data(), cosine.data(), sine.data(), kPositions, kGroups, kHeads, kWidth, true},
+  rotary(RotaryArguments<float>{heads.data(), back.data(), cosine.data(), sine.data(), kPositions, kGroups, kHeads,
+                                kWidth, true},
          {0, 2 * kPositions});
   for (std::size_t i = 0; i < x.size(); ++i) {
     EXPECT_NEAR(back[i], x[i], 4 * 0x1p-23);

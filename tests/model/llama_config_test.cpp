@@ -42,8 +42,9 @@ TEST(LlamaConfig, DefaultsAreThoseOfTransformers) {
 
 TEST(LlamaConfig, ReadsBothSpellingsOfRotaryEmbedding) {
   const LlamaConfig old = parse_llama_config(
-      config_with(R"(,"rope_theta":5e5,"rope_scaling":{"rope_type":"llama3","factor":8.0,"low_freq_factor":1.0,"high_freq_factor":4.0,)"
-                  R"("original_max_position_embeddings":128})"),
+      config_with(
+          R"(,"rope_theta":5e5,"rope_scaling":{"rope_type":"llama3","factor":8.0,"low_freq_factor":1.0,"high_freq_factor":4.0,)"
+          R"("original_max_position_embeddings":128})"),
       "config.json");
   const LlamaConfig present = parse_llama_config(
       config_with(R"(,"rope_parameters":{"rope_type":"llama3","rope_theta":5e5,"factor":8.0,"low_freq_factor":1.0,)"
@@ -52,12 +53,14 @@ TEST(LlamaConfig, ReadsBothSpellingsOfRotaryEmbedding) {
   EXPECT_EQ(old.rotary.theta, 5e5);
   EXPECT_EQ(present.rotary.theta, 5e5);
   EXPECT_EQ(old.rotary.original_positions, present.rotary.original_positions);
-  EXPECT_EQ(inverse_frequencies(old.rotary, 12).sum().item<float>(), inverse_frequencies(present.rotary, 12).sum().item<float>());
+  EXPECT_EQ(inverse_frequencies(old.rotary, 12).sum().item<float>(),
+            inverse_frequencies(present.rotary, 12).sum().item<float>());
   EXPECT_EQ(parse_llama_config(config_with(R"(,"rope_scaling":{"type":"linear","factor":2})"), "c").rotary.factor, 2.0);
 }
 
 TEST(LlamaConfig, ReadsExplicitHeadSizeAndEndsOfText) {
-  const LlamaConfig config = parse_llama_config(config_with(R"(,"head_dim":20,"num_key_value_heads":2,"eos_token_id":[3,5])"), "c");
+  const LlamaConfig config =
+      parse_llama_config(config_with(R"(,"head_dim":20,"num_key_value_heads":2,"eos_token_id":[3,5])"), "c");
   EXPECT_EQ(config.head_width, 20);
   EXPECT_EQ(config.key_value_heads, 2);
   EXPECT_THAT(config.end_of_text, ElementsAre(3, 5));

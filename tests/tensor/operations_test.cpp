@@ -30,9 +30,13 @@ using test::normal;
 using test::relative_error;
 using test::tolerance;
 
-at::Tensor leaf(const at::Tensor& values, at::ScalarType dtype) { return values.to(dtype).detach().set_requires_grad(true); }
+at::Tensor leaf(const at::Tensor& values, at::ScalarType dtype) {
+  return values.to(dtype).detach().set_requires_grad(true);
+}
 /// The same values in fp64, for LibTorch's own operations as the reference.
-at::Tensor exact(const at::Tensor& values) { return values.detach().to(at::kDouble).set_requires_grad(true); }
+at::Tensor exact(const at::Tensor& values) {
+  return values.detach().to(at::kDouble).set_requires_grad(true);
+}
 
 class EveryDtype : public ::testing::TestWithParam<at::ScalarType> {};
 
@@ -83,7 +87,8 @@ INSTANTIATE_TEST_SUITE_P(Dtypes, EveryDtype, ::testing::Values(at::kFloat, at::k
 
 // ---- attention against plain operations in fp64 ----
 
-at::Tensor rotate(const at::Tensor& x, const at::Tensor& cosine, const at::Tensor& sine) {  // [batch, heads, positions, width]
+at::Tensor rotate(const at::Tensor& x, const at::Tensor& cosine,
+                  const at::Tensor& sine) {  // [batch, heads, positions, width]
   const std::int64_t half = x.size(3) / 2;
   const at::Tensor first = x.narrow(3, 0, half);
   const at::Tensor second = x.narrow(3, half, half);
@@ -103,7 +108,9 @@ at::Tensor reference_attention(const at::Tensor& q, const at::Tensor& k, const a
   const at::Tensor value = split(v, shape.groups).repeat_interleave(shape.heads_per_group, 1);
   const at::Tensor mask = at::full({shape.positions, shape.positions}, -INFINITY, at::kDouble).triu(1);
   const at::Tensor scores = at::matmul(query, key.transpose(2, 3)).mul(shape.scale).add(mask);
-  return at::matmul(at::softmax(scores, -1), value).transpose(1, 2).reshape({shape.batch * shape.positions, heads * shape.width});
+  return at::matmul(at::softmax(scores, -1), value)
+      .transpose(1, 2)
+      .reshape({shape.batch * shape.positions, heads * shape.width});
 }
 
 struct AttentionCase {
@@ -114,7 +121,8 @@ class EveryAttention : public ::testing::TestWithParam<AttentionCase> {};
 
 TEST_P(EveryAttention, MatchesPlainOperationsWithItsGradients) {
   const AttentionCase c = GetParam();
-  const AttentionShape shape{c.batch, c.positions, c.groups, c.heads_per_group, c.width, 1.0 / std::sqrt(static_cast<double>(c.width))};
+  const AttentionShape shape{c.batch,           c.positions, c.groups,
+                             c.heads_per_group, c.width,     1.0 / std::sqrt(static_cast<double>(c.width))};
   const std::int64_t rows = c.batch * c.positions;
   const at::Tensor q = leaf(normal({rows, c.groups * c.heads_per_group * c.width}, 31, 2.0), at::kFloat);
   const at::Tensor k = leaf(normal({rows, c.groups * c.width}, 32, 2.0), at::kFloat);
@@ -154,7 +162,8 @@ TEST_P(EveryAttention, WithACacheGivesTheSameValuesPieceByPiece) {
     const auto piece = [&](const at::Tensor& x) { return x.narrow(0, first, shape.positions).contiguous(); };
     const at::Tensor piece_cosine = piece(cosine);
     const at::Tensor piece_sine = piece(sine);
-    pieces.push_back(cached_attention(piece(q), piece(k), piece(v), {piece_cosine, piece_sine}, shape, past_key, past_value));
+    pieces.push_back(
+        cached_attention(piece(q), piece(k), piece(v), {piece_cosine, piece_sine}, shape, past_key, past_value));
     first += shape.positions;
   }
   EXPECT_LT(relative_error(at::cat(pieces, 0), whole), tolerance(at::kFloat, c.positions * c.width));
@@ -162,8 +171,8 @@ TEST_P(EveryAttention, WithACacheGivesTheSameValuesPieceByPiece) {
 
 INSTANTIATE_TEST_SUITE_P(Shapes, EveryAttention,
                          ::testing::Values(AttentionCase{2, 9, 2, 3, 8}, AttentionCase{1, 1, 1, 1, 2},
-                                           AttentionCase{1, 300, 1, 2, 6},     // several blocks of positions
-                                           AttentionCase{1, 530, 1, 1, 4},     // probabilities computed again
+                                           AttentionCase{1, 300, 1, 2, 6},  // several blocks of positions
+                                           AttentionCase{1, 530, 1, 1, 4},  // probabilities computed again
                                            AttentionCase{3, 128, 3, 1, 10}));
 
 TEST(Differentiable, RecordsNothingWhereNothingIsTrained) {

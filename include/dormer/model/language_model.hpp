@@ -19,8 +19,8 @@ class KeyValueCache;
 
 /// What every causal language model tells about itself.
 struct LanguageModelFacts {
-  std::string family;                 ///< "llama"
-  std::int64_t vocabulary = 0;        ///< rows of the embedding
+  std::string family;           ///< "llama"
+  std::int64_t vocabulary = 0;  ///< rows of the embedding
   std::int64_t hidden = 0;
   std::int64_t blocks = 0;
   std::int64_t maximum_positions = 0;
@@ -38,14 +38,16 @@ class LanguageModel {
   [[nodiscard]] virtual std::span<const adapter::FrozenLinear> layers() const = 0;
   /// Final-normed hidden states [samples*length, hidden] of tokens (int64 [samples, length]). With a cache the tokens
   /// continue what it holds, and it grows.
-  [[nodiscard]] virtual at::Tensor hidden_states(const at::Tensor& tokens, const adapter::Pack& pack, KeyValueCache* cache) const = 0;
+  [[nodiscard]] virtual at::Tensor hidden_states(const at::Tensor& tokens, const adapter::Pack& pack,
+                                                 KeyValueCache* cache) const = 0;
   /// The output projection [vocabulary, hidden] (the embedding itself where the config ties them).
   [[nodiscard]] virtual const tensor::BaseWeight& head() const = 0;
   [[nodiscard]] virtual std::unique_ptr<KeyValueCache> make_cache() const = 0;
 };
 
 /// Loads a Hugging Face folder. `compute_dtype` is the dtype of base weights and activations.
-[[nodiscard]] std::unique_ptr<LanguageModel> load_language_model(const std::filesystem::path& folder, DType compute_dtype);
+[[nodiscard]] std::unique_ptr<LanguageModel> load_language_model(const std::filesystem::path& folder,
+                                                                 DType compute_dtype);
 
 class KeyValueCache {
  public:

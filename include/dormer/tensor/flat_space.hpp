@@ -14,23 +14,25 @@ namespace dormer::tensor {
 enum class ParameterRole : std::uint8_t { kFactorIn, kFactorOut, kMagnitude, kFull };
 
 /// One trainable parameter. Ranks are padded to multiples of 16 along the first dimension, so that the values without
-/// padding are a prefix of the stored ones; padding is zero and stays zero. LoRA's B is therefore stored transposed, [rank, out].
+/// padding are a prefix of the stored ones; padding is zero and stays zero. LoRA's B is therefore stored transposed,
+/// [rank, out].
 struct ParameterEntry {
   std::string name;                        ///< "model.layers.0.self_attn.q_proj.lora_A"
   std::vector<std::int64_t> shape;         ///< without padding, row-major
   std::vector<std::int64_t> stored_shape;  ///< with padding of the first dimension
   ParameterRole role = ParameterRole::kFactorIn;
-  std::int64_t offset = 0;                 ///< in elements, a multiple of 64
+  std::int64_t offset = 0;                          ///< in elements, a multiple of 64
   [[nodiscard]] std::int64_t count() const;         ///< elements without padding (prefix of the stored ones)
   [[nodiscard]] std::int64_t stored_count() const;  ///< elements with padding
 };
 
-/// All trainable parameters of one trial in one flat fp32 buffer, with one generation number: norm caches and guards key
-/// on it, and whoever writes values says so through `mark_written`.
+/// All trainable parameters of one trial in one flat fp32 buffer, with one generation number: norm caches and guards
+/// key on it, and whoever writes values says so through `mark_written`.
 class FlatSpace {
  public:
-  static constexpr std::int64_t kAlignment = 64;     ///< elements; start of every parameter
-  static constexpr std::int64_t kNormBlock = 4'096;  ///< elements; slices are whole blocks, the size is a multiple of it
+  static constexpr std::int64_t kAlignment = 64;  ///< elements; start of every parameter
+  static constexpr std::int64_t kNormBlock =
+      4'096;  ///< elements; slices are whole blocks, the size is a multiple of it
   static constexpr std::int64_t kRankPadding = 16;
 
   FlatSpace();
@@ -39,7 +41,8 @@ class FlatSpace {
   FlatSpace& operator=(FlatSpace&&) noexcept;
 
   /// Adds a parameter and returns its index. Only before `allocate`.
-  std::size_t add(std::string name, std::vector<std::int64_t> shape, std::vector<std::int64_t> stored_shape, ParameterRole role);
+  std::size_t add(std::string name, std::vector<std::int64_t> shape, std::vector<std::int64_t> stored_shape,
+                  ParameterRole role);
   /// Allocates values (zero) and ends the adding.
   void allocate();
 
@@ -48,10 +51,11 @@ class FlatSpace {
   [[nodiscard]] std::size_t index_of(const std::string& name) const;
   [[nodiscard]] std::int64_t size() const;  ///< elements, with alignment and padding
 
-  [[nodiscard]] const at::Tensor& values() const;         ///< fp32 [size]
+  [[nodiscard]] const at::Tensor& values() const;           ///< fp32 [size]
   [[nodiscard]] at::Tensor value(std::size_t index) const;  ///< view of `values`, stored shape
-  [[nodiscard]] static at::Tensor part(const at::Tensor& flat, const ParameterEntry& entry);            ///< stored shape
-  [[nodiscard]] static at::Tensor unpadded_part(const at::Tensor& flat, const ParameterEntry& entry);   ///< shape, a view
+  [[nodiscard]] static at::Tensor part(const at::Tensor& flat, const ParameterEntry& entry);  ///< stored shape
+  [[nodiscard]] static at::Tensor unpadded_part(const at::Tensor& flat,
+                                                const ParameterEntry& entry);  ///< shape, a view
 
   /// The flat buffer (fp32 [size]) into which backward passes add from now on.
   void bind_gradient(const at::Tensor& flat);

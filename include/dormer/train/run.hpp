@@ -49,9 +49,9 @@ struct TrainResult {
   std::size_t state_bytes = 0;  ///< of the optimizer, in this process
 };
 
-/// Runs `config` on the ranks of `communicator`: begins, or goes on from the newest good checkpoint of the run directory.
-/// All ranks call it with equal arguments. Throws one error on every rank for what goes wrong; parameters and
-/// checkpoints then are as after the last good update.
+/// Runs `config` on the ranks of `communicator`: begins, or goes on from the newest good checkpoint of the run
+/// directory. All ranks call it with equal arguments. Throws one error on every rank for what goes wrong; parameters
+/// and checkpoints then are as after the last good update.
 TrainResult train(const RunConfig& config, comm::Communicator& communicator, const TrainOptions& options = {});
 
 }  // namespace dormer::train
