@@ -11,6 +11,7 @@
 #include "dormer/core/atomic_file.hpp"
 #include "dormer/core/error.hpp"
 #include "dormer/core/log.hpp"
+#include "dormer/interop/adapter_format.hpp"
 #include "train/agreement.hpp"
 #include "train/checkpointing.hpp"
 
@@ -52,8 +53,13 @@ std::vector<std::int64_t> parse_numbers(const std::string& text) {
   return numbers;
 }
 
-void write_one(const ExportRequest&, const ExportSection& section, const std::filesystem::path&) {
-  fail(Fault::kUsage, "no export for {} yet", section.consumer);
+void write_one(const ExportRequest& request, const ExportSection& section, const std::filesystem::path& folder,
+               const interop::BaseFacts& base) {
+  const interop::AdapterFormat format = interop::adapter_formats().get("export.for", section.consumer);
+  const std::optional<DType> dtype = dtype_from_name(section.dtype);
+  require(dtype.has_value(), Fault::kUsage, "unknown export.dtype '{}'", section.dtype);
+  std::filesystem::create_directories(folder.parent_path());
+  format.write(request.trial.adapters(), folder, base, *dtype);
 }
 
 }  // namespace
@@ -99,8 +105,9 @@ void write_exports(comm::Communicator& communicator, const ExportRequest& reques
     }
     const std::vector<std::filesystem::path> folders = export_folders(request.config, request.paths);
     ExportRecord record = read_record(request.paths);
+    const interop::BaseFacts base = interop::facts_of(request.model, request.model_folder);
     for (const std::size_t index : indices) {
-      write_one(request, request.config.exports[index], folders[index]);
+      write_one(request, request.config.exports[index], folders[index], base);
       record[folders[index].filename().string()] = request.step;
       write_file_atomically(request.paths.export_record(), std::string_view(nlohmann::json(record).dump() + "\n"));
       log::info("step {}: exported to {}", request.step, folders[index].string());

@@ -191,11 +191,14 @@ void Loop::checkpoint(const NextActions& actions) {
   log::info("step {}: saved", state_.step);
 }
 
+ExportRequest Loop::export_request(std::int64_t step) const {
+  return {run_.config, run_.paths, *run_.model, run_.model_folder, *run_.trial, step};
+}
+
 // One that fails on the way does not stop training; the one at the end does, as an error.
 void Loop::export_now(const std::vector<std::size_t>& indices) {
-  const std::optional<Failure> failure = caught([&] {
-    write_exports(run_.communicator, {run_.config, run_.paths, run_.model_folder, *run_.trial, state_.step}, indices);
-  });
+  const std::optional<Failure> failure =
+      caught([&] { write_exports(run_.communicator, export_request(state_.step), indices); });
   if (failure) {
     log::warn("step {} was not exported ({}); training goes on", state_.step, failure->message);
   }
@@ -214,7 +217,7 @@ void Loop::export_at_end() {
     log::info("exporting step {}, the best by validation loss", plan.step);
     restore_parameters(run_.communicator, *checkpoint_of(run_.paths, plan.step), *run_.trial);
   }
-  write_exports(run_.communicator, {run_.config, run_.paths, run_.model_folder, *run_.trial, plan.step}, plan.missing);
+  write_exports(run_.communicator, export_request(plan.step), plan.missing);
 }
 
 void Loop::tell(const UpdateReport& report) const {

@@ -6,6 +6,7 @@
 
 #include "dormer/train/run.hpp"
 #include "train/decisions.hpp"
+#include "train/exporting.hpp"
 #include "train/preparation.hpp"
 
 namespace dormer::train {
@@ -25,6 +26,7 @@ class Loop {
   void measure(NextActions& actions);
   void write_metrics();
   void checkpoint(const NextActions& actions);
+  [[nodiscard]] ExportRequest export_request(std::int64_t step) const;
   void export_now(const std::vector<std::size_t>& indices);
   void export_at_end();
   void tell(const UpdateReport& report) const;

@@ -10,6 +10,7 @@
 #include "dormer/core/error.hpp"
 #include "dormer/core/log.hpp"
 #include "dormer/data/tokenizer_identity.hpp"
+#include "dormer/interop/adapter_format.hpp"
 #include "dormer/model/model_folder.hpp"
 #include "train/agreement.hpp"
 #include "train/exporting.hpp"
@@ -78,22 +79,31 @@ std::optional<TrainResult> Preparation::already_complete() {
 }
 
 void Preparation::load() {
-  const Fingerprint* stored = resume_ ? &resume_->state.fingerprint : nullptr;
-  const NumericChoice numerics = choose_numerics(communicator, config, stored);
-  Fingerprint fingerprint = process_fingerprint(config, numerics, communicator.size());
-  introduce_ranks(communicator, config, fingerprint);
+  const NumericChoice numerics = choose_numerics(communicator, config, resume_ ? &resume_->state.fingerprint : nullptr);
+  const Fingerprint process = process_fingerprint(config, numerics, communicator.size());
+  introduce_ranks(communicator, config, process);
   load_model(numerics);
   load_data();
+  set_state(full_fingerprint(process));
+  build_trial();
+  open_metrics();
+}
+
+Fingerprint Preparation::full_fingerprint(Fingerprint fingerprint) {
   agree(communicator, [&] { fingerprint["model"] = model_fingerprint(model_folder); });
   fingerprint["data.train"] = training->fingerprint();
   fingerprint["data.validation"] = validation ? validation->fingerprint() : "none";
   for (const char* name : {"model", "data.train", "data.validation"}) {
     require_equal(communicator, name, fingerprint.at(name), "give all machines the same files");
   }
-  std::optional<RunLength> stored_length;
+  return fingerprint;
+}
+
+void Preparation::set_state(Fingerprint fingerprint) {
+  std::optional<RunLength> stored;
   if (resume_) {
     state = resume_->state;
-    stored_length = RunLength{.total = state.total_steps, .schedule_total = state.schedule_total};
+    stored = RunLength{.total = state.total_steps, .schedule_total = state.schedule_total};
     const std::vector<std::string> inexact =
         require_resumable(state.config, config::flatten(config), state.fingerprint, fingerprint);
     if (!inexact.empty()) {
@@ -104,16 +114,23 @@ void Preparation::load() {
   state.config = config::flatten(config);
   state.fingerprint = std::move(fingerprint);
   state.total_steps = total_steps(config.run, training->samples(), config.batch.global);
-  state.schedule_total = schedule_total(config.schedule, state.total_steps, stored_length);
-  state.finished = state.finished && (!stored_length || stored_length->total == state.total_steps);
+  state.schedule_total = schedule_total(config.schedule, state.total_steps, stored);
+  state.finished = state.finished && (!stored || stored->total == state.total_steps);
+}
+
+void Preparation::build_trial() {
   const optim::ScheduleHorizon horizon{.total = state.schedule_total,
                                        .warmup = config.schedule.warmup.steps_of(state.schedule_total)};
-  agree(communicator, [&] { trial = std::make_unique<Trial>(config, *model, horizon, communicator); });
+  agree(communicator, [&] {
+    trial = std::make_unique<Trial>(config, *model, horizon, communicator);
+    if (config.adapter.init_from && !resume_) {
+      interop::load_adapter_into(trial->adapters(), *config.adapter.init_from);
+    }
+  });
   if (resume_) {
     restore(communicator, *resume_, *trial);
     log::info("going on from {} ({} of {} updates done)", resume_->folder.string(), state.step, state.total_steps);
   }
-  open_metrics();
 }
 
 void Preparation::load_model(const NumericChoice& numerics) {

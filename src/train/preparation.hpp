@@ -50,6 +50,9 @@ class Preparation {
   void find_checkpoint();
   void load_model(const NumericChoice& numerics);
   void load_data();
+  [[nodiscard]] Fingerprint full_fingerprint(Fingerprint fingerprint);
+  void set_state(Fingerprint fingerprint);
+  void build_trial();
   void open_metrics();
 
   std::optional<ResumePoint> resume_;

@@ -6,6 +6,7 @@
 #include "dormer/comm/single.hpp"
 #include "dormer/comm/traced.hpp"
 #include "dormer/parallel/plan.hpp"
+#include "dormer/train/evaluate.hpp"
 #include "dormer/train/run.hpp"
 #include "support/borrowed_communicator.hpp"
 #include "support/mpi_world.hpp"
@@ -41,6 +42,7 @@ class RanksTest : public ::testing::Test {
   void expect_equal_runs(const std::string& a, const std::string& b) const {
     if (testing::world().rank() == 0) {
       EXPECT_EQ(newest_arrays(tiny_->folder() / a), newest_arrays(tiny_->folder() / b));
+      EXPECT_EQ(exported_weights(tiny_->folder() / a), exported_weights(tiny_->folder() / b));
       EXPECT_EQ(timeless_metrics(tiny_->folder() / a), timeless_metrics(tiny_->folder() / b));
     }
     testing::world().barrier();
@@ -90,6 +92,21 @@ TEST_F(RanksTest, GoOnFromAnotherNumberOfRanks) {
   train_reference(first);
   train(second, testing::world());
   expect_equal_runs("whole", "resumed");
+}
+
+TEST_F(RanksTest, MeasureTheSameHeldOutLoss) {
+  const RunConfig config = tiny_->config("alone");
+  train_reference(config);
+  const Evaluation together =
+      evaluate(config, testing::world(), {.adapter = config.run.directory / "export/peft", .samples = {}});
+  if (testing::world().rank() == 0) {
+    const std::unique_ptr<comm::Communicator> single = comm::single();
+    EXPECT_EQ(together.loss,
+              evaluate(config, *single, {.adapter = config.run.directory / "export/peft", .samples = {}}).loss);
+    EXPECT_THAT(timeless_metrics(config.run.directory),
+                ::testing::HasSubstr(fmt::format("\"validation_loss\":{}}}", together.loss)));
+  }
+  EXPECT_EQ(together.targets, 9 * 16);
 }
 
 TEST_F(RanksTest, HoldTheirShareOfTheMoments) {

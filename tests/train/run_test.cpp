@@ -15,6 +15,7 @@
 #include "dormer/core/stop.hpp"
 #include "dormer/storage/checkpoint.hpp"
 #include "dormer/storage/safetensors.hpp"
+#include "dormer/train/evaluate.hpp"
 #include "support/tiny_model.hpp"
 #include "train/tiny_run.hpp"
 
@@ -95,6 +96,7 @@ TEST_F(RunTest, AStoppedRunGoesOnToTheSameBits) {
     EXPECT_EQ(finished.outcome, Outcome::kFinished);
     EXPECT_EQ(newest_arrays(tiny_.folder() / name), newest_arrays(tiny_.folder() / "whole"))
         << "stopped after " << step;
+    EXPECT_EQ(exported_weights(tiny_.folder() / name), exported_weights(tiny_.folder() / "whole"));
     EXPECT_EQ(timeless_metrics(tiny_.folder() / name), timeless_metrics(tiny_.folder() / "whole"))
         << "stopped after " << step;
   }
@@ -133,6 +135,42 @@ TEST_F(RunTest, AFinishedRunIsNotTouchedAgain) {
   EXPECT_EQ(result.outcome, Outcome::kFinished);
   EXPECT_EQ(result.first_step, 6);
   EXPECT_EQ(std::filesystem::last_write_time(tiny_.folder() / "run/metrics.jsonl"), changed);
+}
+
+TEST_F(RunTest, RerunningAFinishedRunWritesOnlyTheExportThatIsMissing) {
+  train_alone(tiny_.config());
+  const std::string weights = exported_weights(tiny_.folder() / "run");
+  const std::string metrics = timeless_metrics(tiny_.folder() / "run");
+  std::filesystem::remove_all(tiny_.folder() / "run/export/peft");
+  EXPECT_EQ(train_alone(tiny_.config()).first_step, 6);
+  EXPECT_EQ(exported_weights(tiny_.folder() / "run"), weights);
+  EXPECT_EQ(timeless_metrics(tiny_.folder() / "run"), metrics);
+}
+
+TEST_F(RunTest, ExportsTheBestParametersWhereTheyAreKept) {
+  RunConfig config = tiny_.config();
+  config.run.steps = 30;
+  config.optimizer.learning_rate = 0.3;  // diverges after it has learned a little
+  const TrainResult result = train_alone(config);
+  ASSERT_LT(*result.best_validation_loss, *result.last_validation_loss);
+  const std::unique_ptr<comm::Communicator> communicator = comm::single();
+  const std::filesystem::path folder = config.run.directory / "export/peft";
+  EXPECT_EQ(evaluate(config, *communicator, {.adapter = folder, .samples = {}}).loss, *result.best_validation_loss);
+  config.run.directory = tiny_.folder() / "last";
+  config.validation.keep_best = false;
+  train_alone(config);
+  EXPECT_EQ(evaluate(config, *communicator, {.adapter = config.run.directory / "export/peft", .samples = {}}).loss,
+            *result.last_validation_loss);
+}
+
+TEST_F(RunTest, GoesOnFromAnExportedAdapter) {
+  train_alone(tiny_.config("first"));
+  RunConfig config = tiny_.config("second");
+  config.adapter.init_from = (tiny_.folder() / "first/export/peft").string();
+  const TrainResult result = train_alone(config);
+  const std::unique_ptr<comm::Communicator> communicator = comm::single();
+  EXPECT_EQ(*result.first_validation_loss,
+            evaluate(config, *communicator, {.adapter = *config.adapter.init_from, .samples = {}}).loss);
 }
 
 TEST_F(RunTest, AnotherExperimentInTheSameDirectoryIsRefused) {
@@ -186,7 +224,7 @@ TEST_F(RunTest, ANumericalFailureStopsBeforeAnythingIsWritten) {
   config.optimizer.max_gradient_norm = std::nullopt;
   config.validation.every = config::Cadence::never();
   config.checkpoint.every = config::Cadence::steps(1);
-  expect_error(config, Fault::kNumerical, "update ");
+  expect_error(config, Fault::kNumerical, "nothing was changed");
   for (const auto& place : storage::list_checkpoints(config.run.directory / "checkpoints")) {
     for (const storage::StoredArray& array : storage::load_checkpoint(place.folder).arrays) {
       const auto* values = reinterpret_cast<const float*>(array.bytes.data());

@@ -39,6 +39,8 @@ RunConfig TinyRun::config(const std::string& run) const {
   config.schedule.warmup = {.amount = 2.0, .share = false};
   config.validation.every = config::Cadence::steps(2);
   config.checkpoint.every = config::Cadence::steps(2);
+  config.exports.resize(1);
+  config.exports[0].consumer = "peft";
   return config;
 }
 
@@ -51,6 +53,10 @@ std::string newest_arrays(const std::filesystem::path& run) {
     bytes.append(reinterpret_cast<const char*>(array.bytes.data()), array.bytes.size());
   }
   return bytes;
+}
+
+std::string exported_weights(const std::filesystem::path& run) {
+  return read_file(run / "export/peft/adapter_model.safetensors", "exported adapter");
 }
 
 std::string timeless_metrics(const std::filesystem::path& run) {

@@ -18,7 +18,8 @@ class TinyRun {
   explicit TinyRun(std::filesystem::path folder) : folder_(std::move(folder)) {}
   static void prepare(const std::filesystem::path& folder);
 
-  /// DoRA, 6 updates of 8 samples of 16 tokens in micro-batches of 2, validation every 2, no export.
+  /// DoRA, 6 updates of 8 samples of 16 tokens in micro-batches of 2, validation and checkpoint every 2, one export for
+  /// PEFT.
   [[nodiscard]] RunConfig config(const std::string& run = "run") const;
   [[nodiscard]] const std::filesystem::path& folder() const { return folder_; }
 
@@ -29,6 +30,9 @@ class TinyRun {
 
 /// The bytes of the newest checkpoint's arrays.
 [[nodiscard]] std::string newest_arrays(const std::filesystem::path& run);
+
+/// The bytes of the exported adapter_model.safetensors.
+[[nodiscard]] std::string exported_weights(const std::filesystem::path& run);
 
 /// metrics.jsonl without what depends on the clock.
 [[nodiscard]] std::string timeless_metrics(const std::filesystem::path& run);
