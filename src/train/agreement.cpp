@@ -52,7 +52,7 @@ std::optional<Failure> caught(const std::function<void()>& body) {
 }
 
 void throw_as_one(comm::Communicator& communicator, Fault fault, int rank, const std::optional<Failure>& own) {
-  throw Error(fault, broadcast_text(communicator, own ? own->message : std::string(), rank));
+  throw AgreedError(fault, broadcast_text(communicator, own ? own->message : std::string(), rank));
 }
 
 void agree(comm::Communicator& communicator, const std::function<void()>& body) {
@@ -112,8 +112,10 @@ std::vector<int> odd_ranks(const std::vector<std::string>& texts) {
 void require_equal(comm::Communicator& communicator, std::string_view what, std::string_view own,
                    std::string_view remedy) {
   const std::vector<int> odd = odd_ranks(gather_texts(communicator, data::sha256_hex(own)));
-  require(odd.empty(), Fault::kUsage, "rank{} {} of {} {} another {} than the others: {}", odd.size() > 1 ? "s" : "",
-          fmt::join(odd, ", "), communicator.size(), odd.size() > 1 ? "have" : "has", what, remedy);
+  if (!odd.empty()) {
+    fail_together(Fault::kUsage, "rank{} {} of {} {} another {} than the others: {}", odd.size() > 1 ? "s" : "",
+                  fmt::join(odd, ", "), communicator.size(), odd.size() > 1 ? "have" : "has", what, remedy);
+  }
 }
 
 }  // namespace dormer::train

@@ -145,16 +145,18 @@ void Trial::apply(std::span<const float> gradient, const optim::UpdateScalars& s
 void Trial::fail_not_finite(const parallel::ReducedGradient& reduced, std::int64_t step) const {
   for (std::size_t leaf = 0; leaf < reduced.leaves.size(); ++leaf) {
     if (!std::isfinite(reduced.leaves[leaf].loss_sum)) {
-      fail(Fault::kNumerical,
-           "update {}: the loss of micro-batches {} to {} is {}; nothing was changed: lower optimizer.learning_rate, "
-           "or look at the data",
-           step + 1, plan_.leaves[leaf].begin, plan_.leaves[leaf].end - 1, reduced.leaves[leaf].loss_sum);
+      fail_together(
+          Fault::kNumerical,
+          "update {}: the loss of micro-batches {} to {} is {}; nothing was changed: lower optimizer.learning_rate, "
+          "or look at the data",
+          step + 1, plan_.leaves[leaf].begin, plan_.leaves[leaf].end - 1, reduced.leaves[leaf].loss_sum);
     }
   }
-  fail(Fault::kNumerical,
-       "update {}: the gradient is not finite (loss {}); nothing was changed: lower optimizer.learning_rate, or use "
-       "model.dtype: float32",
-       step + 1, reduced.loss.loss_sum / static_cast<double>(reduced.loss.tokens));
+  fail_together(
+      Fault::kNumerical,
+      "update {}: the gradient is not finite (loss {}); nothing was changed: lower optimizer.learning_rate, or use "
+      "model.dtype: float32",
+      step + 1, reduced.loss.loss_sum / static_cast<double>(reduced.loss.tokens));
 }
 
 }  // namespace dormer::train

@@ -33,9 +33,22 @@ class Error : public std::runtime_error {
   Fault fault_;
 };
 
+/// An error that every rank throws at the same place, with the same message: rank 0 alone tells it, and all ranks can
+/// still end in order.
+class AgreedError final : public Error {
+ public:
+  using Error::Error;
+};
+
 template <typename... Args>
 [[noreturn]] void fail(Fault fault, fmt::format_string<Args...> format, Args&&... args) {
   throw Error(fault, fmt::format(format, std::forward<Args>(args)...));
+}
+
+/// `fail` for an error that every rank throws here.
+template <typename... Args>
+[[noreturn]] void fail_together(Fault fault, fmt::format_string<Args...> format, Args&&... args) {
+  throw AgreedError(fault, fmt::format(format, std::forward<Args>(args)...));
 }
 
 /// Throws `Error(fault, …)` unless `condition`; for mistakes of callers and of files.

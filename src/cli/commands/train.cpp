@@ -1,0 +1,83 @@
+#include <cstdint>
+#include <memory>
+#include <optional>
+
+#include <unistd.h>
+#include <CLI/CLI.hpp>
+
+#include "cli/command.hpp"
+#include "cli/config_options.hpp"
+#include "cli/progress.hpp"
+#include "cli/ranks.hpp"
+#include "dormer/core/log.hpp"
+#include "dormer/core/stop.hpp"
+#include "dormer/tensor/process.hpp"
+#include "dormer/train/run.hpp"
+
+namespace dormer::cli::commands {
+namespace {
+
+struct Options {
+  ConfigOptions config;
+  std::optional<std::int64_t> trace;
+  bool quiet = false;
+};
+
+void tell_end(const train::RunConfig& config, const train::TrainResult& result) {
+  if (result.outcome == train::Outcome::kSavedForRequeue) {
+    log::info("saved after update {}; start the same command again to go on", result.step);
+    return;
+  }
+  if (result.step == result.first_step) {
+    log::info("{}: all {} updates were done before; nothing to train", config.run.directory.string(), result.step);
+  } else {
+    log::info("done: {} updates", result.step);
+  }
+  if (result.first_validation_loss && result.last_validation_loss) {
+    log::info("held-out loss {:.4f} -> {:.4f}", *result.first_validation_loss, *result.last_validation_loss);
+  }
+  for (const auto& path : result.exports) {
+    log::info("export: {}", path.string());
+  }
+}
+
+int train_run(const Options& options) {
+  const train::RunConfig config = options.config.load();
+  if (options.quiet) {
+    log::set_level(log::Level::kWarning);
+  }
+  tensor::configure_process(config.run.threads);
+  install_stop_handlers();
+  return run_on_ranks([&](comm::Communicator& world) {
+    ProgressLine line(!options.quiet && isatty(STDERR_FILENO) != 0);
+    train::TrainOptions train_options{.trace_step = options.trace, .on_progress = nullptr};
+    if (!options.quiet) {
+      train_options.on_progress = [&](const train::Progress& progress) { line.show(progress); };
+    }
+    const train::TrainResult result = train::train(config, world, train_options);
+    line.end();
+    tell_end(config, result);
+    return result.outcome == train::Outcome::kSavedForRequeue ? static_cast<int>(Fault::kRequeue) : 0;
+  });
+}
+
+Action declare(CLI::App& app) {
+  const auto options = std::make_shared<Options>();
+  add_config_options(app, options->config);
+  app.add_option("--trace", options->trace, "Write everything of update K (from 1) to trace/ of the run directory.")
+      ->type_name("K")
+      ->check(CLI::PositiveNumber);
+  app.add_flag("--quiet", options->quiet, "Only warnings and errors.");
+  return [options] { return train_run(*options); };
+}
+
+}  // namespace
+
+Command train() {
+  return {
+      "train", "Trains an adapter; the same line under mpirun or srun uses all its ranks.",
+      "dormer train configs/quickstart.yaml\n  mpirun -np 2 dormer train configs/quickstart.yaml --set run.steps=10",
+      declare};
+}
+
+}  // namespace dormer::cli::commands

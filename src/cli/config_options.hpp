@@ -1,0 +1,24 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "dormer/train/run_config.hpp"
+
+namespace CLI {
+class App;
+}
+
+namespace dormer::cli {
+
+/// CONFIG [--set group.key=value …]
+struct ConfigOptions {
+  std::string file;
+  std::vector<std::string> overrides;
+  [[nodiscard]] train::RunConfig load() const { return train::load_run_config(file, overrides); }
+};
+
+/// `options` must live as long as `app`.
+void add_config_options(CLI::App& app, ConfigOptions& options);
+
+}  // namespace dormer::cli
