@@ -79,7 +79,8 @@ def test_losses_of_twenty_updates_equal_those_of_pytorch(training, program, mode
     model = reference.adapted(model_folder, adapter_folder, trainable=True)
     untrained = reference.loss_of(model, batches[-1]).item()
     expected = list(reference.train(model, batches, [line["learning_rate"] for line in metrics], ordered.groups["optimizer"]))
-    assert expected[-1][0] < untrained - 0.1, "the peer itself did not learn: the comparison says nothing"
+    # Ten times the tolerance: otherwise a program that does not train at all would pass.
+    assert expected[-1][0] < untrained * (1 - 1e-3), "the peer itself did not learn: the comparison says nothing"
     for line, (loss, norm) in zip(metrics, expected, strict=True):
         assert line["loss"] == pytest.approx(loss, rel=1e-4), f"update {line['step']}"
         assert line["gradient_norm"] == pytest.approx(norm, rel=1e-3), f"update {line['step']}"
