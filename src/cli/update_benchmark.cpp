@@ -24,7 +24,9 @@
 namespace dormer::cli {
 namespace {
 
-double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+double now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
 
 at::Tensor random_tokens(const UpdateBenchmark& benchmark, std::int64_t vocabulary, std::int64_t update) {
   at::Tensor tokens = at::empty({benchmark.samples, benchmark.length + 1}, at::kLong);
@@ -61,7 +63,8 @@ class Trainee {
     const double start = now();
     gradient_.zero_();
     const auto targets = static_cast<double>(benchmark.samples * benchmark.length);
-    const auto loss = objective::next_token_loss(model_, tokens, adapter::Pack::solo(&*adapters_, benchmark.samples), {targets, true});
+    const auto loss = objective::next_token_loss(model_, tokens, adapter::Pack::solo(&*adapters_, benchmark.samples),
+                                                 {targets, true});
     require(loss.loss_sum == loss.loss_sum, Fault::kNumerical, "the benchmark's loss is not a number");
     tensor::FlatSpace& space = adapters_->space();
     const auto count = static_cast<std::size_t>(space.size());
@@ -100,7 +103,9 @@ double floor_seconds(const model::LanguageModel& model, const UpdateBenchmark& b
 
 }  // namespace
 
-double BenchmarkRow::best() const { return *std::min_element(seconds.begin(), seconds.end()); }
+double BenchmarkRow::best() const {
+  return *std::min_element(seconds.begin(), seconds.end());
+}
 
 double BenchmarkRow::median() const {
   std::vector<double> sorted = seconds;
@@ -126,15 +131,17 @@ std::vector<BenchmarkRow> measure_update(const UpdateBenchmark& benchmark) {
 
 std::string describe(const UpdateBenchmark& benchmark, const std::vector<BenchmarkRow>& rows) {
   const auto tokens = static_cast<double>(benchmark.samples * benchmark.length);
-  std::string text = fmt::format("{:8} {:>14} {:>14} {:>10} {:>10}\n", name_of(benchmark.dtype), "best tokens/s", "median", "of lora", "of floor");
+  std::string text = fmt::format("{:8} {:>14} {:>14} {:>10} {:>10}\n", name_of(benchmark.dtype), "best tokens/s",
+                                 "median", "of lora", "of floor");
   for (const BenchmarkRow& row : rows) {
-    text += fmt::format("{:8} {:14.1f} {:14.1f} {:10.3f} {:10.3f}\n", row.name, tokens / row.best(), tokens / row.median(),
-                        rows[1].median() / row.median(), rows[0].median() / row.median());
+    text += fmt::format("{:8} {:14.1f} {:14.1f} {:10.3f} {:10.3f}\n", row.name, tokens / row.best(),
+                        tokens / row.median(), rows[1].median() / row.median(), rows[0].median() / row.median());
   }
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
-  text += fmt::format("dora / lora time: best {:.3f}, median {:.3f}; peak memory {:.2f} GB\n", rows[2].best() / rows[1].best(),
-                      rows[2].median() / rows[1].median(), static_cast<double>(usage.ru_maxrss) / 1e6);
+  text += fmt::format("dora / lora time: best {:.3f}, median {:.3f}; peak memory {:.2f} GB\n",
+                      rows[2].best() / rows[1].best(), rows[2].median() / rows[1].median(),
+                      static_cast<double>(usage.ru_maxrss) / 1e6);
   return text;
 }
 

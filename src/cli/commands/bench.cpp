@@ -22,7 +22,8 @@ struct BenchOptions {
 int run_bench(const BenchOptions& options) {
   UpdateBenchmark benchmark = options.benchmark;
   const auto dtype = dtype_from_name(options.dtype);
-  require(dtype == DType::kF32 || dtype == DType::kBF16, Fault::kUsage, "--dtype: float32 or bfloat16, not '{}'", options.dtype);
+  require(dtype == DType::kF32 || dtype == DType::kBF16, Fault::kUsage, "--dtype: float32 or bfloat16, not '{}'",
+          options.dtype);
   benchmark.dtype = *dtype;
   tensor::configure_process(options.threads);
   const std::vector<BenchmarkRow> rows = measure_update(benchmark);
@@ -43,10 +44,18 @@ Command bench() {
             app.add_option("--samples", options->benchmark.samples, "samples of an update, in one micro-batch")
                 ->capture_default_str()
                 ->check(CLI::PositiveNumber);
-            app.add_option("--length", options->benchmark.length, "tokens of a sample")->capture_default_str()->check(CLI::PositiveNumber);
-            app.add_option("--rank", options->benchmark.rank, "rank of the adapters")->capture_default_str()->check(CLI::PositiveNumber);
-            app.add_option("--rounds", options->benchmark.rounds, "updates measured of each")->capture_default_str()->check(CLI::PositiveNumber);
-            app.add_option("--threads", options->threads, "threads of this process")->capture_default_str()->check(CLI::PositiveNumber);
+            app.add_option("--length", options->benchmark.length, "tokens of a sample")
+                ->capture_default_str()
+                ->check(CLI::PositiveNumber);
+            app.add_option("--rank", options->benchmark.rank, "rank of the adapters")
+                ->capture_default_str()
+                ->check(CLI::PositiveNumber);
+            app.add_option("--rounds", options->benchmark.rounds, "updates measured of each")
+                ->capture_default_str()
+                ->check(CLI::PositiveNumber);
+            app.add_option("--threads", options->threads, "threads of this process")
+                ->capture_default_str()
+                ->check(CLI::PositiveNumber);
             app.add_flag("--json", options->json, "print the seconds of every round as JSON");
             return [options] { return run_bench(*options); };
           }};
