@@ -2,6 +2,7 @@
 
 #include "dormer/config/read.hpp"
 #include "dormer/config/write.hpp"
+#include "dormer/interop/adapter_format.hpp"
 #include "dormer/optim/optimizer.hpp"
 #include "dormer/optim/schedule.hpp"
 #include "train/foreign_names.hpp"
@@ -126,7 +127,9 @@ void CheckpointSection::describe(config::Visitor& visitor) {
 }
 
 void ExportSection::describe(config::Visitor& visitor) {
-  visitor.field("for", consumer, {.doc = "Program that shall read the file.", .required = true, .choices = {"peft"}});
+  visitor.field(
+      "for", consumer,
+      {.doc = "Program that shall read the file.", .required = true, .choices = interop::adapter_formats().names()});
   visitor.field("every", every, {.doc = "How often, besides the end of the run."});
   visitor.field("dtype", dtype, {.doc = "Numbers of the file.", .choices = {"float32", "bfloat16", "float16"}});
   visitor.field("name", name, {.doc = "Name of the export. null: the run's."});

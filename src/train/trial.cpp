@@ -15,15 +15,6 @@
 namespace dormer::train {
 namespace {
 
-parallel::ReductionPlan plan_of(const RunConfig& config, const adapter::AdapterSet& adapters, int ranks) {
-  const bool fast = config.parallel.reduction == "fast";
-  return parallel::plan_reduction({.reduction = fast ? parallel::Reduction::kFast : parallel::Reduction::kExact,
-                                   .shard_optimizer = config.parallel.shard_optimizer,
-                                   .micro_batches = config.batch.global / config.batch.micro,
-                                   .flat_size = adapters.space().size(),
-                                   .ranks = ranks});
-}
-
 std::unique_ptr<optim::Optimizer> make_optimizer(const OptimizerSection& section, const tensor::FlatSpace& space,
                                                  parallel::Range slice) {
   const optim::OptimizerSettings settings = optimizer_settings(section);
@@ -43,6 +34,15 @@ at::Tensor as_tensor(std::span<float> values) {
 
 }  // namespace
 
+parallel::ReductionRequest reduction_request(const RunConfig& config, std::int64_t flat_size, int ranks) {
+  const bool fast = config.parallel.reduction == "fast";
+  return {.reduction = fast ? parallel::Reduction::kFast : parallel::Reduction::kExact,
+          .shard_optimizer = config.parallel.shard_optimizer,
+          .micro_batches = config.batch.global / config.batch.micro,
+          .flat_size = flat_size,
+          .ranks = ranks};
+}
+
 optim::OptimizerSettings optimizer_settings(const OptimizerSection& section) {
   return {
       .beta1 = section.betas.at(0),
@@ -60,7 +60,7 @@ Trial::Trial(const RunConfig& config, const model::LanguageModel& model, optim::
       communicator_(communicator),
       adapters_(config.adapter, model.layers(), RandomKey{static_cast<std::uint64_t>(config.run.seed)}),
       schedule_(config.schedule.kind, horizon),
-      plan_(plan_of(config, adapters_, communicator.size())),
+      plan_(parallel::plan_reduction(reduction_request(config, adapters_.space().size(), communicator.size()))),
       reducer_(parallel::gradient_reducer(plan_, communicator)),
       optimizer_(make_optimizer(config.optimizer, adapters_.space(), plan_.gradient_of(communicator.rank()))) {}
 

@@ -79,6 +79,9 @@ class Trial {
   std::unique_ptr<optim::Optimizer> optimizer_;
 };
 
+/// What the reduction of a run's gradients needs to know. Pure.
+[[nodiscard]] parallel::ReductionRequest reduction_request(const RunConfig& config, std::int64_t flat_size, int ranks);
+
 /// The optimizer's settings as the configuration says. Pure.
 [[nodiscard]] optim::OptimizerSettings optimizer_settings(const OptimizerSection& section);
 

@@ -64,8 +64,8 @@ TEST_P(EveryCommand, HasHelpWithAnExample) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Commands, EveryCommand,
-                         testing::Values("", "train", "config", "config show", "config reference", "inspect",
-                                         "verify"));
+                         testing::Values("", "train", "plan", "evaluate", "generate", "export", "config", "config show",
+                                         "config reference", "inspect", "verify", "bench"));
 
 TEST(Program, VersionNamesLibTorchAndTheBuild) {
   EXPECT_THAT(dormer("--version").output, testing::MatchesRegex("dormer [0-9.]+ \\(LibTorch [0-9.]+, [A-Za-z]+\\)\n"));

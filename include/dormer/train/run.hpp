@@ -54,4 +54,8 @@ struct TrainResult {
 /// and checkpoints then are as after the last good update.
 TrainResult train(const RunConfig& config, comm::Communicator& communicator, const TrainOptions& options = {});
 
+/// Writes all exports of `config` anew, from the best checkpoint by validation loss where it is kept, else from the
+/// newest, and returns their folders. Owns the run directory meanwhile. All ranks call; errors are those of all.
+std::vector<std::filesystem::path> export_run(const RunConfig& config, comm::Communicator& communicator);
+
 }  // namespace dormer::train

@@ -1,0 +1,56 @@
+#include "dormer/train/stored_model.hpp"
+
+#include "dormer/core/error.hpp"
+#include "dormer/interop/peft.hpp"
+#include "dormer/model/model_folder.hpp"
+#include "dormer/tensor/process.hpp"
+
+namespace dormer::train {
+namespace {
+
+DType compute_dtype(const std::string& name) {
+  if (name == "auto") {
+    return tensor::cpu_has_bfloat16() ? DType::kBF16 : DType::kF32;
+  }
+  const std::optional<DType> dtype = dtype_from_name(name);
+  require(dtype == DType::kF32 || dtype == DType::kBF16, Fault::kUsage,
+          "the model cannot be computed in '{}'; use auto, float32 or bfloat16", name);
+  return *dtype;
+}
+
+}  // namespace
+
+adapter::AdapterConfig stored_adapter_config(const std::filesystem::path& folder) {
+  const interop::PeftAdapter stored = interop::read_peft(folder);
+  require(!stored.layers.empty(), Fault::kInput, "{} adapts no layer", folder.string());
+  const interop::PeftLayer& first = stored.layers.begin()->second;
+  adapter::AdapterConfig config;
+  config.rank = first.rank;
+  const auto width = static_cast<double>(first.rank);
+  const bool plain = first.alpha / width == first.scale;
+  config.alpha.text = fmt::format("{}", plain ? first.alpha : first.scale * width);
+  config.targets.clear();
+  for (const auto& [name, layer] : stored.layers) {
+    require(layer.rank == first.rank, Fault::kInput, "{} has layers of rank {} and of rank {}; one rank is read only",
+            folder.string(), first.rank, layer.rank);
+    config.targets.push_back(name);
+  }
+  if (stored.decompose) {
+    config.decompose.emplace();
+  }
+  return config;
+}
+
+StoredModel load_stored_model(const StoredModelRequest& request) {
+  StoredModel result;
+  result.folder = model::resolve_model_folder(request.model);
+  result.model = model::load_language_model(result.folder, compute_dtype(request.dtype));
+  if (request.adapter) {
+    result.adapters.emplace(stored_adapter_config(*request.adapter), result.model->layers(), RandomKey{});
+    interop::load_adapter_into(*result.adapters, *request.adapter);
+    result.adapters->refresh();
+  }
+  return result;
+}
+
+}  // namespace dormer::train

@@ -1,0 +1,150 @@
+#include <algorithm>
+#include <cstdlib>
+#include <fstream>
+#include <string>
+
+#include <gmock/gmock.h>
+
+#include "support/program.hpp"
+#include "support/tiny_model.hpp"
+
+namespace dormer::cli {
+namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::MatchesRegex;
+
+constexpr const char* kConfig = R"(
+run:        {directory: run, seed: 7, steps: 6, device: cpu}
+model:      {path: model, dtype: float32}
+adapter:    {rank: 4, decompose: {axis: auto}}
+data:       {train: train.h5, validation: validation.h5, sequence_length: 16}
+batch:      {global: 8, micro: 2}
+optimizer:  {learning_rate: 5.0e-3}
+schedule:   {warmup: 2}
+validation: {every: 2}
+checkpoint: {every: 2}
+)";
+
+std::ptrdiff_t lines_of(const std::string& text) {
+  return std::count(text.begin(), text.end(), '\n');
+}
+
+std::ptrdiff_t errors_in(const std::string& text) {
+  std::ptrdiff_t count = 0;
+  for (std::size_t at = text.find("error: "); at != std::string::npos; at = text.find("error: ", at + 1)) {
+    ++count;
+  }
+  return count;
+}
+
+/// A tiny model, its data and its configuration in a folder where the program runs.
+class ARun : public testing::Test {
+ protected:
+  ARun() {
+    test::write_tiny_model(folder_.path() / "model");
+    test::write_tiny_tokens(folder_.path() / "train.h5", 16 * 50 + 1, 1);
+    test::write_tiny_tokens(folder_.path() / "validation.h5", 16 * 9 + 1, 2);
+    std::ofstream(folder_.path() / "run.yaml") << kConfig;
+  }
+  [[nodiscard]] test::ProgramResult dormer(const std::string& arguments) const {
+    return test::run_program(DORMER_PROGRAM, arguments, folder_.path());
+  }
+  [[nodiscard]] std::filesystem::path path(const std::string& name) const { return folder_.path() / name; }
+
+ private:
+  test::TempDirectory folder_;
+};
+
+TEST_F(ARun, IsPlannedWithoutTraining) {
+  const test::ProgramResult result = dormer("plan run.yaml --ranks 2");
+  EXPECT_EQ(result.exit_code, 0) << result.errors;
+  EXPECT_THAT(result.output,
+              AllOf(HasSubstr("6 updates, 2 of warm-up"), HasSubstr("decomposed lora of rank 4 on 14 layers"),
+                    HasSubstr("50 samples of 16 tokens"), HasSubstr("8 samples in 4 micro-batches of 2, 4 leaves"),
+                    HasSubstr("rank 1     2 micro-batches")));
+  EXPECT_FALSE(std::filesystem::exists(path("run")));
+}
+
+TEST_F(ARun, TrainsAndTellsRateLossAndTimeLeft) {
+  const test::ProgramResult result = dormer("train run.yaml");
+  EXPECT_EQ(result.exit_code, 0) << result.errors;
+  EXPECT_THAT(result.errors, testing::ContainsRegex("update 6/6  loss [0-9.]+  [0-9]+ tokens/s  0 s left"));
+  EXPECT_THAT(result.errors, testing::ContainsRegex("held-out loss [0-9.]+ -> [0-9.]+"));
+  EXPECT_EQ(lines_of(test::read_text(path("run/metrics.jsonl"))), 7) << "one for the start, one for each update";
+  const test::ProgramResult again = dormer("train run.yaml");
+  EXPECT_EQ(again.exit_code, 0);
+  EXPECT_THAT(again.errors, HasSubstr("nothing to"));
+}
+
+TEST_F(ARun, IsSilentWhenAskedTo) {
+  const test::ProgramResult result = dormer("train run.yaml --quiet --set run.steps=1 --set schedule.warmup=0");
+  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_EQ(result.errors, "");
+}
+
+TEST_F(ARun, TracesTheUpdateThatIsAskedFor) {
+  EXPECT_EQ(dormer("train run.yaml --trace 2").exit_code, 0);
+  EXPECT_TRUE(std::filesystem::exists(path("run/trace/update-000000002.safetensors")));
+}
+
+TEST_F(ARun, IsEvaluatedFromItsConfiguration) {
+  const test::ProgramResult quiet = dormer("evaluate run.yaml --quiet");
+  EXPECT_EQ(quiet.exit_code, 0) << quiet.errors;
+  EXPECT_THAT(quiet.output, MatchesRegex("[0-9]+\\.[0-9]+\n"));
+  EXPECT_NEAR(std::strtod(quiet.output.c_str(), nullptr), 5.545, 0.5) << "a random model of 256 tokens: ln 256";
+  EXPECT_THAT(dormer("evaluate --model model --data validation.h5 --sequence-length 16 --samples 3").output,
+              MatchesRegex("held-out loss [0-9.]+ \\(3 samples of 16 tokens\\)\n"));
+}
+
+TEST_F(ARun, ContinuesTokens) {
+  const test::ProgramResult first =
+      dormer("generate --model model --tokens 1,2,3 --max-new-tokens 5 --temperature 1 --seed 3");
+  EXPECT_EQ(first.exit_code, 0) << first.errors;
+  EXPECT_THAT(first.output, MatchesRegex("[0-9,]*\n"));
+  std::ofstream(path("prompt.txt")) << "1 2\n3\n";
+  EXPECT_EQ(
+      dormer("generate --model model --tokens-file prompt.txt --max-new-tokens 5 --temperature 1 --seed 3").output,
+      first.output);
+  EXPECT_THAT(dormer("generate --model model --tokens 1 --max-new-tokens 2 --json").output,
+              MatchesRegex("\\{\"tokens\": \\[.*\\], \"log_probabilities\": \\[.*\\], \"ending\": \"[a-z_]+\"\\}\n"));
+}
+
+TEST_F(ARun, BadInputHasItsExitCodeAndOneLine) {
+  const std::vector<std::pair<std::string, int>> cases{{"evaluate --data validation.h5", 2},
+                                                       {"evaluate run.yaml --set data.validation=absent.h5", 3},
+                                                       {"evaluate run.yaml --set data.validation=null", 2},
+                                                       {"train run.yaml --set model.path=absent", 3},
+                                                       {"train run.yaml --set adapter.targets=nothing", 2},
+                                                       {"train run.yaml --set data.sequence_length=129", 2},
+                                                       {"export run.yaml", 2},
+                                                       {"export run.yaml --set 'export=[{for: peft}]'", 2},
+                                                       {"generate --model model", 2},
+                                                       {"generate --model model --tokens 1,x", 2},
+                                                       {"generate --model model --tokens 256", 3},
+                                                       {"generate --model model --tokens-file absent", 3}};
+  for (const auto& [arguments, code] : cases) {
+    const test::ProgramResult result = dormer(arguments);
+    EXPECT_EQ(result.exit_code, code) << arguments << '\n' << result.errors;
+    EXPECT_EQ(errors_in(result.errors), 1) << arguments << '\n' << result.errors;
+  }
+}
+
+#ifdef DORMER_MPIRUN
+TEST_F(ARun, OfTwoRanksEndsAsOneWithOneLine) {
+  const std::vector<std::pair<std::string, int>> cases{{"train absent.yaml", 2},
+                                                       {"train run.yaml --set run.steps=0", 2},
+                                                       {"train run.yaml --set model.path=absent", 3},
+                                                       {"evaluate run.yaml --set data.validation=absent.h5", 3}};
+  for (const auto& [arguments, code] : cases) {
+    const test::ProgramResult result =
+        test::run_program(DORMER_MPIRUN, "2 '" + std::string(DORMER_PROGRAM) + "' " + arguments, path(""));
+    EXPECT_EQ(result.exit_code, code) << arguments << '\n' << result.errors;
+    EXPECT_EQ(errors_in(result.errors), 1) << arguments << '\n' << result.errors;
+  }
+}
+#endif
+
+}  // namespace
+}  // namespace dormer::cli
