@@ -111,6 +111,30 @@ TEST_F(ARun, ContinuesTokens) {
               MatchesRegex("\\{\"tokens\": \\[.*\\], \"log_probabilities\": \\[.*\\], \"ending\": \"[a-z_]+\"\\}\n"));
 }
 
+TEST_F(ARun, IsExportedAndItsAdapterGivesTheHeldOutLossOfTheRun) {
+  const std::string wish = " --set 'export=[{for: peft}]'";
+  const test::ProgramResult trained = dormer("train run.yaml" + wish);
+  ASSERT_EQ(trained.exit_code, 0) << trained.errors;
+  const test::ProgramResult base = dormer("evaluate run.yaml --quiet");
+  const test::ProgramResult adapted = dormer("evaluate run.yaml --quiet --adapter run/export/peft");
+  EXPECT_EQ(adapted.exit_code, 0) << adapted.errors;
+  EXPECT_LT(std::stod(adapted.output), std::stod(base.output));
+  EXPECT_THAT(trained.errors, HasSubstr(fmt::format("held-out loss {:.4f} -> {:.4f}", std::stod(base.output),
+                                                    std::stod(adapted.output))));
+  const std::string exported = test::read_text(path("run/export/peft/adapter_model.safetensors"));
+  std::filesystem::remove_all(path("run/export"));
+  const test::ProgramResult again = dormer("export run.yaml" + wish);
+  EXPECT_EQ(again.exit_code, 0) << again.errors;
+  EXPECT_EQ(again.output, "run/export/peft\n");
+  EXPECT_TRUE(test::read_text(path("run/export/peft/adapter_model.safetensors")) == exported) << "from the checkpoint";
+  EXPECT_EQ(dormer("inspect run/export/peft").exit_code, 0);
+  EXPECT_EQ(dormer("verify run").exit_code, 0);
+  const std::string line = "generate --model model --tokens 1,2,3 --max-new-tokens 8 --dtype float32 --json";
+  const test::ProgramResult continued = dormer(line + " --adapter run/export/peft");
+  EXPECT_EQ(continued.exit_code, 0) << continued.errors;
+  EXPECT_NE(continued.output, dormer(line).output) << "the adapter changes the probabilities";
+}
+
 TEST_F(ARun, BadInputHasItsExitCodeAndOneLine) {
   const std::vector<std::pair<std::string, int>> cases{{"evaluate --data validation.h5", 2},
                                                        {"evaluate run.yaml --set data.validation=absent.h5", 3},
