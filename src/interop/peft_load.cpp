@@ -29,7 +29,8 @@ void check_layers(const adapter::AdapterSet& adapters, const PeftAdapter& file, 
       only_there.empty(), Fault::kUsage,
       "adapter.init_from {} adapts '{}' and {} further layers that this run does not train; write adapter: {{targets: "
       "[{}]}}",
-      where, only_there.front(), only_there.size() - 1, fmt::join(peft_target_modules(lines, lines), ", "));
+      where, only_there.empty() ? "" : only_there.front(), only_there.empty() ? 0 : only_there.size() - 1,
+      fmt::join(peft_target_modules(lines, lines), ", "));
   require(
       only_wanted.empty(), Fault::kUsage,
       "adapter.init_from {} does not adapt '{}' and {} further layers that this run trains; write adapter: {{targets: "
