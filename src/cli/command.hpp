@@ -5,7 +5,7 @@
 
 #include "dormer/core/registry.hpp"
 
-namespace CLI {
+namespace CLI {  // NOLINT(readability-identifier-naming): the name that CLI11 has
 class App;
 }
 
