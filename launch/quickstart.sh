@@ -32,26 +32,23 @@ settings=(--set "data.train=data/$name/train.h5" --set "data.validation=data/$na
 heading() { printf '\n== %s (%d:%02d)\n' "$1" $((SECONDS / 60)) $((SECONDS % 60)); }
 
 prepare_data() {
-  # Twelve documents and more: every 40th is held out. One long file: a twentieth of its lines would leak; so cut it yourself.
   .venv/bin/python launch/prepare_text.py --tokenizer "$model" --output "data/$name/train.h5" --validation-output "data/$name/validation.h5" \
     --validation-every 40 "${source[@]}"
 }
 
-held_out_loss() { # [ADAPTER]: prints the loss alone
-  local options=("${settings[@]}")
-  [ -z "${1:-}" ] || options+=(--adapter "$1")
-  "$program" evaluate "$config" "${options[@]}" --quiet
-}
-
-continuation() { # [ADAPTER]
-  .venv/bin/python launch/generate.py --model "$model" ${1:+--adapter "$1"} --max-new-tokens 60 --prompt "$prompt" | sed 's/^/    /'
-}
-
-train() {
+on_ranks() { # COMMAND…
   if [ "$EUID" -eq 0 ]; then export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1; fi
   # One machine needs no TCP; Open MPI 5 would warn about its interfaces.
   [[ ! $(mpirun --version) =~ \(Open\ MPI\)\ ([5-9]|[1-9][0-9])\. ]] || export OMPI_MCA_btl=${OMPI_MCA_btl:-self,sm}
-  mpirun -np "$ranks" --map-by slot:OVERSUBSCRIBE --bind-to none "$program" train "$config" "${settings[@]}"
+  mpirun -np "$ranks" --map-by slot:OVERSUBSCRIBE --bind-to none "$@"
+}
+
+held_out_loss() { # OPTIONS…: prints the loss alone
+  on_ranks "$program" evaluate "$config" "${settings[@]}" --quiet "$@"
+}
+
+continuation() { # [ADAPTER]
+  .venv/bin/python launch/generate.py --model "$model" ${1:+--adapter "$1"} --max-new-tokens 60 --threads "$(nproc)" --prompt "$prompt" | sed 's/^/    /'
 }
 
 prompt=$'CLONE_THREAD(2)             System Calls Manual             CLONE_THREAD(2)\n\nNAME\n     clone_thread –'
@@ -68,10 +65,10 @@ before=$(held_out_loss)
 say "held-out loss $before; the model goes on with:"
 continuation
 heading "5 Training on $ranks ranks"
-train
+on_ranks "$program" train "$config" "${settings[@]}"
 heading "6 After training"
 adapter=$run/export/peft
-after=$(held_out_loss "$adapter")
+after=$(held_out_loss --adapter "$adapter")
 say "held-out loss $before -> $after; the model with its adapter goes on with:"
 continuation "$adapter"
 heading "7 The adapter in PEFT"
@@ -80,5 +77,6 @@ cat << END
     model = AutoModelForCausalLM.from_pretrained("$model", dtype="auto")
     model = PeftModel.from_pretrained(model, "$adapter")
 END
-.venv/bin/python launch/check_with_peft.py --model "$model" --adapter "$adapter" --data "data/$name/validation.h5" --expect "$after"
+exact=$(held_out_loss --adapter "$adapter" --dtype float32)
+.venv/bin/python launch/check_with_peft.py --model "$model" --adapter "$adapter" --data "data/$name/validation.h5" --expect "$exact"
 heading "Done"
