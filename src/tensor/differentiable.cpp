@@ -2,6 +2,7 @@
 
 #include <memory>
 #include <string>
+#include <type_traits>
 #include <utility>
 
 #include <ATen/core/Tensor.h>
@@ -43,6 +44,19 @@ class FunctionNode final : public torch::autograd::Node {
   BackwardFunction backward_;
 };
 
+// LibTorch 2.11 shares its nodes by std::shared_ptr, later versions count references inside: the graph's edges tell
+// which.
+using NodeHandle = decltype(torch::autograd::Edge::function);
+
+template <typename Handle>
+Handle owned(FunctionNode* node) {
+  if constexpr (std::is_same_v<Handle, std::shared_ptr<torch::autograd::Node>>) {
+    return Handle(node, [](auto* finished) { deleteNode(finished); });  // found beside Node, where there is one
+  } else {
+    return Handle::unsafe_steal_from_new(node);
+  }
+}
+
 }  // namespace
 
 bool records(const std::vector<at::Tensor>& inputs) {
@@ -61,8 +75,7 @@ void record(at::Tensor& output, const std::vector<at::Tensor>& inputs, const cha
   if (!records(inputs)) {
     return;
   }
-  const auto node =
-      std::shared_ptr<FunctionNode>(new FunctionNode(name, std::move(backward)), torch::autograd::deleteNode);
+  const auto node = owned<NodeHandle>(new FunctionNode(name, std::move(backward)));
   torch::autograd::edge_list edges;
   edges.reserve(inputs.size());
   for (const at::Tensor& input : inputs) {
