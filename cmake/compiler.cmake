@@ -14,6 +14,13 @@ if(DORMER_SANITIZE)
   target_compile_definitions(dormer_compiler INTERFACE DORMER_SANITIZED)
 endif()
 
+# Every program of a sanitized build carries its options and suppressions with it.
+function(dormer_sanitizer_defaults program)
+  if(DORMER_SANITIZE)
+    target_sources(${program} PRIVATE ${CMAKE_SOURCE_DIR}/cmake/sanitizer_defaults.cpp)
+  endif()
+endfunction()
+
 find_program(DORMER_CCACHE ccache)
 if(DORMER_CCACHE)
   set(CMAKE_CXX_COMPILER_LAUNCHER ${DORMER_CCACHE})

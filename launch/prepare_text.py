@@ -29,7 +29,7 @@ from tokens_file import TokensFile  # noqa: E402
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sources", nargs="*", type=Path, metavar="PATH", help="text file, JSONL file (either also as .gz), or a folder of them")
-    parser.add_argument("--manual-section", metavar="N", help="the system's manual pages of section N (aliases left out)")
+    parser.add_argument("--manual-section", metavar="N", help="the system's manual pages of section N")
     parser.add_argument("--tokenizer", required=True, type=Path, metavar="FOLDER", help="model folder with tokenizer.json, or such a file")
     parser.add_argument("--output", required=True, type=Path, metavar="FILE.h5", help="where the training tokens go")
     parser.add_argument("--validation-output", type=Path, metavar="FILE.h5", help="where the held-out documents go (default: validation.h5 beside --output)")
@@ -112,7 +112,7 @@ class Preparation:
     def __init__(self, tokenizer: Tokenizer, separator: int, train: TokensFile, validation: TokensFile, held_out):
         self.tokenizer, self.separator = tokenizer, separator
         self.train, self.validation, self.held_out = train, validation, held_out
-        self.index, self.started, self.empty = 0, False, 0
+        self.index, self.started, self.empty, self.withheld = 0, False, 0, 0
         self.progress = Progress()
 
     def take(self, pieces) -> dict:
@@ -124,7 +124,7 @@ class Preparation:
             characters += sum(len(piece.text) for piece in batch)
             encoded = self.tokenizer.encode_batch_fast([piece.text for piece in batch], add_special_tokens=False)
             for piece, encoding in zip(batch, encoded):
-                self._add(encoding.ids, piece.last)
+                self._add(encoding.ids, piece)
             self.progress.show(self.index, self._written())
         return {"documents": self.index - before[0], "tokens": self._written() - before[1], "characters": characters}
 
@@ -137,12 +137,16 @@ class Preparation:
                 break
         return batch
 
-    def _add(self, ids: list, last: bool) -> None:
+    def _add(self, ids: list, piece: Piece) -> None:
+        if piece.withheld:
+            self.index += 1
+            self.withheld += 1
+            return
         file = self.validation if self.held_out(self.index) else self.train
         if ids:
             file.append(ids)
             self.started = True
-        if not last:
+        if not piece.last:
             return
         if self.started:
             file.append([self.separator])
@@ -156,13 +160,15 @@ class Preparation:
         return self.train.tokens + (self.validation.tokens if self.validation else 0)
 
 
-def sources_of(arguments: argparse.Namespace):
+def sources_of(arguments: argparse.Namespace, work: Preparation):
     """Pairs of a name and its pieces, in the order of the command line; checks that all exist before any is read."""
     named = [(path, files_of(path)) for path in arguments.sources]
     for path, files in named:
         yield str(path), itertools.chain.from_iterable(read_file(file, arguments.field) for file in files)
     if arguments.manual_section:
-        yield f"manual section {arguments.manual_section}", read_manual(arguments.manual_section, arguments.cache)
+        first = work.index
+        held_out = (lambda position: work.held_out(first + position)) if work.validation else (lambda position: False)
+        yield f"manual section {arguments.manual_section}", read_manual(arguments.manual_section, arguments.cache, held_out)
 
 
 def prepare(arguments: argparse.Namespace) -> None:
@@ -177,7 +183,7 @@ def prepare(arguments: argparse.Namespace) -> None:
         if splits:
             files.append(TokensFile(arguments.validation_output))
         work = Preparation(tokenizer, separator, files[0], files[1] if splits else None, lambda index: is_held_out(index, arguments))
-        counts = [{"source": name, **work.take(pieces)} for name, pieces in sources_of(arguments)]
+        counts = [{"source": name, **work.take(pieces)} for name, pieces in sources_of(arguments, work)]
         work.progress.show(work.index, work._written(), final=True)
         for file, what in zip(files, ("for training", "held out")):
             if file.documents == 0:
@@ -186,6 +192,8 @@ def prepare(arguments: argparse.Namespace) -> None:
         for file, what in reversed(list(zip(files, ("training", "validation")))):
             file.finish({**attributes, "part": what}, counts)
             print(f"{file.path}: {file.documents:,} documents, {file.tokens:,} tokens for {what}")
+        if work.withheld:
+            print(f"{work.withheld:,} other names of held-out documents were left out of the training")
         if work.empty:
             print(f"{work.empty:,} empty documents were left out")
     finally:

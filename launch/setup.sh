@@ -73,7 +73,7 @@ ways() {
     xxhash) what="xxHash (header)" apt="libxxhash-dev" module=xxHash spack=xxhash conda=xxhash ;;
     gtest) what="GoogleTest" apt="libgtest-dev" module=googletest spack=googletest conda=gtest ;;
     gmock) what="GoogleMock" apt="libgmock-dev" module=googletest spack="googletest +gmock" conda=gmock ;;
-    mandoc) what="mandoc (formats manual pages)" apt="mandoc" module=mandoc spack=mandoc conda=mandoc ;;
+    groff) what="groff (formats manual pages)" apt="groff-base" module=groff spack=groff conda=groff ;;
     *) what=$1 apt=$1 module=$1 spack=$1 conda=$1 ;;
   esac
 }
@@ -107,7 +107,7 @@ prepare_basics() {
   local missing=()
   python_serves "${PYTHON:-python3}" || missing+=(python)
   command -v "${CXX:-c++}" > /dev/null && command -v "${CC:-cc}" > /dev/null || missing+=(compiler)
-  [ -z "$quickstart" ] || command -v mandoc > /dev/null || { [ -z "$system" ] && command -v groff > /dev/null; } || missing+=(mandoc)
+  [ -z "$quickstart" ] || command -v groff > /dev/null || { [ -z "$system" ] && command -v mandoc > /dev/null; } || missing+=(groff)
   [ ${#missing[@]} -eq 0 ] || obtain "${missing[@]}"
   python_serves "${PYTHON:-python3}" || fail "setup: ${PYTHON:-python3} is older than 3.10 or cannot make environments; name another with PYTHON=/path/to/python3"
 }

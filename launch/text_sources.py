@@ -26,6 +26,7 @@ class Piece:
 
     text: str
     last: bool
+    withheld: bool = False  # the same text is held out under another name: the document counts, but nothing is trained on it
 
 
 def _kind(path: Path) -> str:
@@ -116,11 +117,11 @@ def read_file(path: Path, field: str) -> Iterator[Piece]:
 
 
 def _page_commands() -> list:
+    if shutil.which("groff"):  # what `man` prints into a file
+        return ["groff", "-Kutf8", "-Tutf8", "-mandoc", "-t", "-P-cbuo"]
     if shutil.which("mandoc"):
         return ["mandoc", "-Tutf8", "-Owidth=78"]
-    if shutil.which("groff"):
-        return ["groff", "-Tutf8", "-man", "-t", "-P-cbuo", "-rHY=0"]
-    raise BadInput("manual pages need a formatter: install the package mandoc (or groff-base), or name your own text instead")
+    raise BadInput("manual pages need a formatter: install the package groff-base (or mandoc), or name your own text instead")
 
 
 def render_page(path: Path) -> str:
@@ -138,8 +139,8 @@ def render_page(path: Path) -> str:
 
 
 def _pages_in(folder: Path, section: str) -> list:
-    """A section's pages without aliases (links); empty where there are so few that the packages must be missing."""
-    pages = sorted(page for page in folder.glob(f"man{section}/*.{section}*") if page.is_file() and not page.is_symlink())
+    """A section's pages, aliases (links) among them; empty where there are so few that the packages must be missing."""
+    pages = sorted(page for page in folder.glob(f"man{section}/*.{section}*") if page.is_file())
     return pages if len(pages) >= 100 else []
 
 
@@ -171,7 +172,15 @@ def _fetch_packages(section: str, cache: Path) -> None:
             raise BadInput(f"cannot fetch the package {package}: {reason}; run apt-get update, or install {package}, or name your own text") from None
 
 
-def read_manual(section: str, cache: Path) -> Iterator[Piece]:
-    """One document per page."""
-    for page in manual_pages(section, cache):
-        yield Piece(render_page(page), last=True)
+def read_manual(section: str, cache: Path, is_held_out=lambda position: False) -> Iterator[Piece]:
+    """One document per page. A page may stand under several names: where one of them is held out, the others are withheld from training."""
+    pages = [page.resolve() for page in manual_pages(section, cache)]
+    held_out = {page for position, page in enumerate(pages) if is_held_out(position)}
+    rendered = {}
+    for position, page in enumerate(pages):
+        if page in held_out and not is_held_out(position):
+            yield Piece("", last=True, withheld=True)
+            continue
+        if page not in rendered:
+            rendered[page] = render_page(page)
+        yield Piece(rendered[page], last=True)

@@ -16,6 +16,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 LAUNCH = Path(__file__).resolve().parents[2] / "launch"
 sys.path.insert(0, str(LAUNCH))
 
+import prepare_text  # noqa: E402
 import text_sources  # noqa: E402
 from tokenizer_identity import canonical_form, tokenizer_sha256  # noqa: E402
 from tokens_file import TokensFile  # noqa: E402
@@ -183,18 +184,42 @@ def test_identity_of_a_unigram_model_counts_scores():
     assert form(-2.5) != form(-2.25)
 
 
-def test_manual_pages_are_plain_text_and_aliases_are_left_out(tmp_path, monkeypatch):
+@pytest.fixture
+def manual(tmp_path, monkeypatch) -> Path:
+    """A cache with a section of 121 pages, the last of which is another name of the fourth; the system has none."""
     folder = tmp_path / "usr/share/man/man2"
     folder.mkdir(parents=True)
     for number in range(120):
         page = f".TH PAGE{number} 2\n.SH NAME\npage{number} \\- does \\fBbold\\fP things\n"
         (folder / f"page{number:03}.2.gz").write_bytes(gzip.compress(page.encode()))
-    (folder / "alias.2.gz").symlink_to("page000.2.gz")
+    (folder / "same_as_page003.2.gz").symlink_to("page003.2.gz")
     monkeypatch.setattr(text_sources, "SYSTEM_PAGES", tmp_path / "nowhere")
-    pages = [piece.text for piece in text_sources.read_manual("2", tmp_path)]
-    assert len(pages) == 120
+    return tmp_path
+
+
+def test_manual_pages_are_plain_text(manual):
+    pages = [piece.text for piece in text_sources.read_manual("2", manual)]
+    assert len(pages) == 121 and pages[120] == pages[3]
     assert "page7 - does bold things" in " ".join(pages[7].replace("‐", "-").replace("−", "-").replace("–", "-").split())
     assert not any("\b" in page or "\x1b" in page for page in pages)
+
+
+@pytest.mark.parametrize("held_out, withheld", [(3, [120]), (120, [3]), (4, [])])
+def test_no_other_name_of_a_held_out_page_is_trained_on(manual, held_out, withheld):
+    pieces = list(text_sources.read_manual("2", manual, lambda position: position == held_out))
+    assert [position for position, piece in enumerate(pieces) if piece.withheld] == withheld
+    assert all(bool(piece.text) != piece.withheld for piece in pieces)
+
+
+def test_withheld_documents_keep_their_place_and_are_written_nowhere(tmp_path, model_folder):
+    train, validation = TokensFile(tmp_path / "train.h5"), TokensFile(tmp_path / "validation.h5")
+    tokenizer = Tokenizer.from_file(str(model_folder / "tokenizer.json"))
+    work = prepare_text.Preparation(tokenizer, 0, train, validation, lambda index: index == 2)
+    texts = [("a", False), ("", True), ("held out", False), ("b", False)]
+    assert work.take(text_sources.Piece(text, last=True, withheld=withheld) for text, withheld in texts)["documents"] == 4
+    assert (train.documents, validation.documents, work.withheld, work.empty) == (2, 1, 1, 0)
+    train.discard()
+    validation.discard()
 
 
 def test_nothing_stands_under_the_final_name_before_the_end(tmp_path):
