@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
-"""Loads an exported adapter in PEFT, computes the held-out loss there, and compares it with the one `dormer evaluate` found.
+"""Loads an exported adapter in PEFT and compares the held-out loss, and the logits of a sample, with those of `dormer evaluate`.
 
-Example: launch/check_with_peft.py --model models/smollm2-135m --adapter runs/quickstart/export/peft \\
-    --data data/manpages/validation.h5 --sequence-length 256 --samples 64 --expect 2.3812
+Example:
+  dormer evaluate configs/quickstart.yaml --adapter runs/quickstart/export/peft --dtype float32 --logits logits.safetensors
+  launch/check_with_peft.py --model models/smollm2-135m --adapter runs/quickstart/export/peft --data data/manpages/validation.h5 \\
+      --sequence-length 256 --samples 64 --expect 2.3663 --logits logits.safetensors
 """
 
 import argparse
@@ -12,7 +14,8 @@ import time
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-TOLERANCE = 1e-3
+TOLERANCE = 1e-3  # of the mean loss
+LOGITS_TOLERANCE = 1e-4  # of the largest logit, both sides in fp32
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -24,6 +27,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--samples", type=int, default=64, help="the first blocks of the token set (default 64)")
     parser.add_argument("--dtype", default="float32", help="default float32")
     parser.add_argument("--expect", required=True, type=float, metavar="LOSS", help=f"the loss to reproduce within {TOLERANCE}")
+    parser.add_argument("--logits", type=Path, metavar="FILE", help="what `dormer evaluate --dtype float32 --logits FILE` wrote")
     return parser.parse_args()
 
 
@@ -50,6 +54,20 @@ def held_out_loss(model, blocks) -> float:
     return total / (blocks.shape[0] * (blocks.shape[1] - 1))
 
 
+def compare_logits(model, path: Path) -> bool:
+    """Whether the model gives the file's logits for the file's tokens."""
+    import torch
+    from safetensors.torch import load_file
+
+    file = load_file(path)
+    with torch.inference_mode():
+        theirs = model(input_ids=file["tokens"][None, :-1]).logits[0].float()
+    difference = (theirs - file["logits"]).abs().max().item() / theirs.abs().max().item()
+    verdict = "equal" if difference <= LOGITS_TOLERANCE else "NOT EQUAL"
+    print(f"PEFT's logits and ours differ by {difference:.1e} of the largest: {verdict} within {LOGITS_TOLERANCE}")
+    return difference <= LOGITS_TOLERANCE
+
+
 def main() -> int:
     arguments = parse_arguments()
     begin = time.monotonic()
@@ -65,7 +83,8 @@ def main() -> int:
     difference = abs(loss - arguments.expect)
     verdict = "equal" if difference <= TOLERANCE else "NOT EQUAL"
     print(f"PEFT's held-out loss {loss:.5f}, ours {arguments.expect:.5f}: {verdict} within {TOLERANCE} ({time.monotonic() - begin:.0f} s)")
-    return 0 if difference <= TOLERANCE else 1
+    logits_agree = arguments.logits is None or compare_logits(model, arguments.logits)
+    return 0 if difference <= TOLERANCE and logits_agree else 1
 
 
 if __name__ == "__main__":

@@ -77,6 +77,7 @@ cat << END
     model = AutoModelForCausalLM.from_pretrained("$model", dtype="auto")
     model = PeftModel.from_pretrained(model, "$adapter")
 END
-exact=$(held_out_loss --adapter "$adapter" --dtype float32)
-.venv/bin/python launch/check_with_peft.py --model "$model" --adapter "$adapter" --data "data/$name/validation.h5" --expect "$exact"
+exact=$(held_out_loss --adapter "$adapter" --dtype float32 --logits build/logs/logits.safetensors)
+.venv/bin/python launch/check_with_peft.py --model "$model" --adapter "$adapter" --data "data/$name/validation.h5" --expect "$exact" \
+  --logits build/logs/logits.safetensors
 heading "Done"

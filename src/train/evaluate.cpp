@@ -2,17 +2,50 @@
 
 #include <algorithm>
 #include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
 
 #include "dormer/core/error.hpp"
 #include "dormer/data/tokenizer_identity.hpp"
 #include "dormer/interop/adapter_format.hpp"
 #include "dormer/model/model_folder.hpp"
+#include "dormer/objective/next_token.hpp"
+#include "dormer/storage/safetensors.hpp"
+#include "dormer/tensor/differentiable.hpp"
 #include "dormer/tensor/process.hpp"
 #include "train/agreement.hpp"
 #include "train/startup.hpp"
 #include "train/validation.hpp"
 
 namespace dormer::train {
+namespace {
+
+constexpr std::string_view kLogitsFormat = "dormer.logits/1";
+
+void write_logits(const std::filesystem::path& path, const ValidationRequest& request) {
+  const tensor::NoRecording guard;
+  const std::vector<std::int64_t> first{0};
+  const at::Tensor sample = request.data.batch(first);
+  const std::int64_t length = request.data.sequence_length();
+  const at::Tensor logits =
+      objective::logits(request.model, sample.narrow(1, 0, length), adapter::Pack::solo(request.adapters, 1))
+          .contiguous();
+  const auto array = [](std::string name, const at::Tensor& values, DType dtype, std::vector<std::int64_t> shape) {
+    return storage::NamedArray{.name = std::move(name),
+                               .dtype = dtype,
+                               .shape = std::move(shape),
+                               .bytes = {static_cast<const std::byte*>(values.const_data_ptr()), values.nbytes()}};
+  };
+  const std::vector<storage::NamedArray> arrays{array("tokens", sample, DType::kI64, {length + 1}),
+                                                array("logits", logits, DType::kF32, logits.sizes().vec())};
+  storage::write_safetensors(path, arrays, {{"format", std::string(kLogitsFormat)}});
+}
+
+}  // namespace
 
 Evaluation evaluate(const RunConfig& config, comm::Communicator& communicator, const EvaluateOptions& options) {
   tensor::configure_process(config.run.threads);
@@ -36,9 +69,14 @@ Evaluation evaluate(const RunConfig& config, comm::Communicator& communicator, c
     }
   });
   const std::int64_t samples = std::min(options.samples.value_or(config.validation.samples), dataset->samples());
-  const double loss = validation_loss(
-      communicator,
-      {.model = *model, .data = *dataset, .adapters = adapters.get(), .samples = samples, .micro = config.batch.micro});
+  const ValidationRequest request{
+      .model = *model, .data = *dataset, .adapters = adapters.get(), .samples = samples, .micro = config.batch.micro};
+  const double loss = validation_loss(communicator, request);
+  agree(communicator, [&] {
+    if (options.logits && communicator.rank() == 0) {
+      write_logits(*options.logits, request);
+    }
+  });
   return {.loss = loss, .samples = samples, .targets = samples * config.data.sequence_length};
 }
 

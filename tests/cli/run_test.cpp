@@ -1,10 +1,14 @@
 #include <algorithm>
+#include <cmath>
+#include <cstdint>
 #include <cstdlib>
 #include <fstream>
 #include <string>
+#include <vector>
 
 #include <gmock/gmock.h>
 
+#include "dormer/storage/safetensors.hpp"
 #include "support/program.hpp"
 #include "support/tiny_model.hpp"
 
@@ -96,6 +100,32 @@ TEST_F(ARun, IsEvaluatedFromItsConfiguration) {
   EXPECT_NEAR(std::strtod(quiet.output.c_str(), nullptr), 5.545, 0.5) << "a random model of 256 tokens: ln 256";
   EXPECT_THAT(dormer("evaluate --model model --data validation.h5 --sequence-length 16 --samples 3").output,
               MatchesRegex("held-out loss [0-9.]+ \\(3 samples of 16 tokens\\)\n"));
+}
+
+TEST_F(ARun, TheFirstSamplesLogitsAreWrittenOnRequest) {
+  const test::ProgramResult done =
+      dormer("evaluate run.yaml --quiet --samples 1 --micro 1 --dtype float32 --logits out/logits.safetensors");
+  ASSERT_EQ(done.exit_code, 4) << "no such folder";
+  EXPECT_THAT(done.errors, HasSubstr("out/logits.safetensors"));
+  const test::ProgramResult again =
+      dormer("evaluate run.yaml --quiet --samples 1 --micro 1 --dtype float32 --logits logits.safetensors");
+  ASSERT_EQ(again.exit_code, 0) << again.errors;
+  const auto file = storage::SafetensorsFile::open(path("logits.safetensors"));
+  const auto values = [&](const char* name) { return file->bytes(*file->find(name)); };
+  const auto* tokens = reinterpret_cast<const std::int64_t*>(values("tokens").data());
+  const auto* logits = reinterpret_cast<const float*>(values("logits").data());
+  const std::vector<std::int64_t>& shape = file->find("logits")->shape;
+  ASSERT_EQ(file->find("tokens")->shape, std::vector<std::int64_t>{shape[0] + 1});
+  double loss = 0.0;
+  for (std::int64_t position = 0; position < shape[0]; ++position) {
+    const float* row = logits + position * shape[1];
+    double sum = 0.0;
+    for (std::int64_t token = 0; token < shape[1]; ++token) {
+      sum += std::exp(static_cast<double>(row[token]));
+    }
+    loss += std::log(sum) - static_cast<double>(row[tokens[position + 1]]);
+  }
+  EXPECT_NEAR(loss / static_cast<double>(shape[0]), std::stod(again.output), 2e-6) << "six printed decimals";
 }
 
 TEST_F(ARun, ContinuesTokens) {

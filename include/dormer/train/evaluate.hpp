@@ -12,6 +12,9 @@ namespace dormer::train {
 struct EvaluateOptions {
   std::optional<std::filesystem::path> adapter;  ///< in any form of interop; absent: the base alone
   std::optional<std::int64_t> samples;           ///< absent: `validation.samples`
+  /// Rank 0 also writes a safetensors file with the first sample: "tokens" int64 [length + 1], "logits" fp32 [length,
+  /// vocabulary].
+  std::optional<std::filesystem::path> logits = {};
 };
 
 struct Evaluation {

@@ -26,6 +26,7 @@ struct Options {
   std::optional<std::string> adapter;
   std::optional<std::string> data;
   std::optional<std::string> dtype;
+  std::optional<std::string> logits;
   std::optional<std::int64_t> samples;
   std::optional<std::int64_t> sequence_length;
   std::optional<std::int64_t> micro;
@@ -59,6 +60,9 @@ int evaluate_model(const Options& options) {
     evaluate_options.adapter = *options.adapter;
     config.adapter = train::stored_adapter_config(*options.adapter);
   }
+  if (options.logits) {
+    evaluate_options.logits = *options.logits;
+  }
   tensor::configure_process(config.run.threads);
   return run_on_ranks([&](comm::Communicator& world) {
     const train::Evaluation result = train::evaluate(config, world, evaluate_options);
@@ -88,6 +92,8 @@ Action declare(CLI::App& app) {
   app.add_option("--threads", options->threads, "Threads of every rank (run.threads, else 1).")
       ->check(CLI::PositiveNumber);
   app.add_option("--dtype", options->dtype, "auto, float32 or bfloat16 (model.dtype, else auto).");
+  app.add_option("--logits", options->logits,
+                 "Also write the first sample's tokens and logits into this safetensors file.");
   app.add_flag("--quiet", options->quiet, "Print the loss alone, on standard output.");
   return [options] {
     if (options->quiet) {
