@@ -12,6 +12,7 @@
 #include "dormer/core/error.hpp"
 #include "dormer/core/random_key.hpp"
 #include "dormer/tensor/differentiable.hpp"
+#include "dormer/tensor/operations.hpp"
 #include "inference/pick_token.hpp"
 
 namespace dormer::inference {
@@ -44,7 +45,11 @@ at::Tensor next_logits(const model::LanguageModel& model, const adapter::Pack& p
   const at::Tensor batch = at::from_blob(tokens.data(), {1, std::ssize(tokens)}, at::kLong);
   const at::Tensor hidden = model.hidden_states(batch, pack, cache);
   const at::Tensor last = hidden.narrow(0, hidden.size(0) - 1, 1);
-  return at::linear(last, model.head().values()).to(at::kFloat).to(at::kCPU).contiguous();
+  const at::Tensor logits = at::linear(last, model.head().values());
+  if (model.facts().logit_soft_cap > 0.0) {
+    tensor::soft_cap_(logits, model.facts().logit_soft_cap);
+  }
+  return logits.to(at::kFloat).to(at::kCPU).contiguous();
 }
 
 }  // namespace

@@ -31,7 +31,7 @@ DORMER_INLINE void rms_norm_rows(const RmsNormArguments<Element>& a, Range rows)
     const float inverse = 1.0F / std::sqrt(sum / static_cast<float>(a.width) + a.epsilon);
     a.inverse_rms[row] = inverse;
     for (std::int64_t i = 0; i < a.width; ++i) {
-      store(y + i, load(x + i) * inverse * load(a.weight + i));
+      store(y + i, load(x + i) * inverse * a.weight[i]);
     }
   }
 }
@@ -42,12 +42,12 @@ DORMER_INLINE void rms_norm_backward_rows(const RmsNormBackwardArguments<Element
     const Element* x = a.x + row * a.width;
     const Element* g = a.gradient + row * a.width;
     Element* out = a.x_gradient + row * a.width;
-    const Element* w = a.weight;
+    const float* w = a.weight;
     const float inverse = a.inverse_rms[row];
-    const float dot = lane_sum(a.width, [x, g, w](std::int64_t i) { return load(g + i) * load(w + i) * load(x + i); });
+    const float dot = lane_sum(a.width, [x, g, w](std::int64_t i) { return load(g + i) * w[i] * load(x + i); });
     const float pull = dot / static_cast<float>(a.width) * inverse * inverse;
     for (std::int64_t i = 0; i < a.width; ++i) {
-      store(out + i, inverse * (load(g + i) * load(w + i) - load(x + i) * pull));
+      store(out + i, inverse * (load(g + i) * w[i] - load(x + i) * pull));
     }
   }
 }

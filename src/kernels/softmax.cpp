@@ -51,19 +51,33 @@ DORMER_INLINE double exponential_sum(const Element* x, std::int64_t count, float
   return total;
 }
 
+/// The first key that a position sees.
+template <typename Element>
+DORMER_INLINE std::int64_t first_visible(const CausalSoftmaxArguments<Element>& a, std::int64_t batch,
+                                         std::int64_t position) {
+  const std::int64_t window_begin = a.window > 0 && position >= a.window ? position - a.window + 1 : 0;
+  const std::int64_t document_begin =
+      a.document_begin != nullptr ? a.document_begin[batch / a.batches_per_sample * a.positions + position] : 0;
+  return window_begin > document_begin ? window_begin : document_begin;
+}
+
 template <typename Element>
 DORMER_INLINE void causal_softmax_rows(const CausalSoftmaxArguments<Element>& a, Range batch_rows) {
   for (std::int64_t index = batch_rows.begin; index < batch_rows.end; ++index) {
     const std::int64_t row = index % a.rows;
     Element* x = a.scores + index * a.keys;
     const std::int64_t position = a.first_position + row / a.rows_per_position;
-    const std::int64_t visible = position + 1 < a.keys ? position + 1 : a.keys;
-    const float shift = row_maximum(x, visible) * a.scale;
-    const auto inverse = static_cast<float>(1.0 / exponential_sum(x, visible, a.scale, shift));
-    for (std::int64_t i = 0; i < visible; ++i) {
+    const std::int64_t end = position + 1 < a.keys ? position + 1 : a.keys;
+    const std::int64_t begin = first_visible(a, index / a.rows, position);
+    const float shift = row_maximum(x + begin, end - begin) * a.scale;
+    const auto inverse = static_cast<float>(1.0 / exponential_sum(x + begin, end - begin, a.scale, shift));
+    for (std::int64_t i = 0; i < begin; ++i) {
+      store(x + i, 0.0F);
+    }
+    for (std::int64_t i = begin; i < end; ++i) {
       store(x + i, exponential(load(x + i) * a.scale - shift) * inverse);
     }
-    for (std::int64_t i = visible; i < a.keys; ++i) {
+    for (std::int64_t i = end; i < a.keys; ++i) {
       store(x + i, 0.0F);
     }
   }

@@ -15,8 +15,9 @@ LossSums loss_of(const model::LanguageModel& model, const at::Tensor& tokens, co
   const at::Tensor inputs = tokens.narrow(1, 0, length).contiguous();
   const at::Tensor targets = tokens.narrow(1, 1, length).reshape({-1}).contiguous();
   const at::Tensor hidden = model.hidden_states(inputs, pack, nullptr);
-  const tensor::CrossEntropySums sums =
-      tensor::linear_cross_entropy(hidden, model.head().values(), targets, scale.divisor, scale.backward);
+  const tensor::CrossEntropySums sums = tensor::linear_cross_entropy(
+      hidden, model.head().values(), targets,
+      {.divisor = scale.divisor, .backward = scale.backward, .soft_cap = model.facts().logit_soft_cap});
   return {sums.loss_sum, sums.targets};
 }
 
@@ -34,7 +35,11 @@ LossSums next_token_loss(const model::LanguageModel& model, const at::Tensor& to
 at::Tensor logits(const model::LanguageModel& model, const at::Tensor& tokens, const adapter::Pack& pack) {
   const tensor::NoRecording guard;
   const at::Tensor hidden = model.hidden_states(tokens, pack, nullptr);
-  return tensor::multiply_transposed(hidden, model.head().values()).to(at::kFloat);
+  const at::Tensor result = tensor::multiply_transposed(hidden, model.head().values());
+  if (model.facts().logit_soft_cap > 0.0) {
+    tensor::soft_cap_(result, model.facts().logit_soft_cap);
+  }
+  return result.to(at::kFloat);
 }
 
 }  // namespace dormer::objective

@@ -42,26 +42,58 @@ at::Tensor move_heads(const at::Tensor& from, const RotaryTable* table, const At
   return to;
 }
 
-/// Probabilities [batch*groups, rows, keys] of query rows that start at position `first` of the keys.
-at::Tensor probabilities_of(const at::Tensor& query, const at::Tensor& key, std::int64_t first,
-                            const AttentionShape& shape) {
+/// Scores [batch*groups, rows, keys] before the softmax. Capped scores are scaled, others not yet.
+at::Tensor scores_of(const at::Tensor& query, const at::Tensor& key, const AttentionShape& shape) {
   at::Tensor scores = at::bmm(query, key.transpose(1, 2));
-  dispatch_element(scores, [&]<typename Element>(Element) {
-    const kernels::CausalSoftmaxArguments<Element> arguments{
-        data<Element>(scores), scores.size(1), scores.size(2),
-        shape.heads_per_group, first,          static_cast<float>(shape.scale)};
-    for_rows(scores.size(0) * scores.size(1), scores.size(2),
-             [&](kernels::Range rows) { kernels::causal_softmax(arguments, rows); });
-  });
+  if (shape.soft_cap > 0.0) {
+    dispatch_element(scores, [&]<typename Element>(Element) {
+      const kernels::SoftCapArguments<Element> arguments{data<Element>(scores), static_cast<float>(shape.scale),
+                                                         static_cast<float>(shape.soft_cap)};
+      for_rows(scores.numel(), 1, [&](kernels::Range elements) { kernels::soft_cap(arguments, elements); });
+    });
+  }
   return scores;
 }
 
-void softmax_gradient(const at::Tensor& probabilities, const at::Tensor& gradient, double scale) {
+/// Scores of query rows that start at position `first` of the keys become probabilities.
+void softmax_(const at::Tensor& scores, std::int64_t first, const AttentionShape& shape) {
+  const double scale = shape.soft_cap > 0.0 ? 1.0 : shape.scale;
+  dispatch_element(scores, [&]<typename Element>(Element) {
+    const kernels::CausalSoftmaxArguments<Element> arguments{.scores = data<Element>(scores),
+                                                             .rows = scores.size(1),
+                                                             .keys = scores.size(2),
+                                                             .rows_per_position = shape.heads_per_group,
+                                                             .first_position = first,
+                                                             .scale = static_cast<float>(scale),
+                                                             .window = shape.window};
+    for_rows(scores.size(0) * scores.size(1), scores.size(2),
+             [&](kernels::Range rows) { kernels::causal_softmax(arguments, rows); });
+  });
+}
+
+at::Tensor probabilities_of(const at::Tensor& query, const at::Tensor& key, std::int64_t first,
+                            const AttentionShape& shape) {
+  at::Tensor scores = scores_of(query, key, shape);
+  softmax_(scores, first, shape);
+  return scores;
+}
+
+/// Turns the probabilities' gradient into that of the products query * key. `capped` are the capped scores, or
+/// undefined.
+void score_gradient_(const at::Tensor& probabilities, const at::Tensor& capped, const at::Tensor& gradient,
+                     const AttentionShape& shape) {
+  const double scale = capped.defined() ? 1.0 : shape.scale;
   dispatch_element(gradient, [&]<typename Element>(Element) {
     const kernels::SoftmaxBackwardArguments<Element> arguments{
         data<const Element>(probabilities), data<Element>(gradient), gradient.size(2), static_cast<float>(scale)};
     for_rows(gradient.size(0) * gradient.size(1), gradient.size(2),
              [&](kernels::Range rows) { kernels::softmax_backward(arguments, rows); });
+    if (capped.defined()) {
+      const kernels::SoftCapBackwardArguments<Element> cap{data<const Element>(capped), data<Element>(gradient),
+                                                           static_cast<float>(shape.scale),
+                                                           static_cast<float>(shape.soft_cap)};
+      for_rows(gradient.numel(), 1, [&](kernels::Range elements) { kernels::soft_cap_backward(cap, elements); });
+    }
   });
 }
 
@@ -105,10 +137,11 @@ std::vector<at::Tensor> attention_gradient(const SavedAttention& saved, const at
     const at::Tensor block_gradient = output_gradient.narrow(1, block.first * heads, block.count * heads);
     const at::Tensor key = saved.key.narrow(1, 0, keys);
     const at::Tensor value = saved.value.narrow(1, 0, keys);
+    const at::Tensor capped = shape.soft_cap > 0.0 ? scores_of(query, key, shape) : at::Tensor();
     const at::Tensor probabilities =
         saved.probabilities.empty() ? probabilities_of(query, key, block.first, shape) : saved.probabilities[index];
     at::Tensor score_gradient = at::bmm(block_gradient, value.transpose(1, 2));
-    softmax_gradient(probabilities, score_gradient, shape.scale);
+    score_gradient_(probabilities, capped, score_gradient, shape);
     at::Tensor query_part = query_gradient.narrow(1, block.first * heads, block.count * heads);
     query_part.copy_(at::bmm(score_gradient, key));
     const at::Tensor value_part = at::bmm(probabilities.transpose(1, 2), block_gradient);

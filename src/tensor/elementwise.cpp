@@ -17,8 +17,8 @@ at::Tensor rms_norm_gradient(const at::Tensor& x, const at::Tensor& weight, cons
   at::Tensor result = at::empty_like(x);
   dispatch_element(x, [&]<typename Element>(Element) {
     const kernels::RmsNormBackwardArguments<Element> arguments{
-        data<const Element>(x),         data<const Element>(weight), data<const Element>(gradient),
-        data<const float>(inverse_rms), data<Element>(result),       x.size(1)};
+        data<const Element>(x),         data<const float>(weight), data<const Element>(gradient),
+        data<const float>(inverse_rms), data<Element>(result),     x.size(1)};
     for_rows(x.size(0), x.size(1), [&](kernels::Range rows) { kernels::rms_norm_backward(arguments, rows); });
   });
   return result;
@@ -31,7 +31,7 @@ at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double epsilo
   const at::Tensor inverse_rms = at::empty({x.size(0)}, at::kFloat);
   dispatch_element(x, [&]<typename Element>(Element) {
     const kernels::RmsNormArguments<Element> arguments{
-        data<const Element>(x),     data<const Element>(weight), data<Element>(y), data<float>(inverse_rms), x.size(1),
+        data<const Element>(x),     data<const float>(weight), data<Element>(y), data<float>(inverse_rms), x.size(1),
         static_cast<float>(epsilon)};
     for_rows(x.size(0), x.size(1), [&](kernels::Range rows) { kernels::rms_norm(arguments, rows); });
   });
@@ -42,26 +42,34 @@ at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double epsilo
   return y;
 }
 
-at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up) {
+at::Tensor gated_unit(const at::Tensor& gate, const at::Tensor& up, GateFunction function) {
   at::Tensor y = at::empty(gate.sizes(), gate.options().requires_grad(false));
   dispatch_element(gate, [&]<typename Element>(Element) {
-    const kernels::SwiGluArguments<Element> arguments{data<const Element>(gate), data<const Element>(up),
-                                                      data<Element>(y)};
-    for_rows(gate.numel(), 1, [&](kernels::Range elements) { kernels::swiglu(arguments, elements); });
+    const kernels::GatedUnitArguments<Element> arguments{data<const Element>(gate), data<const Element>(up),
+                                                         data<Element>(y), function};
+    for_rows(gate.numel(), 1, [&](kernels::Range elements) { kernels::gated_unit(arguments, elements); });
   });
-  record(y, {gate, up}, "SwiGlu",
-         [gate = detached(gate), up = detached(up)](const at::Tensor& gradient, const std::vector<bool>&) {
+  record(y, {gate, up}, "GatedUnit",
+         [gate = detached(gate), up = detached(up), function](const at::Tensor& gradient, const std::vector<bool>&) {
            at::Tensor gate_gradient = at::empty_like(gate);
            at::Tensor up_gradient = at::empty_like(up);
            dispatch_element(gate, [&]<typename Element>(Element) {
-             const kernels::SwiGluBackwardArguments<Element> arguments{
-                 data<const Element>(gate), data<const Element>(up), data<const Element>(gradient),
-                 data<Element>(gate_gradient), data<Element>(up_gradient)};
-             for_rows(gate.numel(), 1, [&](kernels::Range elements) { kernels::swiglu_backward(arguments, elements); });
+             const kernels::GatedUnitBackwardArguments<Element> arguments{
+                 data<const Element>(gate),    data<const Element>(up),    data<const Element>(gradient),
+                 data<Element>(gate_gradient), data<Element>(up_gradient), function};
+             for_rows(gate.numel(), 1,
+                      [&](kernels::Range elements) { kernels::gated_unit_backward(arguments, elements); });
            });
            return std::vector<at::Tensor>{gate_gradient, up_gradient};
          });
   return y;
+}
+
+void soft_cap_(const at::Tensor& logits, double cap) {
+  dispatch_element(logits, [&]<typename Element>(Element) {
+    const kernels::SoftCapArguments<Element> arguments{data<Element>(logits), 1.0F, static_cast<float>(cap)};
+    for_rows(logits.numel(), 1, [&](kernels::Range elements) { kernels::soft_cap(arguments, elements); });
+  });
 }
 
 at::Tensor add(const at::Tensor& a, const at::Tensor& b) {

@@ -24,13 +24,21 @@ void chunk_losses(const at::Tensor& logits, const at::Tensor& targets, const at:
   });
 }
 
+void soft_cap_gradient(const at::Tensor& capped, const at::Tensor& gradient, double cap) {
+  dispatch_element(gradient, [&]<typename Element>(Element) {
+    const kernels::SoftCapBackwardArguments<Element> arguments{data<const Element>(capped), data<Element>(gradient),
+                                                               1.0F, static_cast<float>(cap)};
+    for_rows(gradient.numel(), 1, [&](kernels::Range elements) { kernels::soft_cap_backward(arguments, elements); });
+  });
+}
+
 }  // namespace
 
 CrossEntropySums linear_cross_entropy(const at::Tensor& hidden, const at::Tensor& head, const at::Tensor& targets,
-                                      double divisor, bool backward) {
+                                      const CrossEntropyScale& how) {
   const at::Tensor input = detached(hidden);
-  const bool wants_gradient = backward && hidden.requires_grad();
-  const auto scale = static_cast<float>(1.0 / divisor);
+  const bool wants_gradient = how.backward && hidden.requires_grad();
+  const auto scale = static_cast<float>(1.0 / how.divisor);
   at::Tensor gradient;
   if (wants_gradient) {
     gradient = at::empty(input.sizes(), input.options());
@@ -42,8 +50,16 @@ CrossEntropySums linear_cross_entropy(const at::Tensor& hidden, const at::Tensor
     for (std::int64_t first = 0; first < input.size(0); first += kChunkRows) {
       const std::int64_t rows = std::min(kChunkRows, input.size(0) - first);
       const at::Tensor logits = multiply_transposed(input.narrow(0, first, rows), head);
+      at::Tensor capped;
+      if (how.soft_cap > 0.0) {
+        soft_cap_(logits, how.soft_cap);
+        capped = wants_gradient ? logits.clone() : at::Tensor();
+      }
       chunk_losses(logits, targets.narrow(0, first, rows), losses.narrow(0, first, rows),
                    wants_gradient ? &scale : nullptr);
+      if (capped.defined()) {
+        soft_cap_gradient(capped, logits, how.soft_cap);
+      }
       if (wants_gradient) {
         gradient.narrow(0, first, rows).copy_(multiply(logits, head));
       }

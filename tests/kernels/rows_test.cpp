@@ -108,6 +108,34 @@ TEST(Rows, CausalSoftmaxSeesNoLaterKey) {
   }
 }
 
+TEST(Rows, CausalSoftmaxSeesItsWindowAndItsDocumentAlone) {
+  constexpr std::int64_t kPositions = 7;
+  const std::vector<std::int64_t> begin{0, 0, 0, 3, 3, 3, 3, 0, 0, 2, 2, 2, 2, 2};  // two samples
+  std::vector<float> scores = uniform(4 * kPositions * kPositions, 10, 4.0F);       // two batches a sample
+  causal_softmax(CausalSoftmaxArguments<float>{.scores = scores.data(),
+                                               .rows = kPositions,
+                                               .keys = kPositions,
+                                               .rows_per_position = 1,
+                                               .first_position = 0,
+                                               .scale = 0.5F,
+                                               .window = 3,
+                                               .document_begin = begin.data(),
+                                               .positions = kPositions,
+                                               .batches_per_sample = 2},
+                 {0, 4 * kPositions});
+  for (std::int64_t row = 0; row < 4 * kPositions; ++row) {
+    const std::int64_t position = row % kPositions;
+    const std::int64_t document = begin[static_cast<std::size_t>(row / kPositions / 2 * kPositions + position)];
+    double sum = 0.0;
+    for (std::int64_t key = 0; key < kPositions; ++key) {
+      const float value = scores[static_cast<std::size_t>(row * kPositions + key)];
+      EXPECT_EQ(value > 0.0F, key <= position && key > position - 3 && key >= document) << row << " " << key;
+      sum += static_cast<double>(value);
+    }
+    EXPECT_NEAR(sum, 1.0, 1e-6);
+  }
+}
+
 TEST(Rows, ScaledGradientSumsDoNotDependOnWhereColumnsAreCut) {
   constexpr std::int64_t kRows = 131;
   constexpr std::int64_t kWidth = 203;

@@ -1,4 +1,4 @@
-"""Seeded random Llama models, token data sets and PEFT adapters: the same function for our program and for its peers.
+"""Seeded random models of every family, token data sets and PEFT adapters: the same function for our program and for its peers.
 
 Weights are large and norms are off one on purpose: with the usual small weights attention is nearly uniform, every block is nearly
 the identity, and a wrong rotary embedding or a wrong head would hide behind tolerances."""
@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
 
 LLAMA3_ROPE = {"rope_type": "llama3", "rope_theta": 500.0, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
                "original_max_position_embeddings": 32}
@@ -27,6 +27,7 @@ class ModelCase:
     spelling: int = 5
     shard_size: str = "10GB"
     seed: int = 1
+    model_type: str = "llama"
 
 
 MODEL_CASES = [
@@ -44,6 +45,24 @@ MODEL_CASES = [
     ModelCase("llama3_rope_of_transformers_4", dict(hidden_size=80, intermediate_size=136, vocab_size=222, num_hidden_layers=2,
                                                     num_attention_heads=5, num_key_value_heads=5, tie_word_embeddings=True),
               rope=LLAMA3_ROPE, spelling=4, seed=5),
+    ModelCase("mistral_with_a_window", dict(hidden_size=56, intermediate_size=120, vocab_size=211, num_hidden_layers=2, num_attention_heads=6,
+                                            num_key_value_heads=2, head_dim=14, sliding_window=11, tie_word_embeddings=False),
+              seed=6, model_type="mistral"),
+    ModelCase("qwen2", dict(hidden_size=72, intermediate_size=88, vocab_size=241, num_hidden_layers=3, num_attention_heads=6,
+                            num_key_value_heads=3, tie_word_embeddings=True, use_sliding_window=True, sliding_window=9,
+                            max_window_layers=2), seed=7, model_type="qwen2"),
+    ModelCase("qwen3", dict(hidden_size=60, intermediate_size=104, vocab_size=173, num_hidden_layers=2, num_attention_heads=5,
+                            num_key_value_heads=1, head_dim=18, tie_word_embeddings=False), seed=8, model_type="qwen3"),
+    ModelCase("gemma2", dict(hidden_size=52, intermediate_size=90, vocab_size=199, num_hidden_layers=3, num_attention_heads=4,
+                             num_key_value_heads=2, head_dim=22, query_pre_attn_scalar=31, sliding_window=13,
+                             attn_logit_softcapping=4.0, final_logit_softcapping=5.0), seed=9, model_type="gemma2"),
+    ModelCase("gemma3", dict(hidden_size=45, intermediate_size=70, vocab_size=151, num_hidden_layers=3, num_attention_heads=3,
+                             num_key_value_heads=1, head_dim=20, query_pre_attn_scalar=25, sliding_window=10,
+                             layer_types=["sliding_attention", "full_attention", "sliding_attention"]),
+              rope={"sliding_attention": {"rope_type": "default", "rope_theta": 800.0},
+                    "full_attention": {"rope_type": "linear", "rope_theta": 9_000.0, "factor": 2.0}}, seed=10, model_type="gemma3_text"),
+    ModelCase("phi3", dict(hidden_size=72, intermediate_size=92, vocab_size=227, num_hidden_layers=2, num_attention_heads=4,
+                           num_key_value_heads=2, tie_word_embeddings=False), seed=11, model_type="phi3"),
 ]
 
 
@@ -63,13 +82,14 @@ ADAPTER_CASES = [AdapterCase("lora", False), AdapterCase("dora", True),
 def make_model(case: ModelCase, folder: Path) -> Path:
     """Writes a Hugging Face folder with random fp32 weights and returns it."""
     torch.manual_seed(case.seed)
-    config = LlamaConfig(**case.sizes, max_position_embeddings=128, rms_norm_eps=1e-5, initializer_range=0.02, rope_parameters=dict(case.rope),
+    config = AutoConfig.for_model(case.model_type, **case.sizes, max_position_embeddings=128, rms_norm_eps=1e-5, initializer_range=0.02, rope_parameters=dict(case.rope),
                          bos_token_id=1, eos_token_id=2, pad_token_id=None)
-    model = LlamaForCausalLM(config).to(torch.float32)
+    model = AutoModelForCausalLM.from_config(config).to(torch.float32)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if parameter.dim() == 1:
-                parameter.copy_(1.0 + 0.4 * torch.randn_like(parameter))
+                middle = 0.0 if name.endswith("bias") or case.model_type.startswith("gemma") else 1.0
+                parameter.copy_(middle + 0.4 * torch.randn_like(parameter))
             elif "embed" in name or "lm_head" in name:
                 parameter.copy_(0.25 * torch.randn_like(parameter))
             else:
@@ -87,11 +107,11 @@ def make_model(case: ModelCase, folder: Path) -> Path:
     return folder
 
 
-def load_model(folder: Path) -> LlamaForCausalLM:
-    return LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+def load_model(folder: Path):
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
 
 
-def add_adapter(model: LlamaForCausalLM, case: AdapterCase, seed: int):
+def add_adapter(model, case: AdapterCase, seed: int):
     """A PEFT adapter in mid-training: B is not zero, magnitudes are off the norms."""
     targets = case.targets if isinstance(case.targets, str) else list(case.targets)
     adapted = get_peft_model(model, LoraConfig(r=case.rank, lora_alpha=case.alpha, use_dora=case.decompose, target_modules=targets,

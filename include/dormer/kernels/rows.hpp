@@ -17,10 +17,10 @@ struct Range {
 /// y[t] = x[t] * inverse_rms[t] * weight (Zhang & Sennrich 2019), inverse_rms[t] = 1/sqrt(mean(x[t]^2) + epsilon).
 template <typename Element>
 struct RmsNormArguments {
-  const Element* x;       // [rows, width]
-  const Element* weight;  // [width]
-  Element* y;             // [rows, width]
-  float* inverse_rms;     // [rows]
+  const Element* x;     // [rows, width]
+  const float* weight;  // [width]
+  Element* y;           // [rows, width]
+  float* inverse_rms;   // [rows]
   std::int64_t width;
   float epsilon;
 };
@@ -31,7 +31,7 @@ void rms_norm(const RmsNormArguments<BFloat16>& arguments, Range rows);
 template <typename Element>
 struct RmsNormBackwardArguments {
   const Element* x;
-  const Element* weight;
+  const float* weight;
   const Element* gradient;
   const float* inverse_rms;
   Element* x_gradient;
@@ -40,26 +40,55 @@ struct RmsNormBackwardArguments {
 void rms_norm_backward(const RmsNormBackwardArguments<float>& arguments, Range rows);
 void rms_norm_backward(const RmsNormBackwardArguments<BFloat16>& arguments, Range rows);
 
-/// y = silu(gate) * up over elements (Shazeer 2020).
+/// What a gated linear unit does with its gate (Shazeer 2020).
+enum class GateFunction {
+  kSilu,      ///< g * sigmoid(g): SwiGLU
+  kGeluTanh,  ///< g * sigmoid(2u), u = sqrt(2/pi) (g + 0.044715 g^3), which is GELU's tanh form: GeGLU
+};
+
+/// y = function(gate) * up over elements.
 template <typename Element>
-struct SwiGluArguments {
+struct GatedUnitArguments {
   const Element* gate;
   const Element* up;
   Element* y;
+  GateFunction function;
 };
-void swiglu(const SwiGluArguments<float>& arguments, Range elements);
-void swiglu(const SwiGluArguments<BFloat16>& arguments, Range elements);
+void gated_unit(const GatedUnitArguments<float>& arguments, Range elements);
+void gated_unit(const GatedUnitArguments<BFloat16>& arguments, Range elements);
 
 template <typename Element>
-struct SwiGluBackwardArguments {
+struct GatedUnitBackwardArguments {
   const Element* gate;
   const Element* up;
   const Element* gradient;
   Element* gate_gradient;
   Element* up_gradient;
+  GateFunction function;
 };
-void swiglu_backward(const SwiGluBackwardArguments<float>& arguments, Range elements);
-void swiglu_backward(const SwiGluBackwardArguments<BFloat16>& arguments, Range elements);
+void gated_unit_backward(const GatedUnitBackwardArguments<float>& arguments, Range elements);
+void gated_unit_backward(const GatedUnitBackwardArguments<BFloat16>& arguments, Range elements);
+
+/// x = cap * tanh(x * scale / cap), in place: Gemma 2's soft cap of scores and logits.
+template <typename Element>
+struct SoftCapArguments {
+  Element* x;
+  float scale;
+  float cap;
+};
+void soft_cap(const SoftCapArguments<float>& arguments, Range elements);
+void soft_cap(const SoftCapArguments<BFloat16>& arguments, Range elements);
+
+/// gradient *= scale * (1 - (y / cap)^2), in place, where y is what `soft_cap` gave.
+template <typename Element>
+struct SoftCapBackwardArguments {
+  const Element* y;
+  Element* gradient;
+  float scale;
+  float cap;
+};
+void soft_cap_backward(const SoftCapBackwardArguments<float>& arguments, Range elements);
+void soft_cap_backward(const SoftCapBackwardArguments<BFloat16>& arguments, Range elements);
 
 /// y[t,o] = y[t,o] * factor[o] + bias[o], in place; `bias` may be null.
 template <typename Element>
@@ -100,7 +129,8 @@ void squared_row_sums(const SquaredRowSumsArguments<float>& arguments, Range row
 void squared_row_sums(const SquaredRowSumsArguments<BFloat16>& arguments, Range rows);
 
 /// Softmax in place over the visible scores of each row, times `scale` before; the rest of the row becomes zero.
-/// Row r of `rows` stands at position first_position + r / rows_per_position and sees the keys up to its position.
+/// Row r of `rows` stands at position first_position + r / rows_per_position and sees the keys up to its position, at
+/// most `window` of them, and none before its document.
 template <typename Element>
 struct CausalSoftmaxArguments {
   Element* scores;  // [batch, rows, keys]
@@ -109,6 +139,10 @@ struct CausalSoftmaxArguments {
   std::int64_t rows_per_position;
   std::int64_t first_position;
   float scale;
+  std::int64_t window = 0;                       // 0: all
+  const std::int64_t* document_begin = nullptr;  // [batch / batches_per_sample, positions]; null: one document
+  std::int64_t positions = 0;                    // of document_begin
+  std::int64_t batches_per_sample = 1;
 };
 void causal_softmax(const CausalSoftmaxArguments<float>& arguments, Range batch_rows);
 void causal_softmax(const CausalSoftmaxArguments<BFloat16>& arguments, Range batch_rows);

@@ -25,6 +25,7 @@ struct LanguageModelFacts {
   std::int64_t blocks = 0;
   std::int64_t maximum_positions = 0;
   DType compute_dtype = DType::kF32;
+  double logit_soft_cap = 0.0;            ///< logits are cap * tanh(logits / cap); 0: none
   std::vector<std::int64_t> end_of_text;  ///< token ids that end a generation
 };
 

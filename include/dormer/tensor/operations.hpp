@@ -2,17 +2,23 @@
 
 #include <cstdint>
 
+#include "dormer/kernels/rows.hpp"
 #include "dormer/tensor/forward.hpp"
 
 /// Differentiable operations of language models, each with its backward pass written out. All take and return
 /// contiguous float32 or bfloat16 tensors of one dtype.
 namespace dormer::tensor {
 
-/// x [rows, width], weight [width] (frozen); returns [rows, width].
+/// x [rows, width], weight fp32 [width] (frozen); returns [rows, width].
 [[nodiscard]] at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double epsilon);
 
-/// silu(gate) * up, elementwise.
-[[nodiscard]] at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up);
+using kernels::GateFunction;
+
+/// function(gate) * up, elementwise: SwiGLU or GeGLU.
+[[nodiscard]] at::Tensor gated_unit(const at::Tensor& gate, const at::Tensor& up, GateFunction function);
+
+/// logits = cap * tanh(logits / cap), in place and not recorded.
+void soft_cap_(const at::Tensor& logits, double cap);
 
 /// a + b: the residual stream.
 [[nodiscard]] at::Tensor add(const at::Tensor& a, const at::Tensor& b);
@@ -25,6 +31,8 @@ struct AttentionShape {
   std::int64_t heads_per_group = 0;
   std::int64_t width = 0;  ///< of one head
   double scale = 1.0;
+  double soft_cap = 0.0;    ///< of the scaled scores (Gemma 2); 0: none
+  std::int64_t window = 0;  ///< keys that a position sees, itself among them; 0: all
 };
 
 /// Cosines and sines, fp32 [positions, width/2] each, of the positions at hand.
@@ -50,10 +58,16 @@ struct CrossEntropySums {
   std::int64_t targets = 0;  ///< counted
 };
 
+struct CrossEntropyScale {
+  double divisor = 1.0;
+  bool backward = false;
+  double soft_cap = 0.0;  ///< of the logits; 0: none
+};
+
 /// Next-token cross entropy over hidden [rows, width] (of the graph or not), the frozen head [vocabulary, width] and
 /// targets int64 [rows] (negative: left out), in chunks of rows: the logits never exist whole. With `backward` the
 /// gradient of loss_sum / divisor runs back through the graph at once.
 [[nodiscard]] CrossEntropySums linear_cross_entropy(const at::Tensor& hidden, const at::Tensor& head,
-                                                    const at::Tensor& targets, double divisor, bool backward);
+                                                    const at::Tensor& targets, const CrossEntropyScale& scale);
 
 }  // namespace dormer::tensor

@@ -1,4 +1,4 @@
-#include "families/llama_config.hpp"
+#include "decoder.hpp"
 
 #include <cmath>
 #include <string>
@@ -21,9 +21,21 @@ std::string config_with(const std::string& more) {
          more + "}";
 }
 
+/// What the Llama family makes of a config.json; the other families share these readers.
+DecoderDescription described(const std::string& text) {
+  return describe_decoder(
+      [](ConfigFields& fields) {
+        DecoderDescription decoder = read_sizes(fields, "llama", false);
+        decoder.rotaries = {read_rotary(fields, decoder.maximum_positions)};
+        require_gate(fields, {"hidden_act"}, {"silu", "swish"});
+        return decoder;
+      },
+      text, "config.json");
+}
+
 std::string problem_of(const std::string& more) {
   try {
-    (void)parse_llama_config(config_with(more), "config.json");
+    (void)described(config_with(more));
   } catch (const Error& error) {
     EXPECT_EQ(error.fault(), Fault::kInput);
     return error.what();
@@ -31,42 +43,39 @@ std::string problem_of(const std::string& more) {
   return "";
 }
 
-TEST(LlamaConfig, DefaultsAreThoseOfTransformers) {
-  const LlamaConfig config = parse_llama_config(config_with(""), "config.json");
+TEST(ConfigFields, DefaultsAreThoseOfTransformers) {
+  const DecoderDescription config = described(config_with(""));
   EXPECT_EQ(config.key_value_heads, 6);
   EXPECT_EQ(config.head_width, 12);
-  EXPECT_EQ(config.rotary.theta, 10'000.0);
-  EXPECT_EQ(config.rotary.type, "default");
+  EXPECT_EQ(config.rotaries.front().theta, 10'000.0);
+  EXPECT_EQ(config.rotaries.front().type, "default");
   EXPECT_FALSE(config.tied_head);
 }
 
-TEST(LlamaConfig, ReadsBothSpellingsOfRotaryEmbedding) {
-  const LlamaConfig old = parse_llama_config(
-      config_with(
-          R"(,"rope_theta":5e5,"rope_scaling":{"rope_type":"llama3","factor":8.0,"low_freq_factor":1.0,"high_freq_factor":4.0,)"
-          R"("original_max_position_embeddings":128})"),
-      "config.json");
-  const LlamaConfig present = parse_llama_config(
+TEST(ConfigFields, ReadsBothSpellingsOfRotaryEmbedding) {
+  const DecoderDescription old = described(config_with(
+      R"(,"rope_theta":5e5,"rope_scaling":{"rope_type":"llama3","factor":8.0,"low_freq_factor":1.0,"high_freq_factor":4.0,)"
+      R"("original_max_position_embeddings":128})"));
+  const DecoderDescription present = described(
       config_with(R"(,"rope_parameters":{"rope_type":"llama3","rope_theta":5e5,"factor":8.0,"low_freq_factor":1.0,)"
-                  R"("high_freq_factor":4.0,"original_max_position_embeddings":128})"),
-      "config.json");
-  EXPECT_EQ(old.rotary.theta, 5e5);
-  EXPECT_EQ(present.rotary.theta, 5e5);
-  EXPECT_EQ(old.rotary.original_positions, present.rotary.original_positions);
-  EXPECT_EQ(inverse_frequencies(old.rotary, 12).sum().item<float>(),
-            inverse_frequencies(present.rotary, 12).sum().item<float>());
-  EXPECT_EQ(parse_llama_config(config_with(R"(,"rope_scaling":{"type":"linear","factor":2})"), "c").rotary.factor, 2.0);
+                  R"("high_freq_factor":4.0,"original_max_position_embeddings":128})"));
+  EXPECT_EQ(old.rotaries.front().theta, 5e5);
+  EXPECT_EQ(present.rotaries.front().theta, 5e5);
+  EXPECT_EQ(old.rotaries.front().original_positions, present.rotaries.front().original_positions);
+  EXPECT_EQ(inverse_frequencies(old.rotaries.front(), 12).sum().item<float>(),
+            inverse_frequencies(present.rotaries.front(), 12).sum().item<float>());
+  EXPECT_EQ(described(config_with(R"(,"rope_scaling":{"type":"linear","factor":2})")).rotaries.front().factor, 2.0);
 }
 
-TEST(LlamaConfig, ReadsExplicitHeadSizeAndEndsOfText) {
-  const LlamaConfig config =
-      parse_llama_config(config_with(R"(,"head_dim":20,"num_key_value_heads":2,"eos_token_id":[3,5])"), "c");
+TEST(ConfigFields, ReadsExplicitHeadSizeAndEndsOfText) {
+  const DecoderDescription config =
+      described(config_with(R"(,"head_dim":20,"num_key_value_heads":2,"eos_token_id":[3,5])"));
   EXPECT_EQ(config.head_width, 20);
   EXPECT_EQ(config.key_value_heads, 2);
   EXPECT_THAT(config.end_of_text, ElementsAre(3, 5));
 }
 
-TEST(LlamaConfig, WhatIsNotDoneIsRefusedByName) {
+TEST(ConfigFields, WhatIsNotDoneIsRefusedByName) {
   EXPECT_THAT(problem_of(R"(,"rope_scaling":{"rope_type":"yarn","factor":4.0})"), HasSubstr("'yarn'"));
   EXPECT_THAT(problem_of(R"(,"hidden_act":"gelu")"), HasSubstr("hidden_act \"gelu\""));
   EXPECT_THAT(problem_of(R"(,"quantization_config":{"bits":4})"), HasSubstr("quantization_config"));
@@ -74,7 +83,7 @@ TEST(LlamaConfig, WhatIsNotDoneIsRefusedByName) {
   EXPECT_THAT(problem_of(R"(,"partial_rotary_factor":0.5)"), HasSubstr("partial_rotary_factor"));
 }
 
-TEST(LlamaConfig, ImpossibleSizesAreNamedAllTogether) {
+TEST(ConfigFields, ImpossibleSizesAreNamedAllTogether) {
   EXPECT_THAT(problem_of(R"(,"num_key_value_heads":4,"head_dim":7)"),
               AllOf(HasSubstr("num_key_value_heads 4"), HasSubstr("head_dim 7 is odd")));
   EXPECT_THAT(problem_of(R"(,"num_key_value_heads":0)"), HasSubstr("positive integer"));
