@@ -5,6 +5,7 @@ the reply, must each be the beginning of the full text. Where a template rewrite
 """
 
 import os
+import re
 
 from chat_records import BadChat, Chat
 from chat_template import ChatTemplate, TemplateFailure
@@ -38,7 +39,9 @@ class ChatDocuments:
     def _documents(self, chat: Chat, replies: list, place: str) -> list:
         try:
             full = self._template.render(chat.messages, chat.tools)
-            return [(full, [self._span(chat, position, full) for position in replies])]
+            spans = [self._span(chat, position, full) for position in replies]
+            self._check_words(chat, replies, full, spans, place)
+            return [(full, spans)]
         except _Rewritten as error:
             if len(replies) > 1 and not self._split_rewritten:
                 raise BadInput(
@@ -50,13 +53,25 @@ class ChatDocuments:
             part = Chat(chat.messages[: position + 1], chat.tools)
             full = self._template.render(part.messages, part.tools)
             try:
-                documents.append((full, [self._span(part, position, full)]))
+                spans = [self._span(part, position, full)]
+                self._check_words(part, [position], full, spans, place)
+                documents.append((full, spans))
             except _Rewritten:
                 raise BadInput(
                     f"{place}: the chat template ({self._template.name}) writes the turns before turn {position + 1} differently once its reply follows, "
                     "so that no prompt would be like those trained on; name another template with --chat-template"
                 ) from None
         return documents
+
+    def _check_words(self, chat: Chat, replies: list, full: str, spans: list, place: str) -> None:
+        """Templates of models that see pictures pass over content that is no list, without a word."""
+        for position, (begin, end) in zip(replies, spans):
+            words = re.findall(r"\w+", chat.messages[position]["content"])
+            if words and words[-1] not in full[begin:end]:
+                raise BadInput(
+                    f"{place}: the chat template ({self._template.name}) does not write the words of turn {position + 1}; it may want content in parts, "
+                    "as for models that see pictures; name another with --chat-template"
+                )
 
     def _span(self, chat: Chat, position: int, full: str) -> tuple:
         """Where in `full` the reply at `position` stands: from the end of the prompt to the end of the turn."""

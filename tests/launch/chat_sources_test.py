@@ -287,10 +287,11 @@ def test_bad_chats_can_be_left_out_and_are_counted(model, tmp_path):
         ("line\n{% if %}", "t.jinja:2: not a Jinja template"),
         ("line\n\n{{ raise_exception('not  like\nthis') }}", "chats.jsonl:1: the chat template fails at {folder}/t.jinja:3: not like this"),
         ("{{ messages[9].content.x }}", "chats.jsonl:1: the chat template fails at {folder}/t.jinja:1: "),
+        ("{% for m in messages %}<|a|>{% for part in m.content %}{{ part.text }}{% endfor %}<|z|>{% endfor %}", "t.jinja) does not write the words of turn 2"),
         ("{{ ''.__class__.__mro__ }}", "t.jinja:1: access to attribute '__class__' of 'str' object is unsafe"),
     ],
 )
-def test_a_template_error_names_its_line(model, tmp_path, template, message):
+def test_a_template_error_names_its_place(model, tmp_path, template, message):
     (tmp_path / "t.jinja").write_text(template)
     done = run(model, tmp_path / "train.h5", lines(tmp_path / "chats.jsonl", ASKED), "--chat-template", tmp_path / "t.jinja")
     assert done.returncode == 3
