@@ -21,6 +21,7 @@ class Decomposition {
 
   [[nodiscard]] const at::Tensor& factor() const { return factor_; }  ///< fp32 [out]: m / n; 1 where n is 0
   [[nodiscard]] const at::Tensor& norm() const { return norm_; }      ///< fp32 [out]
+  [[nodiscard]] at::Tensor magnitude() const { return space_.value(magnitude_); }  ///< fp32 [out]
   /// Whether y / factor is as good as the unscaled output for every row: then the output itself serves the magnitude's
   /// gradient.
   [[nodiscard]] bool factor_invertible() const { return factor_invertible_; }
