@@ -10,6 +10,7 @@
 
 #include "dormer/core/atomic_file.hpp"
 #include "dormer/core/error.hpp"
+#include "report/append.hpp"
 
 namespace dormer::report {
 namespace {
@@ -64,16 +65,7 @@ void MetricsWriter::write(std::int64_t step, std::span<const Metric> metrics) {
     std::visit([&](auto value) { object[metric.name] = value; },
                metric.value);  // the library writes null for not-a-number
   }
-  std::string_view line;
-  const std::string text = object.dump() + '\n';
-  for (line = text; !line.empty();) {
-    const ssize_t written = ::write(descriptor_, line.data(), line.size());
-    if (written < 0 && errno == EINTR) {
-      continue;
-    }
-    require(written > 0, Fault::kIo, "cannot write {}: {}", file_.string(), std::strerror(errno));
-    line.remove_prefix(static_cast<std::size_t>(written));
-  }
+  append(descriptor_, object.dump() + '\n', file_);
   last_step_ = step;
 }
 

@@ -29,9 +29,10 @@ std::optional<double> agree_on_seconds_allowed(comm::Communicator& communicator,
 
 }  // namespace
 
-Loop::Loop(Preparation& prepared, const TrainOptions& options)
+Loop::Loop(Preparation& prepared, const TrainOptions& options, RunReport& report)
     : run_(prepared),
       options_(options),
+      report_(report),
       state_(prepared.state),
       start_(std::chrono::steady_clock::now()),
       first_step_(prepared.state.step) {
@@ -57,6 +58,7 @@ TrainResult Loop::run() {
   while (!state_.finished && !stopped_) {
     one_update();
   }
+  report_.measure_layers();
   if (!stopped_) {
     export_at_end();
   }
@@ -168,6 +170,7 @@ void Loop::write_metrics() {
   agree(run_.communicator, [&] {
     if (run_.metrics) {
       run_.metrics->write(state_.step, state_.step_metrics);
+      run_.events->write(state_.step, state_.step_metrics);
     }
   });
 }

@@ -8,13 +8,14 @@
 #include "train/decisions.hpp"
 #include "train/exporting.hpp"
 #include "train/preparation.hpp"
+#include "train/run_report.hpp"
 
 namespace dormer::train {
 
 /// Updates until the run is finished or must stop, with what comes between them.
 class Loop {
  public:
-  Loop(Preparation& prepared, const TrainOptions& options);
+  Loop(Preparation& prepared, const TrainOptions& options, RunReport& report);
   [[nodiscard]] TrainResult run();
 
  private:
@@ -35,6 +36,7 @@ class Loop {
 
   Preparation& run_;
   const TrainOptions& options_;
+  RunReport& report_;
   RunState& state_;
   std::chrono::steady_clock::time_point start_;
   std::optional<double> seconds_allowed_;

@@ -81,7 +81,7 @@ std::optional<TrainResult> Preparation::already_complete() {
 void Preparation::load() {
   const NumericChoice numerics = choose_numerics(communicator, config, resume_ ? &resume_->state.fingerprint : nullptr);
   const Fingerprint process = process_fingerprint(config, numerics, communicator.size());
-  introduce_ranks(communicator, config, process);
+  introductions = introduce_ranks(communicator, config, process);
   load_model(numerics);
   load_data();
   set_state(full_fingerprint(process));
@@ -169,6 +169,7 @@ void Preparation::open_metrics() {
       write_file_atomically(paths.config(), std::string_view(config::dump(config)));
       const std::int64_t last = !resumed ? -1 : state.validation_pending ? state.step - 1 : state.step;
       metrics = std::make_unique<report::MetricsWriter>(paths.metrics(), last);
+      events = std::make_unique<report::EventWriter>(paths.tensorboard(), report::read_metrics(paths.metrics()));
     }
   });
 }

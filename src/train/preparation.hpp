@@ -10,6 +10,7 @@
 #include "dormer/data/sample_order.hpp"
 #include "dormer/data/token_dataset.hpp"
 #include "dormer/model/language_model.hpp"
+#include "dormer/report/event_writer.hpp"
 #include "dormer/report/metrics_writer.hpp"
 #include "dormer/train/run.hpp"
 #include "train/checkpointing.hpp"
@@ -43,6 +44,8 @@ class Preparation {
   std::optional<data::SampleOrder> order{};
   std::unique_ptr<Trial> trial{};
   std::unique_ptr<report::MetricsWriter> metrics{};  ///< rank 0's
+  std::unique_ptr<report::EventWriter> events{};     ///< rank 0's
+  std::vector<std::string> introductions{};          ///< every rank's host, processor, library and transport
   RunState state{};
   bool resumed = false;
 

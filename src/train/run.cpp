@@ -1,8 +1,10 @@
 #include "dormer/train/run.hpp"
 
+#include "dormer/core/error.hpp"
 #include "dormer/tensor/process.hpp"
 #include "train/loop.hpp"
 #include "train/preparation.hpp"
+#include "train/run_report.hpp"
 
 namespace dormer::train {
 
@@ -13,7 +15,16 @@ TrainResult train(const RunConfig& config, comm::Communicator& communicator, con
     return *complete;
   }
   preparation.load();
-  return Loop(preparation, options).run();
+  RunReport report(preparation);
+  report.begin();
+  try {
+    const TrainResult result = Loop(preparation, options, report).run();
+    report.end(result.outcome);
+    return result;
+  } catch (const Error& error) {
+    report.failed(error.exit_code(), error.what());
+    throw;
+  }
 }
 
 }  // namespace dormer::train

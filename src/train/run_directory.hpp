@@ -12,6 +12,8 @@ struct RunPaths {
   [[nodiscard]] std::filesystem::path lock() const { return root / "run.lock"; }
   [[nodiscard]] std::filesystem::path log() const { return root / "log.txt"; }
   [[nodiscard]] std::filesystem::path metrics() const { return root / "metrics.jsonl"; }
+  [[nodiscard]] std::filesystem::path tensorboard() const { return root / "tensorboard"; }
+  [[nodiscard]] std::filesystem::path report() const { return root / "report.html"; }
   [[nodiscard]] std::filesystem::path checkpoints() const { return root / "checkpoints"; }
   [[nodiscard]] std::filesystem::path exported(const std::string& consumer) const { return root / "export" / consumer; }
   /// Which step each export was made from.

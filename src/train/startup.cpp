@@ -111,7 +111,8 @@ Fingerprint process_fingerprint(const RunConfig& config, const NumericChoice& nu
   return fingerprint;
 }
 
-void introduce_ranks(comm::Communicator& communicator, const RunConfig& config, const Fingerprint& fingerprint) {
+std::vector<std::string> introduce_ranks(comm::Communicator& communicator, const RunConfig& config,
+                                         const Fingerprint& fingerprint) {
   const comm::Identity& self = communicator.identity();
   const std::string line =
       fmt::format("host {}, CPU ({}), {} thread{}, {}, {} products, {}, transport {}", self.host, fingerprint.at("cpu"),
@@ -128,6 +129,7 @@ void introduce_ranks(comm::Communicator& communicator, const RunConfig& config, 
           "the same bits are not possible so; use like machines, parallel.reduction: fast, or run.exact: false");
     }
   }
+  return lines;
 }
 
 std::vector<std::string> require_resumable(const std::map<std::string, std::string>& stored_config,

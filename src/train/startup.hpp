@@ -36,8 +36,9 @@ struct NumericChoice {
 [[nodiscard]] Fingerprint process_fingerprint(const RunConfig& config, const NumericChoice& numerics, int ranks);
 
 /// Logs one line for each rank: host, processor, threads, numbers, library, transport. Ranks on unlike processors or
-/// with unlike libraries are a usage error for the exact reduction unless `run.exact: false`.
-void introduce_ranks(comm::Communicator& communicator, const RunConfig& config, const Fingerprint& fingerprint);
+/// with unlike libraries are a usage error for the exact reduction unless `run.exact: false`. Returns the lines.
+std::vector<std::string> introduce_ranks(comm::Communicator& communicator, const RunConfig& config,
+                                         const Fingerprint& fingerprint);
 
 /// Compares what a checkpoint stored with this configuration and fingerprint. Differences that make it another
 /// experiment are a usage error that lists them; returns those that only change the last bits.

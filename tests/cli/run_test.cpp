@@ -88,6 +88,25 @@ TEST_F(ARun, IsSilentWhenAskedTo) {
   EXPECT_EQ(result.errors, "");
 }
 
+TEST_F(ARun, IsReportedAloneAndBesideAnother) {
+  ASSERT_EQ(dormer("train run.yaml --quiet").exit_code, 0);
+  EXPECT_THAT(test::read_text(path("run/report.html")), HasSubstr("Finished. Update 6 of 6."));
+  std::filesystem::remove(path("run/report.html"));
+  const test::ProgramResult alone = dormer("report run --still");
+  EXPECT_EQ(alone.exit_code, 0) << alone.errors;
+  EXPECT_EQ(alone.output, "run/report.html\n");
+  EXPECT_THAT(test::read_text(path("run/report.html")),
+              AllOf(HasSubstr("<figure id=\"plot-layers\">"), HasSubstr("still pictures")));
+  ASSERT_EQ(dormer("train run.yaml --quiet --set run.directory=other --set adapter.rank=8").exit_code, 0);
+  EXPECT_EQ(dormer("report run other --still --output compared.html").output, "compared.html\n");
+  EXPECT_THAT(test::read_text(path("compared.html")),
+              HasSubstr("<th scope=\"row\">adapter.rank</th><td>4</td><td>8</td>"));
+  EXPECT_EQ(dormer("report nowhere").exit_code, 2);
+  EXPECT_THAT(dormer("report model").errors, HasSubstr("model: holds no metrics.jsonl; name a run directory"));
+  EXPECT_EQ(dormer("report model").exit_code, 3);
+  EXPECT_EQ(dormer("report run --output nowhere/page.html").exit_code, 4);
+}
+
 TEST_F(ARun, TracesTheUpdateThatIsAskedFor) {
   EXPECT_EQ(dormer("train run.yaml --trace 2").exit_code, 0);
   EXPECT_TRUE(std::filesystem::exists(path("run/trace/update-000000002.safetensors")));

@@ -13,6 +13,7 @@
 #include "dormer/core/atomic_file.hpp"
 #include "dormer/core/error.hpp"
 #include "dormer/core/stop.hpp"
+#include "dormer/report/run_record.hpp"
 #include "dormer/storage/checkpoint.hpp"
 #include "dormer/storage/safetensors.hpp"
 #include "dormer/train/evaluate.hpp"
@@ -63,8 +64,8 @@ TEST_F(RunTest, LearnsAndLeavesARunDirectory) {
   EXPECT_EQ(result.step, 30);
   ASSERT_TRUE(result.first_validation_loss && result.last_validation_loss);
   EXPECT_LT(*result.last_validation_loss, *result.first_validation_loss - 0.5);
-  for (const char* name :
-       {"config.yaml", "run.lock", "log.txt", "metrics.jsonl", "checkpoints/step-000000030/manifest.json"}) {
+  for (const char* name : {"config.yaml", "run.lock", "log.txt", "metrics.jsonl", "report.json", "report.html",
+                           "checkpoints/step-000000030/manifest.json"}) {
     EXPECT_TRUE(std::filesystem::exists(config.run.directory / name)) << name;
   }
 }
@@ -80,6 +81,35 @@ TEST_F(RunTest, MetricsHaveOneLineAStep) {
     EXPECT_EQ(line.find("\"gradient_norm\"") != std::string::npos, step > 0) << line;
   }
   EXPECT_FALSE(std::getline(lines, line));
+}
+
+report::RunRecord record_of(const RunConfig& config) {
+  return report::read_run(config.run.directory).record;
+}
+
+TEST_F(RunTest, TheReportTellsHowTheRunEndedAndHowItsLayersMoved) {
+  const RunConfig config = tiny_.config();
+  train_alone(config, stop_after(2));
+  clear_stop();
+  EXPECT_EQ(record_of(config).exit_code, 85);
+  EXPECT_EQ(record_of(config).step, 3);
+  train_alone(config);
+  const report::RunRecord record = record_of(config);
+  EXPECT_EQ(record.exit_code, 0);
+  EXPECT_EQ(record.step, 6);
+  ASSERT_EQ(record.layers.size(), 14U);
+  EXPECT_EQ(record.layers.front().layer, "model.layers.0.self_attn.q_proj");
+  for (const report::LayerChange& layer : record.layers) {
+    EXPECT_GT(layer.direction, 0.0) << layer.layer;
+    EXPECT_GT(layer.magnitude, 0.0) << layer.layer;
+  }
+  EXPECT_THAT(read_file(config.run.directory / "report.html", "report"), HasSubstr("model.layers.1.mlp.down_proj"));
+}
+
+TEST_F(RunTest, AReportThatCannotBeWrittenDoesNotStopTheRun) {
+  const RunConfig config = tiny_.config();
+  std::filesystem::create_directories(config.run.directory / "report.html" / "in the way");
+  EXPECT_EQ(train_alone(config).outcome, Outcome::kFinished);
 }
 
 TEST_F(RunTest, AStoppedRunGoesOnToTheSameBits) {
@@ -225,6 +255,8 @@ TEST_F(RunTest, ANumericalFailureStopsBeforeAnythingIsWritten) {
   config.validation.every = config::Cadence::never();
   config.checkpoint.every = config::Cadence::steps(1);
   expect_error(config, Fault::kNumerical, "nothing was changed");
+  EXPECT_EQ(record_of(config).exit_code, 5);
+  EXPECT_THAT(record_of(config).state, HasSubstr("failed: update"));
   for (const auto& place : storage::list_checkpoints(config.run.directory / "checkpoints")) {
     for (const storage::StoredArray& array : storage::load_checkpoint(place.folder).arrays) {
       const auto* values = reinterpret_cast<const float*>(array.bytes.data());

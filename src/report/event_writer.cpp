@@ -1,0 +1,92 @@
+#include "dormer/report/event_writer.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <system_error>
+#include <vector>
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <fmt/format.h>
+
+#include "dormer/core/atomic_file.hpp"
+#include "dormer/core/error.hpp"
+#include "report/append.hpp"
+#include "report/event_records.hpp"
+
+namespace dormer::report {
+namespace {
+
+constexpr const char* kPrefix = "events.out.tfevents.";
+
+double now() {
+  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
+
+std::vector<std::filesystem::path> event_files(const std::filesystem::path& folder) {
+  std::vector<std::filesystem::path> files;
+  std::error_code code;
+  std::filesystem::directory_iterator entries(folder, code);
+  require(!code, Fault::kIo, "cannot list the folder {}: {}", folder.string(), code.message());
+  for (const auto& entry : entries) {
+    if (entry.path().filename().string().starts_with(kPrefix)) {
+      files.push_back(entry.path());
+    }
+  }
+  std::ranges::sort(files);
+  return files;
+}
+
+/// Leaves in `files` the steps up to `last_step`, each once; returns the last one there.
+std::int64_t cut_behind(const std::vector<std::filesystem::path>& files, std::int64_t last_step) {
+  std::int64_t last = -1;
+  for (const std::filesystem::path& file : files) {
+    const std::string bytes = read_file(file, "file of events");
+    const KeptEvents kept = kept_events(bytes, last_step);
+    if (kept.bytes < bytes.size()) {
+      std::error_code code;
+      std::filesystem::resize_file(file, kept.bytes, code);
+      require(!code, Fault::kIo, "cannot shorten {}: {}", file.string(), code.message());
+    }
+    last = std::max(last, kept.last_step);
+  }
+  return last;
+}
+
+}  // namespace
+
+EventWriter::EventWriter(const std::filesystem::path& folder, std::span<const StepMetrics> history) {
+  std::error_code code;
+  std::filesystem::create_directories(folder, code);
+  require(!code && std::filesystem::is_directory(folder), Fault::kIo, "cannot make the folder {}: {}", folder.string(),
+          code ? code.message() : "there is a file of this name");
+  const std::vector<std::filesystem::path> earlier = event_files(folder);
+  const std::int64_t kept = cut_behind(earlier, history.empty() ? -1 : history.back().step);
+  const double begin = now();
+  std::string bytes = file_beginning(begin, kept + 1);
+  for (const StepMetrics& step : history) {
+    if (step.step > kept) {
+      bytes += scalar_record(begin, step.step, step.metrics);
+    }
+  }
+  std::array<char, 256> host{};
+  ::gethostname(host.data(), host.size() - 1);
+  file_ = folder / fmt::format("{}{:010.0f}.{}.{}.{}", kPrefix, begin, host.data(), ::getpid(), earlier.size());
+  write_file_atomically(file_, std::string_view(bytes));
+  descriptor_ = ::open(file_.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC);
+  require(descriptor_ >= 0, Fault::kIo, "cannot open {} for writing: {}", file_.string(), std::strerror(errno));
+}
+
+EventWriter::~EventWriter() {
+  ::close(descriptor_);
+}
+
+void EventWriter::write(std::int64_t step, std::span<const Metric> metrics) {
+  append(descriptor_, scalar_record(now(), step, metrics), file_);
+}
+
+}  // namespace dormer::report
