@@ -5,9 +5,9 @@ namespace dormer::report {
 std::string_view page_style() {
   return R"css(
 :root { color-scheme: light dark; --ground: #ffffff; --ink: #1c1f23; --soft: #5b6470; --rule: #d5dae0;
-  --c0: #0b62ad; --c1: #b84a00; --c2: #00735a; --c3: #98307f; --c4: #7a5f00; --c5: #00708a; --c6: #b3261e; --c7: #555d66; }
+  --c0: #0b62ad; --c1: #b84a00; --c2: #00735a; --c3: #98307f; --c4: #7a5f00; --c5: #111827; --c6: #b3261e; --c7: #555d66; }
 @media (prefers-color-scheme: dark) { :root { --ground: #15181c; --ink: #e6e9ed; --soft: #a4adb8; --rule: #363d46;
-  --c0: #6cb3f5; --c1: #f5a15c; --c2: #56cfae; --c3: #e38bcf; --c4: #dcc352; --c5: #5fcbe6; --c6: #ff8f86; --c7: #b5bdc7; } }
+  --c0: #6cb3f5; --c1: #f5a15c; --c2: #56cfae; --c3: #e38bcf; --c4: #dcc352; --c5: #ffffff; --c6: #ff8f86; --c7: #b5bdc7; } }
 * { box-sizing: border-box; }
 body { margin: 0 auto; padding: 1.5rem; max-width: 62rem; background: var(--ground); color: var(--ink); font: 16px/1.5 system-ui, sans-serif; }
 h1 { margin: 0; font-size: 1.6rem; overflow-wrap: anywhere; } h2 { margin: 2.2rem 0 0.4rem; font-size: 1.15rem; }
@@ -54,7 +54,7 @@ std::string_view page_script() {
     }));
     const layout = {
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: colour("ink"), family: "system-ui, sans-serif", size: 12 },
-      margin: { l: 60, r: 14, t: 34, b: 46 }, showlegend: plot.series.length > 1, legend: { orientation: "h", yanchor: "top", y: -0.2 },
+      margin: { l: 60, r: 14, t: 34, b: 46 }, showlegend: plot.series.length > 1, legend: { orientation: "h", yanchor: "top", y: -0.3 },
       modebar: { bgcolor: "rgba(0,0,0,0)", color: colour("soft"), activecolor: colour("ink") },
       hoverlabel: { bgcolor: colour("ground"), font: { color: colour("ink") } },
       hovermode: plot.series.some((series) => series.labels.length) ? "closest" : "x unified", xaxis: axis(plot.x), yaxis: axis(plot.y),

@@ -76,6 +76,7 @@ void RunReport::write(bool page) {
     if (page) {
       write_file_atomically(run_.paths.report(), std::string_view(report::run_page(report::read_run(run_.paths.root),
                                                                                    report::plotly_bundle())));
+      log::info("report: {}", run_.paths.report().string());
     }
   });
   if (failure) {
