@@ -17,6 +17,8 @@ struct AdapterSet::State {
   tensor::FlatSpace space;  // before the adapters: they refer to it
   std::vector<std::size_t> site_indices;
   std::vector<std::string> names;
+  std::vector<SitePlan> plans;
+  std::vector<std::optional<double>> learning_rates;  // of the space's entries
   std::map<std::size_t, Adapter> adapters;
   std::uint64_t refreshed = 0;  // the generation that the caches belong to
 };
@@ -30,20 +32,18 @@ AdapterSet::AdapterSet(const AdapterConfig& config, std::span<const FrozenLinear
     sites.push_back(layer.site);
   }
   const AdapterKind kind = adapter_kinds().get("adapter.kind", config.kind);
-  state_->site_indices = match_targets(config.targets, sites);
-  for (const std::size_t index : state_->site_indices) {
-    const FrozenLinear& layer = layers[index];
-    require(config.rank <= std::min(layer.site.in, layer.site.out), Fault::kUsage,
-            "adapter.rank is larger than a layer: rank {}, {} is {} x {}; lower the rank or leave the layer out of "
-            "adapter.targets",
-            config.rank, layer.site.name, layer.site.out, layer.site.in);
-    std::unique_ptr<Change> change = kind.build({layer, config.rank, config.scale()}, state_->space);
+  state_->plans = plan_sites(config, sites);
+  for (const SitePlan& plan : state_->plans) {
+    const FrozenLinear& layer = layers[plan.site];
+    std::unique_ptr<Change> change = kind.build({layer, plan.rank, plan.scale}, state_->space);
     std::unique_ptr<Decomposition> decomposition;
     if (config.decompose) {
       decomposition = std::make_unique<Decomposition>(layer, state_->space);
     }
+    state_->site_indices.push_back(plan.site);
     state_->names.push_back(layer.site.name);
-    state_->adapters.try_emplace(index, std::move(change), std::move(decomposition));
+    state_->learning_rates.resize(state_->space.entries().size(), plan.learning_rate);
+    state_->adapters.try_emplace(plan.site, std::move(change), std::move(decomposition));
   }
   state_->space.allocate();
   for (auto& [index, adapter] : state_->adapters) {
@@ -75,6 +75,13 @@ const std::vector<std::size_t>& AdapterSet::site_indices() const {
 }
 std::span<const std::string> AdapterSet::site_names() const {
   return state_->names;
+}
+
+std::span<const SitePlan> AdapterSet::plans() const {
+  return state_->plans;
+}
+const std::vector<std::optional<double>>& AdapterSet::learning_rates() const {
+  return state_->learning_rates;
 }
 
 const Adapter* AdapterSet::find(std::size_t site_index) const {

@@ -1,5 +1,7 @@
 #include "dormer/adapter/config.hpp"
 
+#include <cmath>
+
 #include "dormer/adapter/kinds.hpp"
 #include "dormer/core/error.hpp"
 
@@ -12,7 +14,11 @@ void DecomposeConfig::describe(config::Visitor& visitor) {
 }
 
 void OverrideConfig::describe(config::Visitor& visitor) {
-  visitor.field("match", match, {.doc = "Pattern over site names. Not available yet: leave the list empty."});
+  visitor.field("match", match, {.doc = "Layers that this is for: a pattern as in targets.", .required = true});
+  visitor.field("rank", rank, {.doc = "Their rank. null: adapter.rank.", .min = 1, .max = 4096});
+  visitor.field("alpha", alpha, {.doc = "Their alpha. null: adapter.alpha, evaluated with their rank."});
+  visitor.field("learning_rate", learning_rate,
+                {.doc = "Their learning rate, magnitudes included. null: the optimizer's.", .min = 0});
 }
 
 void AdapterConfig::describe(config::Visitor& visitor) {
@@ -20,22 +26,34 @@ void AdapterConfig::describe(config::Visitor& visitor) {
   visitor.field("rank", rank, {.doc = "Inner width of the low-rank change.", .min = 1, .max = 4096});
   visitor.field("alpha", alpha,
                 {.doc = "The change is scaled by alpha / rank; a number or an expression such as 2*rank. null: rank."});
-  visitor.field("rank_stabilized", rank_stabilized, {.doc = "Scale by alpha / sqrt(rank). Not available yet: false."});
+  visitor.field("rank_stabilized", rank_stabilized, {.doc = "Scale by alpha / sqrt(rank) (rsLoRA)."});
   visitor.optional_group("decompose", decompose, "DoRA: magnitude and direction apart. null: the plain kind.");
-  visitor.field("targets", targets,
-                {.doc = "Layers that get an adapter: all-linear, attention, attention-mlp, or patterns over names such "
-                        "as q_proj or *.layers.3.*."});
+  visitor.field(
+      "targets", targets,
+      {.doc = "Layers that get an adapter: all-linear, attention, mlp, attention-mlp, or patterns over names such "
+              "as q_proj or *.layers.3.*."});
+  visitor.field("exclude", exclude, {.doc = "Patterns over names: layers that get no adapter."});
+  visitor.field("layers", layers, {.doc = "Blocks that get adapters, such as 8-31 or 0,2,4-7. null: all."});
   visitor.field("init_from", init_from, {.doc = "Folder of an adapter in PEFT's form to start from."});
-  visitor.list("overrides", overrides, "Layers that differ from the rest. Not available yet: leave it empty.");
+  visitor.list("overrides", overrides, "Layers that differ from the rest; where several match, the later one counts.");
 }
 
-double AdapterConfig::alpha_value() const {
-  const auto width = static_cast<double>(rank);
+double AdapterConfig::alpha_for(std::int64_t site_rank) const {
+  const auto width = static_cast<double>(site_rank);
   return alpha.absent() ? width : alpha.evaluate({{"rank", width}, {"adapter.rank", width}});
 }
 
+double AdapterConfig::alpha_value() const {
+  return alpha_for(rank);
+}
+
+double AdapterConfig::scale_of(std::int64_t site_rank, double site_alpha) const {
+  const auto width = static_cast<double>(site_rank);
+  return site_alpha / (rank_stabilized ? std::sqrt(width) : width);
+}
+
 double AdapterConfig::scale() const {
-  return alpha_value() / static_cast<double>(rank);
+  return scale_of(rank, alpha_value());
 }
 
 }  // namespace dormer::adapter

@@ -1,3 +1,5 @@
+#include "match_targets.hpp"
+
 #include <algorithm>
 #include <string>
 #include <vector>
@@ -5,7 +7,6 @@
 #include <fmt/ranges.h>
 #include <fnmatch.h>
 
-#include "dormer/adapter/adapter_set.hpp"
 #include "dormer/core/error.hpp"
 #include "dormer/core/nearest_name.hpp"
 
@@ -17,7 +18,7 @@ bool in_named_set(const std::string& pattern, const Site& site) {
   if (pattern == "all-linear" || pattern == "attention-mlp") {
     return site.group == "attention" || site.group == "mlp";
   }
-  return pattern == "attention" && site.group == "attention";
+  return (pattern == "attention" || pattern == "mlp") && site.group == pattern;
 }
 
 /// A glob over the whole name, or whole last parts of it: "q_proj" and "self_attn.q_proj" choose as PEFT's lists do.
@@ -30,7 +31,7 @@ bool matches_name(const std::string& pattern, const std::string& name) {
 
 /// What a person may have meant: whole names and their last parts.
 std::vector<std::string> known_names(std::span<const Site> sites) {
-  std::vector<std::string> names{"all-linear", "attention", "attention-mlp"};
+  std::vector<std::string> names{"all-linear", "attention", "attention-mlp", "mlp"};
   for (const Site& site : sites) {
     const std::string last = site.name.substr(site.name.rfind('.') + 1);
     if (std::find(names.begin(), names.end(), last) == names.end()) {
@@ -42,7 +43,8 @@ std::vector<std::string> known_names(std::span<const Site> sites) {
 
 }  // namespace
 
-std::vector<std::size_t> match_targets(std::span<const std::string> patterns, std::span<const Site> sites) {
+std::vector<std::size_t> match_targets(std::string_view key, std::span<const std::string> patterns,
+                                       std::span<const Site> sites) {
   std::vector<bool> chosen(sites.size(), false);
   for (const std::string& pattern : patterns) {
     bool any = false;
@@ -54,7 +56,7 @@ std::vector<std::size_t> match_targets(std::span<const std::string> patterns, st
     }
     if (!any) {
       const std::vector<std::string> names = known_names(sites);
-      fail(Fault::kUsage, "adapter.targets: '{}' matches no linear layer of the model{}; known: {}", pattern,
+      fail(Fault::kUsage, "{}: '{}' matches no linear layer of the model{}; known: {}", key, pattern,
            did_you_mean(pattern, names), fmt::join(names, ", "));
     }
   }
@@ -64,7 +66,6 @@ std::vector<std::size_t> match_targets(std::span<const std::string> patterns, st
       result.push_back(i);
     }
   }
-  require(!result.empty(), Fault::kUsage, "adapter.targets is empty: name at least one pattern, such as all-linear");
   return result;
 }
 

@@ -63,8 +63,8 @@ class Trainee {
     const double start = now();
     gradient_.zero_();
     const auto targets = static_cast<double>(benchmark.samples * benchmark.length);
-    const auto loss = objective::next_token_loss(model_, tokens, adapter::Pack::solo(&*adapters_, benchmark.samples),
-                                                 {targets, true});
+    const auto loss = objective::next_token_loss(model_, data::TokenBatch::of_rows(tokens),
+                                                 adapter::Pack::solo(&*adapters_, benchmark.samples), {targets, true});
     require(loss.loss_sum == loss.loss_sum, Fault::kNumerical, "the benchmark's loss is not a number");
     tensor::FlatSpace& space = adapters_->space();
     const auto count = static_cast<std::size_t>(space.size());

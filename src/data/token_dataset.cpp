@@ -4,8 +4,10 @@
 #include <vector>
 
 #include <ATen/core/Tensor.h>
-#include <ATen/ops/empty.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/zeros.h>
 
+#include "document_packing.hpp"
 #include "dormer/core/error.hpp"
 #include "dormer/storage/checksum.hpp"
 #include "dormer/storage/hdf5.hpp"
@@ -57,8 +59,6 @@ void check_header(const storage::Hdf5Reader& file, const std::string& where, con
   require(!use.tokenizer_sha256 || *use.tokenizer_sha256 == *tokenizer, Fault::kInput,
           "{} was made with another tokenizer ({:.12}…) than the model's ({:.12}…); {} and the model's own tokenizer",
           where, *tokenizer, use.tokenizer_sha256.value_or(""), kMakeAgain);
-  require(file.find("loss_mask") == nullptr, Fault::kInput,
-          "{} has a loss mask, which data.packing: blocks would ignore; make the file without one", where);
 }
 
 }  // namespace
@@ -93,13 +93,151 @@ struct TokenDataset::State {
     });
   }
 
+  /// How many mask bytes are 1 before each of these positions (rising); without a mask, the positions themselves.
+  std::vector<std::int64_t> counted_before(const std::vector<std::int64_t>& positions) {
+    if (mask == nullptr) {
+      return positions;
+    }
+    std::vector<std::int64_t> result;
+    std::int64_t total = 0;
+    mask_sum = scan<std::uint8_t>(file, *mask, [&](std::int64_t begin, std::span<const std::uint8_t> values) {
+      for (std::size_t i = 0; i < values.size(); ++i) {
+        const std::int64_t position = begin + static_cast<std::int64_t>(i);
+        while (result.size() < positions.size() && positions[result.size()] <= position) {
+          result.push_back(total);
+        }
+        require(values[i] <= 1, Fault::kInput, "/loss_mask in {} holds {} at position {}, not 0 or 1; {}", where,
+                values[i], position, kMakeAgain);
+        total += values[i];
+      }
+    });
+    result.resize(positions.size(), total);
+    return result;
+  }
+
+  void find_mask() {
+    if (file.find("loss_mask") != nullptr) {
+      mask = &require_array(file, where, "loss_mask", DType::kU8);
+      require(mask->count() == tokens.count(), Fault::kInput, "/loss_mask in {} has {} values for {} tokens; {}", where,
+              mask->count(), tokens.count(), kMakeAgain);
+    }
+  }
+
+  void cut_into_blocks() {
+    block_count = std::max<std::int64_t>(tokens.count() - 1, 0) / length;
+    require(block_count > 0, Fault::kInput,
+            "{} has {} tokens, too few for one sample of {} and its last target; use more text or a shorter "
+            "data.sequence_length",
+            where, tokens.count(), length);
+    if (mask == nullptr) {
+      return;
+    }
+    std::vector<std::int64_t> ends;
+    for (std::int64_t block = 0; block <= block_count; ++block) {
+      ends.push_back(block * length + 1);
+    }
+    const std::vector<std::int64_t> counted = counted_before(ends);
+    for (std::size_t block = 0; block + 1 < ends.size(); ++block) {
+      target_counts.push_back(counted[block + 1] - counted[block]);
+    }
+    require(counted.back() > counted.front(), Fault::kInput, "no token of {} counts by its loss mask; {}", where,
+            kMakeAgain);
+  }
+
+  std::vector<std::uint64_t> read_offsets() const {
+    const storage::Hdf5Array& array = *file.find("offsets");
+    std::vector<std::uint64_t> offsets(static_cast<std::size_t>(array.count()));
+    file.read_range(array, 0, array.count(), std::as_writable_bytes(std::span(offsets)));
+    return offsets;
+  }
+
+  void pack(LongDocuments too_long) {
+    const std::vector<std::uint64_t> offsets = read_offsets();
+    std::vector<std::int64_t> ends;  // of the targets of each document: after its first token, after its last
+    for (std::size_t i = 0; i + 1 < offsets.size(); ++i) {
+      const auto begin = static_cast<std::int64_t>(offsets[i]);
+      const std::int64_t whole = static_cast<std::int64_t>(offsets[i + 1]) - begin;
+      require(too_long != LongDocuments::kError || whole <= length, Fault::kInput,
+              "{}: document {} has {} tokens, more than the {} of data.sequence_length; make it longer, or write "
+              "data.too_long: truncate or drop",
+              where, i, whole, length);
+      ends.push_back(begin + 1);
+      ends.push_back(begin + std::clamp<std::int64_t>(whole, 1, length));
+    }
+    const std::vector<std::int64_t> counted = counted_before(ends);
+    std::vector<std::int64_t> targets;
+    for (std::size_t i = 0; i < ends.size(); i += 2) {
+      targets.push_back(counted[i + 1] - counted[i]);
+    }
+    drops_long = too_long == LongDocuments::kDrop;
+    plan = pack_documents(offsets, targets, length, drops_long);
+    require(!plan->rows.empty(), Fault::kInput,
+            "{} has no document with a token to learn; a document needs two tokens, one of them counted", where);
+    for (const std::vector<PackedDocument>& row : plan->rows) {
+      std::int64_t total = 0;
+      for (const PackedDocument& document : row) {
+        total += document.targets;
+        packed_tokens += document.length;
+      }
+      target_counts.push_back(total);
+    }
+  }
+
+  /// Fills one row of a batch from tokens [begin, begin + count): inputs, targets that count, and where they begin.
+  struct Row {
+    std::int64_t* tokens;
+    std::int64_t* targets;
+    std::int64_t* document_begin;  // null under blocks
+  };
+
+  void read(std::int64_t begin, std::int64_t count, std::int64_t at, const Row& row) const {
+    std::vector<std::uint32_t> ids(static_cast<std::size_t>(count));
+    file.read_range(tokens, begin, begin + count, std::as_writable_bytes(std::span(ids)));
+    std::vector<std::uint8_t> counts(static_cast<std::size_t>(count), 1);
+    if (mask != nullptr) {
+      file.read_range(*mask, begin, begin + count, std::as_writable_bytes(std::span(counts)));
+    }
+    std::copy(ids.begin(), ids.end(), row.tokens + at);
+    for (std::int64_t i = 1; i < count; ++i) {
+      const auto index = static_cast<std::size_t>(i);
+      row.targets[at + i - 1] = counts[index] != 0 ? static_cast<std::int64_t>(ids[index]) : kNotCounted;
+    }
+    for (std::int64_t i = 0; row.document_begin != nullptr && i < count; ++i) {
+      row.document_begin[at + i] = at;
+    }
+  }
+
+  void read_sample(std::int64_t sample, const Row& row) const {
+    if (!plan) {
+      read(sample * length, length + 1, 0, row);
+      return;
+    }
+    std::int64_t at = 0;
+    for (const PackedDocument& document : plan->rows[static_cast<std::size_t>(sample)]) {
+      read(document.begin, document.length, at, row);
+      at += document.length;
+    }
+    for (; at < length; ++at) {  // what is left of the row sees itself alone
+      row.document_begin[at] = at;
+    }
+  }
+
+  static constexpr std::int64_t kNotCounted = -100;
+
   std::string where;
   std::int64_t length;
   storage::Hdf5Reader file;
   storage::Hdf5Array tokens{};
+  const storage::Hdf5Array* mask = nullptr;
   std::int64_t documents = 0;
+  std::int64_t block_count = 0;
+  std::optional<PackingPlan> plan{};  // under documents
+  bool drops_long = false;
+  std::int64_t packed_tokens = 0;
+  std::vector<std::int64_t> target_counts{};  // of every sample; empty: all of them
   std::string tokens_sum{};
   std::string offsets_sum{};
+  std::string mask_sum{};
   std::string fingerprint{};
 };
 
@@ -111,12 +249,15 @@ TokenDataset::TokenDataset(const std::filesystem::path& path, const TokenDataset
   state.tokens = require_array(state.file, state.where, "tokens", DType::kU32);
   state.check_offsets();
   state.check_tokens(*state.file.integer_attribute("vocab_size"));
-  const std::string sums = state.tokens_sum + state.offsets_sum;
+  state.find_mask();
+  const bool whole = use.packing == Packing::kDocuments || (use.packing == Packing::kAuto && state.mask != nullptr);
+  if (whole) {
+    state.pack(use.too_long);
+  } else {
+    state.cut_into_blocks();
+  }
+  const std::string sums = state.tokens_sum + state.offsets_sum + state.mask_sum;
   state.fingerprint = storage::xxh3_128(std::as_bytes(std::span(sums)));
-  require(samples() > 0, Fault::kInput,
-          "{} has {} tokens, too few for one sample of {} and its last target; use more text or a shorter "
-          "data.sequence_length",
-          state.where, tokens(), state.length);
 }
 
 TokenDataset::~TokenDataset() = default;
@@ -124,7 +265,7 @@ TokenDataset::TokenDataset(TokenDataset&&) noexcept = default;
 TokenDataset& TokenDataset::operator=(TokenDataset&&) noexcept = default;
 
 std::int64_t TokenDataset::samples() const {
-  return std::max<std::int64_t>(tokens() - 1, 0) / state_->length;
+  return state_->plan ? std::ssize(state_->plan->rows) : state_->block_count;
 }
 std::int64_t TokenDataset::tokens() const {
   return state_->tokens.count();
@@ -139,18 +280,42 @@ const std::string& TokenDataset::fingerprint() const {
   return state_->fingerprint;
 }
 
-at::Tensor TokenDataset::batch(std::span<const std::int64_t> samples) const {
-  const std::int64_t width = state_->length + 1;
-  at::Tensor result = at::empty({static_cast<std::int64_t>(samples.size()), width}, at::kLong);
-  std::int64_t* row = result.mutable_data_ptr<std::int64_t>();
-  std::vector<std::uint32_t> tokens(static_cast<std::size_t>(width));
-  for (const std::int64_t sample : samples) {
-    invariant(sample >= 0 && sample < this->samples(), "sample {} of {} was asked for", sample, this->samples());
-    const std::int64_t begin = sample * state_->length;
-    state_->file.read_range(state_->tokens, begin, begin + width, std::as_writable_bytes(std::span(tokens)));
-    row = std::copy(tokens.begin(), tokens.end(), row);
+std::int64_t TokenDataset::targets(std::int64_t sample) const {
+  return state_->target_counts.empty() ? state_->length : state_->target_counts.at(static_cast<std::size_t>(sample));
+}
+
+std::string TokenDataset::summary() const {
+  const State& state = *state_;
+  if (!state.plan) {
+    return fmt::format("{} samples of {} tokens ({} documents)", samples(), state.length, state.documents);
   }
-  return result;
+  std::string text =
+      fmt::format("{} rows of {} tokens ({} documents, {:.1f}% full)", samples(), state.length, state.documents,
+                  100.0 * static_cast<double>(state.packed_tokens) / static_cast<double>(samples() * state.length));
+  if (state.plan->too_long > 0) {
+    text += fmt::format(", {} documents too long and {}", state.plan->too_long, state.drops_long ? "left out" : "cut");
+  }
+  if (state.plan->without_targets > 0) {
+    text += fmt::format(", {} documents without a counted token left out", state.plan->without_targets);
+  }
+  return text;
+}
+
+TokenBatch TokenDataset::batch(std::span<const std::int64_t> samples) const {
+  const auto count = static_cast<std::int64_t>(samples.size());
+  const std::int64_t length = state_->length;
+  const at::Tensor tokens = at::zeros({count, length + 1}, at::kLong);
+  const at::Tensor targets = at::full({count, length}, State::kNotCounted, at::kLong);
+  const at::Tensor document_begin = state_->plan ? at::zeros({count, length}, at::kLong) : at::Tensor();
+  for (std::int64_t row = 0; row < count; ++row) {
+    const std::int64_t sample = samples[static_cast<std::size_t>(row)];
+    invariant(sample >= 0 && sample < this->samples(), "sample {} of {} was asked for", sample, this->samples());
+    state_->read_sample(sample,
+                        {tokens.mutable_data_ptr<std::int64_t>() + row * (length + 1),
+                         targets.mutable_data_ptr<std::int64_t>() + row * length,
+                         state_->plan ? document_begin.mutable_data_ptr<std::int64_t>() + row * length : nullptr});
+  }
+  return {tokens, targets, document_begin};
 }
 
 }  // namespace dormer::data

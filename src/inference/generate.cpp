@@ -43,7 +43,7 @@ void check_prompt(const std::vector<std::int64_t>& prompt, const model::Language
 at::Tensor next_logits(const model::LanguageModel& model, const adapter::Pack& pack, std::span<std::int64_t> tokens,
                        model::KeyValueCache* cache) {
   const at::Tensor batch = at::from_blob(tokens.data(), {1, std::ssize(tokens)}, at::kLong);
-  const at::Tensor hidden = model.hidden_states(batch, pack, cache);
+  const at::Tensor hidden = model.hidden_states({.tokens = batch}, pack, cache);
   const at::Tensor last = hidden.narrow(0, hidden.size(0) - 1, 1);
   const at::Tensor logits = at::linear(last, model.head().values());
   if (model.facts().logit_soft_cap > 0.0) {

@@ -49,15 +49,24 @@ void check_numbers(const adapter::AdapterSet& adapters, const PeftAdapter& file,
       config.decompose || !file.decompose, Fault::kUsage,
       "adapter.init_from {} is a DoRA, and this run has no magnitudes; write adapter: {{decompose: {{axis: output}}}}",
       where);
-  for (const auto& [name, layer] : file.layers) {
-    require(layer.rank == config.rank, Fault::kUsage,
-            "adapter.init_from {} has the rank {} on '{}', this run {}; write "
-            "adapter: {{rank: {}}}",
-            where, layer.rank, name, config.rank, layer.rank);
+  for (std::size_t i = 0; i < adapters.plans().size(); ++i) {
+    const std::string& name = adapters.site_names()[i];
+    const adapter::SitePlan& plan = adapters.plans()[i];
+    const PeftLayer& layer = file.layers.at(name);
+    const bool uniform = std::ranges::all_of(file.layers, [&](const auto& other) {
+      return other.second.rank == layer.rank && other.second.scale == layer.scale;
+    });
+    const std::string remedy = uniform ? fmt::format("adapter: {{rank: {}, alpha: {}, rank_stabilized: false}}",
+                                                     layer.rank, layer.scale * static_cast<double>(layer.rank))
+                                       : fmt::format("adapter: {{overrides: [{{match: {}, rank: {}, alpha: {}}}]}}",
+                                                     name, layer.rank, layer.scale * static_cast<double>(layer.rank));
+    require(layer.rank == plan.rank, Fault::kUsage,
+            "adapter.init_from {} has the rank {} on '{}', this run {}; write {}", where, layer.rank, name, plan.rank,
+            remedy);
     const double tolerance = 1e-12 * std::abs(layer.scale);  // the two are quotients of unlike numbers
-    require(std::abs(layer.scale - config.scale()) <= tolerance, Fault::kUsage,
-            "adapter.init_from {} scales '{}' by {}, this run by {}; write adapter: {{alpha: {}}}", where, name,
-            layer.scale, config.scale(), layer.scale * static_cast<double>(layer.rank));
+    require(std::abs(layer.scale - plan.scale) <= tolerance, Fault::kUsage,
+            "adapter.init_from {} scales '{}' by {}, this run by {}; write {}", where, name, layer.scale, plan.scale,
+            remedy);
   }
 }
 

@@ -77,11 +77,24 @@ Json number(double value) {
   return value == std::floor(value) && std::abs(value) < 0x1p53 ? Json(static_cast<std::int64_t>(value)) : Json(value);
 }
 
+// PEFT takes a pattern's key as a regular expression for the end of a module path; whole names say what they mean.
+template <typename Value>
+Json deviations(const adapter::AdapterSet& adapters, Value usual, Value adapter::SitePlan::*member) {
+  Json result = Json::object();
+  for (std::size_t i = 0; i < adapters.plans().size(); ++i) {
+    const Value value = adapters.plans()[i].*member;
+    if (value != usual) {
+      result[adapters.site_names()[i]] = number(static_cast<double>(value));
+    }
+  }
+  return result;
+}
+
 // Only fields that PEFT has had since it knows DoRA (0.9): older ones refuse what they do not know.
 std::string config_text(const adapter::AdapterSet& adapters, const BaseFacts& base) {
   const adapter::AdapterConfig& config = adapters.config();
   const Json none = nullptr;
-  const Json root{{"alpha_pattern", Json::object()},
+  const Json root{{"alpha_pattern", deviations(adapters, config.alpha_value(), &adapter::SitePlan::alpha)},
                   {"auto_mapping", none},
                   {"base_model_name_or_path", base.hub_id ? Json(*base.hub_id) : none},
                   {"bias", "none"},
@@ -95,7 +108,7 @@ std::string config_text(const adapter::AdapterSet& adapters, const BaseFacts& ba
                   {"modules_to_save", none},
                   {"peft_type", "LORA"},
                   {"r", config.rank},
-                  {"rank_pattern", Json::object()},
+                  {"rank_pattern", deviations(adapters, config.rank, &adapter::SitePlan::rank)},
                   {"revision", none},
                   {"target_modules", peft_target_modules(adapters.site_names(), base.linear_layers)},
                   {"task_type", "CAUSAL_LM"},
@@ -131,8 +144,10 @@ void compare(const fs::path& folder, const OwnedArrays& wanted, const adapter::A
   const PeftAdapter back = read_peft(folder);
   const adapter::AdapterConfig& config = adapters.config();
   same = back.decompose == config.decompose.has_value() && back.layers.size() == adapters.site_names().size();
-  for (const auto& entry : back.layers) {
-    same = same && entry.second.rank == config.rank && entry.second.scale == config.scale();
+  for (std::size_t i = 0; i < adapters.plans().size(); ++i) {
+    const auto entry = back.layers.find(adapters.site_names()[i]);
+    same = same && entry != back.layers.end() && entry->second.rank == adapters.plans()[i].rank &&
+           entry->second.scale == adapters.plans()[i].scale;
   }
   invariant(same, "the configuration in {} is not the run's", folder.string());
 }

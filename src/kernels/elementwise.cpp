@@ -165,6 +165,7 @@ DORMER_INLINE void rotary_positions(const RotaryArguments<Element>& a, Range bat
   for (std::int64_t index = batch_positions.begin; index < batch_positions.end; ++index) {
     const std::int64_t batch = index / a.positions;
     const std::int64_t position = index % a.positions;
+    const std::int64_t turn = (a.table_per_sample ? index : position) * half;
     for (std::int64_t group = 0; group < a.groups; ++group) {
       const std::int64_t token = (index * a.groups + group) * a.heads_per_group * a.width;
       const std::int64_t head = ((batch * a.groups + group) * a.positions + position) * a.heads_per_group * a.width;
@@ -172,7 +173,7 @@ DORMER_INLINE void rotary_positions(const RotaryArguments<Element>& a, Range bat
         const Element* from = a.from + (a.inverse ? head : token) + member * a.width;
         Element* to = a.to + (a.inverse ? token : head) + member * a.width;
         if (a.cosine != nullptr) {
-          rotate_head(from, to, a.cosine + position * half, a.sine + position * half, half, a.inverse ? -1.0F : 1.0F);
+          rotate_head(from, to, a.cosine + turn, a.sine + turn, half, a.inverse ? -1.0F : 1.0F);
         } else {
           for (std::int64_t i = 0; i < a.width; ++i) {
             to[i] = from[i];

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include <ATen/core/Tensor.h>
+#include <ATen/ops/arange.h>
 #include <ATen/ops/cos.h>
 #include <ATen/ops/index_select.h>
 #include <ATen/ops/sin.h>
@@ -57,6 +58,7 @@ struct Angles {
 struct BatchShape {
   std::int64_t samples;
   std::int64_t positions;
+  const at::Tensor* document_begin;
 };
 
 /// Pre-norm blocks of grouped-query attention with rotary embedding and a gated MLP, as Touvron et al. 2023 and the
@@ -92,12 +94,12 @@ class Decoder final : public LanguageModel {
     return std::make_unique<DecoderCache>(config_.blocks);
   }
 
-  [[nodiscard]] at::Tensor hidden_states(const at::Tensor& tokens, const Pack& pack,
+  [[nodiscard]] at::Tensor hidden_states(const ModelInput& input, const Pack& pack,
                                          KeyValueCache* cache) const override {
     auto* past = static_cast<DecoderCache*>(cache);
-    const BatchShape batch{tokens.size(0), tokens.size(1)};
-    const std::vector<Angles> angles = angles_of(past != nullptr ? past->length() : 0, batch.positions);
-    at::Tensor x = embed(tokens);
+    const BatchShape batch{input.tokens.size(0), input.tokens.size(1), input.document_begin};
+    const std::vector<Angles> angles = angles_of(past != nullptr ? past->length() : 0, batch);
+    at::Tensor x = embed(input.tokens);
     for (std::size_t block = 0; block < blocks_.size(); ++block) {
       const Block& parts = blocks_[block];
       at::Tensor branch = attention(block, norm(x, parts.attention_norm), angles, batch, pack, past);
@@ -111,9 +113,9 @@ class Decoder final : public LanguageModel {
  private:
   [[nodiscard]] at::Tensor load_norm(const storage::SafetensorsSet& files, const std::string& name,
                                      std::int64_t width) const {
-    const at::Tensor weight =
-        tensor::load_base_weight(files, name + ".weight", std::array{width}, DType::kF32).values();
-    return config_.norm_offset != 0.0 ? weight.add(config_.norm_offset) : weight;
+    // A copy: where the file has fp32, the values are its mapping, which may end with the loading.
+    const BaseWeight weight = tensor::load_base_weight(files, name + ".weight", std::array{width}, DType::kF32);
+    return weight.values().add(config_.norm_offset);
   }
 
   std::size_t add_layer(const storage::SafetensorsSet& files, Site site, bool bias, DType dtype) {
@@ -174,13 +176,17 @@ class Decoder final : public LanguageModel {
     }
   }
 
-  [[nodiscard]] std::vector<Angles> angles_of(std::int64_t first, std::int64_t positions) const {
-    require(first + positions <= config_.maximum_positions, Fault::kUsage,
+  [[nodiscard]] std::vector<Angles> angles_of(std::int64_t first, const BatchShape& batch) const {
+    require(first + batch.positions <= config_.maximum_positions, Fault::kUsage,
             "a sequence of {} tokens is longer than the model's {} positions (max_position_embeddings)",
-            first + positions, config_.maximum_positions);
+            first + batch.positions, config_.maximum_positions);
+    at::Tensor numbers = at::arange(first, first + batch.positions, at::kLong);
+    if (batch.document_begin != nullptr) {  // every document counts from 0
+      numbers = numbers.sub(*batch.document_begin).reshape({-1});
+    }
     std::vector<Angles> result;
     for (const at::Tensor& frequencies : frequencies_) {
-      const at::Tensor angles = rotary_angles(frequencies, first, positions);
+      const at::Tensor angles = rotary_angles(frequencies, numbers);
       result.push_back({at::cos(angles), at::sin(angles)});
     }
     return result;
@@ -229,7 +235,7 @@ class Decoder final : public LanguageModel {
   }
 
   [[nodiscard]] at::Tensor attention(std::size_t block, const at::Tensor& x, const std::vector<Angles>& angles,
-                                     BatchShape batch, const Pack& pack, DecoderCache* past) const {
+                                     const BatchShape& batch, const Pack& pack, DecoderCache* past) const {
     const Block& parts = blocks_[block];
     const std::int64_t key_width = config_.key_value_heads * config_.head_width;
     const std::array<std::int64_t, 3> widths{config_.heads * config_.head_width, key_width, key_width};
@@ -245,7 +251,7 @@ class Decoder final : public LanguageModel {
                                        .soft_cap = config_.attention_soft_cap,
                                        .window = config_.windows[block]};
     const Angles& turns = angles[config_.rotary_of_block[block]];
-    const tensor::RotaryTable table{turns.cosine, turns.sine};
+    const tensor::RotaryTable table{turns.cosine, turns.sine, batch.document_begin};
     const at::Tensor mixed = past == nullptr ? tensor::causal_attention(query, key, projected[2], table, shape)
                                              : tensor::cached_attention(query, key, projected[2], table, shape,
                                                                         past->keys[block], past->values[block]);

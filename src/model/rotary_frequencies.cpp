@@ -32,9 +32,8 @@ at::Tensor inverse_frequencies(const RotaryConfig& config, std::int64_t width) {
   return frequencies;
 }
 
-at::Tensor rotary_angles(const at::Tensor& frequencies, std::int64_t first, std::int64_t positions) {
-  const at::Tensor numbers = at::arange(first, first + positions, at::kLong).to(at::kFloat);
-  return at::mul(numbers.unsqueeze(1), frequencies.unsqueeze(0));
+at::Tensor rotary_angles(const at::Tensor& frequencies, const at::Tensor& positions) {
+  return at::mul(positions.to(at::kFloat).unsqueeze(1), frequencies.unsqueeze(0));
 }
 
 }  // namespace dormer::model

@@ -21,7 +21,7 @@ struct RotaryConfig {
 /// sensitive to the last bit of a frequency.
 [[nodiscard]] at::Tensor inverse_frequencies(const RotaryConfig& config, std::int64_t width);
 
-/// Angles fp32 [positions, width/2] of positions [first, first + positions).
-[[nodiscard]] at::Tensor rotary_angles(const at::Tensor& frequencies, std::int64_t first, std::int64_t positions);
+/// Angles fp32 [count, width/2] of positions (int64 [count]).
+[[nodiscard]] at::Tensor rotary_angles(const at::Tensor& frequencies, const at::Tensor& positions);
 
 }  // namespace dormer::model

@@ -9,12 +9,11 @@
 namespace dormer::objective {
 namespace {
 
-LossSums loss_of(const model::LanguageModel& model, const at::Tensor& tokens, const adapter::Pack& pack,
+LossSums loss_of(const model::LanguageModel& model, const data::TokenBatch& batch, const adapter::Pack& pack,
                  const LossScale& scale) {
-  const std::int64_t length = tokens.size(1) - 1;
-  const at::Tensor inputs = tokens.narrow(1, 0, length).contiguous();
-  const at::Tensor targets = tokens.narrow(1, 1, length).reshape({-1}).contiguous();
-  const at::Tensor hidden = model.hidden_states(inputs, pack, nullptr);
+  const at::Tensor inputs = batch.inputs();
+  const at::Tensor targets = batch.targets().reshape({-1}).contiguous();
+  const at::Tensor hidden = model.hidden_states({inputs, batch.document_begin()}, pack, nullptr);
   const tensor::CrossEntropySums sums = tensor::linear_cross_entropy(
       hidden, model.head().values(), targets,
       {.divisor = scale.divisor, .backward = scale.backward, .soft_cap = model.facts().logit_soft_cap});
@@ -23,18 +22,18 @@ LossSums loss_of(const model::LanguageModel& model, const at::Tensor& tokens, co
 
 }  // namespace
 
-LossSums next_token_loss(const model::LanguageModel& model, const at::Tensor& tokens, const adapter::Pack& pack,
+LossSums next_token_loss(const model::LanguageModel& model, const data::TokenBatch& batch, const adapter::Pack& pack,
                          const LossScale& scale) {
   if (scale.backward) {
-    return loss_of(model, tokens, pack, scale);
+    return loss_of(model, batch, pack, scale);
   }
   const tensor::NoRecording guard;
-  return loss_of(model, tokens, pack, scale);
+  return loss_of(model, batch, pack, scale);
 }
 
 at::Tensor logits(const model::LanguageModel& model, const at::Tensor& tokens, const adapter::Pack& pack) {
   const tensor::NoRecording guard;
-  const at::Tensor hidden = model.hidden_states(tokens, pack, nullptr);
+  const at::Tensor hidden = model.hidden_states({.tokens = tokens}, pack, nullptr);
   const at::Tensor result = tensor::multiply_transposed(hidden, model.head().values());
   if (model.facts().logit_soft_cap > 0.0) {
     tensor::soft_cap_(result, model.facts().logit_soft_cap);

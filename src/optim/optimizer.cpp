@@ -5,11 +5,18 @@
 namespace dormer::optim {
 
 std::vector<ParameterGroup> plan_groups(std::span<const tensor::ParameterEntry> entries, std::int64_t size,
-                                        const OptimizerSettings& settings) {
+                                        const OptimizerSettings& settings,
+                                        std::span<const std::optional<double>> learning_rates) {
   std::vector<ParameterGroup> groups;
   for (std::size_t index = 0; index < entries.size(); ++index) {
     const bool magnitude = entries[index].role == tensor::ParameterRole::kMagnitude;
-    const GroupSettings& chosen = magnitude ? settings.magnitudes : settings.factors;
+    GroupSettings chosen = magnitude ? settings.magnitudes : settings.factors;
+    if (!learning_rates.empty()) {
+      chosen.learning_rate = learning_rates[index].value_or(chosen.learning_rate);
+    }
+    if (entries[index].role == tensor::ParameterRole::kFactorOut) {
+      chosen.learning_rate *= settings.outer_factor_ratio;
+    }
     // Alignment gaps hold zeros for ever; they belong to the parameter before them.
     const std::int64_t begin = index == 0 ? 0 : entries[index].offset;
     const std::int64_t end = index + 1 < entries.size() ? entries[index + 1].offset : size;

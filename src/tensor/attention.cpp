@@ -7,6 +7,7 @@
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 
+#include "dormer/core/error.hpp"
 #include "dormer/tensor/differentiable.hpp"
 #include "dormer/tensor/operations.hpp"
 #include "element_dispatch.hpp"
@@ -35,7 +36,8 @@ at::Tensor move_heads(const at::Tensor& from, const RotaryTable* table, const At
                                                       shape.groups,
                                                       heads_per_group,
                                                       shape.width,
-                                                      inverse};
+                                                      inverse,
+                                                      table != nullptr && table->document_begin != nullptr};
     for_rows(shape.batch * shape.positions, shape.groups * width,
              [&](kernels::Range range) { kernels::rotary(arguments, range); });
   });
@@ -56,25 +58,30 @@ at::Tensor scores_of(const at::Tensor& query, const at::Tensor& key, const Atten
 }
 
 /// Scores of query rows that start at position `first` of the keys become probabilities.
-void softmax_(const at::Tensor& scores, std::int64_t first, const AttentionShape& shape) {
+void softmax_(const at::Tensor& scores, std::int64_t first, const AttentionShape& shape,
+              const at::Tensor& document_begin) {
   const double scale = shape.soft_cap > 0.0 ? 1.0 : shape.scale;
   dispatch_element(scores, [&]<typename Element>(Element) {
-    const kernels::CausalSoftmaxArguments<Element> arguments{.scores = data<Element>(scores),
-                                                             .rows = scores.size(1),
-                                                             .keys = scores.size(2),
-                                                             .rows_per_position = shape.heads_per_group,
-                                                             .first_position = first,
-                                                             .scale = static_cast<float>(scale),
-                                                             .window = shape.window};
+    const kernels::CausalSoftmaxArguments<Element> arguments{
+        .scores = data<Element>(scores),
+        .rows = scores.size(1),
+        .keys = scores.size(2),
+        .rows_per_position = shape.heads_per_group,
+        .first_position = first,
+        .scale = static_cast<float>(scale),
+        .window = shape.window,
+        .document_begin = document_begin.defined() ? data<const std::int64_t>(document_begin) : nullptr,
+        .positions = shape.positions,
+        .batches_per_sample = shape.groups};
     for_rows(scores.size(0) * scores.size(1), scores.size(2),
              [&](kernels::Range rows) { kernels::causal_softmax(arguments, rows); });
   });
 }
 
 at::Tensor probabilities_of(const at::Tensor& query, const at::Tensor& key, std::int64_t first,
-                            const AttentionShape& shape) {
+                            const AttentionShape& shape, const at::Tensor& document_begin) {
   at::Tensor scores = scores_of(query, key, shape);
-  softmax_(scores, first, shape);
+  softmax_(scores, first, shape, document_begin);
   return scores;
 }
 
@@ -117,6 +124,7 @@ struct SavedAttention {
   at::Tensor value;
   at::Tensor cosine;
   at::Tensor sine;
+  at::Tensor document_begin;              // or undefined
   std::vector<at::Tensor> probabilities;  // per block, or empty
   AttentionShape shape;
 };
@@ -138,8 +146,9 @@ std::vector<at::Tensor> attention_gradient(const SavedAttention& saved, const at
     const at::Tensor key = saved.key.narrow(1, 0, keys);
     const at::Tensor value = saved.value.narrow(1, 0, keys);
     const at::Tensor capped = shape.soft_cap > 0.0 ? scores_of(query, key, shape) : at::Tensor();
-    const at::Tensor probabilities =
-        saved.probabilities.empty() ? probabilities_of(query, key, block.first, shape) : saved.probabilities[index];
+    const at::Tensor probabilities = saved.probabilities.empty()
+                                         ? probabilities_of(query, key, block.first, shape, saved.document_begin)
+                                         : saved.probabilities[index];
     at::Tensor score_gradient = at::bmm(block_gradient, value.transpose(1, 2));
     score_gradient_(probabilities, capped, score_gradient, shape);
     at::Tensor query_part = query_gradient.narrow(1, block.first * heads, block.count * heads);
@@ -154,7 +163,7 @@ std::vector<at::Tensor> attention_gradient(const SavedAttention& saved, const at
       key_gradient.narrow(1, 0, keys).add_(key_part);
     }
   }
-  const RotaryTable table{saved.cosine, saved.sine};
+  const RotaryTable table{saved.cosine, saved.sine, saved.document_begin.defined() ? &saved.document_begin : nullptr};
   return {move_heads(query_gradient, &table, shape, heads, true), move_heads(key_gradient, &table, shape, 1, true),
           move_heads(value_gradient, nullptr, shape, 1, true)};
 }
@@ -170,13 +179,14 @@ at::Tensor causal_attention(const at::Tensor& query, const at::Tensor& key, cons
                        move_heads(detached(value), nullptr, shape, 1, false),
                        table.cosine,
                        table.sine,
+                       table.document_begin != nullptr ? *table.document_begin : at::Tensor(),
                        {},
                        shape};
   at::Tensor mixed = at::empty(saved.query.sizes(), saved.query.options());
   for (const Block block : blocks_of(shape.positions)) {
     const std::int64_t keys = block.first + block.count;
     at::Tensor probabilities = probabilities_of(saved.query.narrow(1, block.first * heads, block.count * heads),
-                                                saved.key.narrow(1, 0, keys), block.first, shape);
+                                                saved.key.narrow(1, 0, keys), block.first, shape, saved.document_begin);
     mixed.narrow(1, block.first * heads, block.count * heads)
         .copy_(at::bmm(probabilities, saved.value.narrow(1, 0, keys)));
     if (recording && shape.positions <= kKeepProbabilities) {
@@ -196,6 +206,7 @@ at::Tensor causal_attention(const at::Tensor& query, const at::Tensor& key, cons
 at::Tensor cached_attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
                             const RotaryTable& table, const AttentionShape& shape, at::Tensor& past_key,
                             at::Tensor& past_value) {
+  invariant(table.document_begin == nullptr, "a cache holds one document a row");
   const NoRecording guard;
   const at::Tensor rotated = move_heads(query, &table, shape, shape.heads_per_group, false);
   const at::Tensor new_key = move_heads(key, &table, shape, 1, false);
@@ -203,7 +214,7 @@ at::Tensor cached_attention(const at::Tensor& query, const at::Tensor& key, cons
   const std::int64_t past = past_key.defined() ? past_key.size(1) : 0;
   past_key = past > 0 ? at::cat({past_key, new_key}, 1) : new_key;
   past_value = past > 0 ? at::cat({past_value, new_value}, 1) : new_value;
-  const at::Tensor mixed = at::bmm(probabilities_of(rotated, past_key, past, shape), past_value);
+  const at::Tensor mixed = at::bmm(probabilities_of(rotated, past_key, past, shape, {}), past_value);
   return move_heads(mixed, nullptr, shape, shape.heads_per_group, true);
 }
 

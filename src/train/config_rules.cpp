@@ -3,6 +3,7 @@
 #include <set>
 #include <utility>
 
+#include "dormer/adapter/site_plan.hpp"
 #include "dormer/core/error.hpp"
 #include "dormer/train/run_config.hpp"
 
@@ -35,9 +36,6 @@ void check_run(const RunConfig& config, Messages& messages) {
   if (config.model.dtype == "float16") {
     messages.emplace_back("model.dtype: float16 waits for the CUDA module; write auto, bfloat16 or float32");
   }
-  if (config.data.packing == "documents") {
-    messages.emplace_back("data.packing: documents is not available yet; write blocks");
-  }
   if (config.run.steps && config.schedule.warmup.steps_of(*config.run.steps) > *config.run.steps) {
     messages.push_back(fmt::format("schedule.warmup: {} updates of warm-up are more than the run's {}",
                                    config.schedule.warmup.steps_of(*config.run.steps), *config.run.steps));
@@ -67,13 +65,15 @@ void check_adapter(const RunConfig& config, Messages& messages) {
   } catch (const Error& error) {  // an expression that cannot be read is one more mistake to list
     messages.push_back(fmt::format("adapter.alpha: {}", error.what()));
   }
-  if (adapter.rank_stabilized) {
-    messages.emplace_back("adapter.rank_stabilized: true is not available yet; leave it out and choose adapter.alpha");
+  if (adapter.layers) {
+    try {
+      static_cast<void>(adapter::parse_layers(*adapter.layers));
+    } catch (const Error& error) {
+      messages.emplace_back(error.what());
+    }
   }
-  if (!adapter.overrides.empty()) {
-    messages.emplace_back("adapter.overrides: not available yet; leave the list empty");
-  }
-  if (adapter.targets.empty() || std::ranges::find(adapter.targets, "") != adapter.targets.end()) {
+  if (adapter.targets.empty() || std::ranges::find(adapter.targets, "") != adapter.targets.end() ||
+      std::ranges::find(adapter.exclude, "") != adapter.exclude.end()) {
     messages.emplace_back(
         "adapter.targets: must name at least one pattern and no empty one; all-linear takes every layer");
   }

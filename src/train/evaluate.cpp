@@ -29,7 +29,7 @@ constexpr std::string_view kLogitsFormat = "dormer.logits/1";
 void write_logits(const std::filesystem::path& path, const ValidationRequest& request) {
   const tensor::NoRecording guard;
   const std::vector<std::int64_t> first{0};
-  const at::Tensor sample = request.data.batch(first);
+  const at::Tensor sample = request.data.batch(first).tokens();
   const std::int64_t length = request.data.sequence_length();
   const at::Tensor logits =
       objective::logits(request.model, sample.narrow(1, 0, length), adapter::Pack::solo(request.adapters, 1))
@@ -59,10 +59,7 @@ Evaluation evaluate(const RunConfig& config, comm::Communicator& communicator, c
   agree(communicator, [&] {
     const std::filesystem::path folder = model::resolve_model_folder(config.model.path);
     model = model::load_language_model(folder, numerics.dtype);
-    dataset = std::make_unique<data::TokenDataset>(
-        config.data.validation, data::TokenDatasetUse{.sequence_length = config.data.sequence_length,
-                                                      .model_vocabulary = model->facts().vocabulary,
-                                                      .tokenizer_sha256 = data::folder_tokenizer_sha256(folder)});
+    dataset = std::make_unique<data::TokenDataset>(config.data.validation, data_use(config.data, *model, folder));
     if (options.adapter) {
       adapters = std::make_unique<adapter::AdapterSet>(config.adapter, model->layers(), RandomKey{});
       interop::load_adapter_into(*adapters, *options.adapter);
@@ -77,7 +74,11 @@ Evaluation evaluate(const RunConfig& config, comm::Communicator& communicator, c
       write_logits(*options.logits, request);
     }
   });
-  return {.loss = loss, .samples = samples, .targets = samples * config.data.sequence_length};
+  std::int64_t targets = 0;
+  for (std::int64_t sample = 0; sample < samples; ++sample) {
+    targets += dataset->targets(sample);
+  }
+  return {.loss = loss, .samples = samples, .targets = targets};
 }
 
 }  // namespace dormer::train

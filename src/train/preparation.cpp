@@ -145,9 +145,7 @@ void Preparation::load_model(const NumericChoice& numerics) {
 
 void Preparation::load_data() {
   agree(communicator, [&] {
-    const data::TokenDatasetUse use{.sequence_length = config.data.sequence_length,
-                                    .model_vocabulary = model->facts().vocabulary,
-                                    .tokenizer_sha256 = data::folder_tokenizer_sha256(model_folder)};
+    const data::TokenDatasetUse use = data_use(config.data, *model, model_folder);
     if (!use.tokenizer_sha256) {
       log::warn("{} has no tokenizer.json: whether the data was made with the model's tokenizer cannot be checked",
                 model_folder.string());
@@ -158,8 +156,10 @@ void Preparation::load_data() {
     }
   });
   order.emplace(training->samples(), RandomKey{static_cast<std::uint64_t>(config.run.seed)}, config.data.shuffle);
-  log::info("{} training samples of {} tokens ({} documents), {} validation samples", training->samples(),
-            config.data.sequence_length, training->documents(), validation ? validation->samples() : 0);
+  log::info("training on {}", training->summary());
+  if (validation) {
+    log::info("validating on {}", validation->summary());
+  }
 }
 
 // The line of a step whose validation is still to come is written again, with it.

@@ -48,8 +48,13 @@ void DataSection::describe(config::Visitor& visitor) {
   visitor.field("validation", validation, {.doc = "Token data set for held-out loss. null: none."});
   visitor.field("sequence_length", sequence_length, {.doc = "Tokens of a sample.", .min = 1, .max = 1 << 24});
   visitor.field("packing", packing,
-                {.doc = "How documents become samples: one stream cut into blocks. documents is not available yet.",
-                 .choices = {"blocks", "documents"}});
+                {.doc = "How documents become samples. blocks: one stream cut into pieces. documents: several whole "
+                        "documents in a row, attention and positions kept apart. auto: documents where the data has a "
+                        "loss mask.",
+                 .choices = {"auto", "blocks", "documents"}});
+  visitor.field("too_long", too_long,
+                {.doc = "What happens, under packing: documents, to a document longer than sequence_length.",
+                 .choices = {"truncate", "drop", "error"}});
   visitor.field("shuffle", shuffle, {.doc = "Visit the samples in an order that the seed decides."});
 }
 
@@ -83,6 +88,10 @@ void OptimizerSection::describe(config::Visitor& visitor) {
   visitor.field(
       "max_gradient_norm", max_gradient_norm,
       {.doc = "Gradients with a larger global norm are scaled down to it. null or 0: no clipping.", .min = 0});
+  visitor.field("loraplus_ratio", loraplus_ratio,
+                {.doc = "Learning rate of the outer factors (B) over that of the inner ones (A): LoRA+. 1: the same.",
+                 .min = 0,
+                 .exclusive_min = true});
   visitor.group("magnitude", magnitude, "The magnitudes of a decomposed adapter.");
 }
 

@@ -6,6 +6,7 @@
 #include "dormer/parallel/plan.hpp"
 #include "dormer/train/stored_model.hpp"
 #include "train/decisions.hpp"
+#include "train/startup.hpp"
 #include "train/trial.hpp"
 
 namespace dormer::train {
@@ -16,9 +17,7 @@ void plan_data(const RunConfig& config, const StoredModel& stored, RunPlan& plan
   require(config.data.sequence_length <= positions, Fault::kUsage,
           "data.sequence_length is {}, but the model in {} was made for at most {} positions",
           config.data.sequence_length, stored.folder.string(), positions);
-  const data::TokenDataset data(config.data.train, {.sequence_length = config.data.sequence_length,
-                                                    .model_vocabulary = stored.model->facts().vocabulary,
-                                                    .tokenizer_sha256 = data::folder_tokenizer_sha256(stored.folder)});
+  const data::TokenDataset data(config.data.train, data_use(config.data, *stored.model, stored.folder));
   plan.training_samples = data.samples();
   plan.training_tokens = data.tokens();
   plan.total_steps = total_steps(config.run, data.samples(), config.batch.global);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <map>
 #include <system_error>
 
 #include <fmt/ranges.h>
@@ -9,6 +10,7 @@
 #include "dormer/comm/mpi_module.hpp"
 #include "dormer/core/error.hpp"
 #include "dormer/core/log.hpp"
+#include "dormer/data/tokenizer_identity.hpp"
 #include "dormer/tensor/process.hpp"
 #include "train/agreement.hpp"
 
@@ -96,6 +98,20 @@ NumericChoice choose_numerics(comm::Communicator& communicator, const RunConfig&
     tensor::set_product_path(choice.path);
   });
   return choice;
+}
+
+data::TokenDatasetUse data_use(const DataSection& section, const model::LanguageModel& model,
+                               const std::filesystem::path& model_folder) {
+  const std::map<std::string, data::Packing> packings{
+      {"auto", data::Packing::kAuto}, {"blocks", data::Packing::kBlocks}, {"documents", data::Packing::kDocuments}};
+  const std::map<std::string, data::LongDocuments> policies{{"truncate", data::LongDocuments::kTruncate},
+                                                            {"drop", data::LongDocuments::kDrop},
+                                                            {"error", data::LongDocuments::kError}};
+  return {.sequence_length = section.sequence_length,
+          .model_vocabulary = model.facts().vocabulary,
+          .tokenizer_sha256 = data::folder_tokenizer_sha256(model_folder),
+          .packing = packings.at(section.packing),
+          .too_long = policies.at(section.too_long)};
 }
 
 Fingerprint process_fingerprint(const RunConfig& config, const NumericChoice& numerics, int ranks) {

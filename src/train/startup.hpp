@@ -7,6 +7,8 @@
 #include "dormer/comm/communicator.hpp"
 #include "dormer/comm/world.hpp"
 #include "dormer/core/dtype.hpp"
+#include "dormer/data/token_dataset.hpp"
+#include "dormer/model/language_model.hpp"
 #include "dormer/tensor/frozen_product.hpp"
 #include "dormer/train/run_config.hpp"
 #include "train/decisions.hpp"
@@ -31,6 +33,10 @@ struct NumericChoice {
 /// has. Sets the product path on every rank; a rank that lacks it is a usage error unless `run.exact: false`.
 [[nodiscard]] NumericChoice choose_numerics(comm::Communicator& communicator, const RunConfig& config,
                                             const Fingerprint* stored);
+
+/// What the data of a run must fit. Pure, but for reading the folder's tokenizer.
+[[nodiscard]] data::TokenDatasetUse data_use(const DataSection& section, const model::LanguageModel& model,
+                                             const std::filesystem::path& model_folder);
 
 /// What this process' numbers depend on, data sets and model left out.
 [[nodiscard]] Fingerprint process_fingerprint(const RunConfig& config, const NumericChoice& numerics, int ranks);

@@ -24,16 +24,22 @@ adapter::AdapterConfig stored_adapter_config(const std::filesystem::path& folder
   const interop::PeftAdapter stored = interop::read_peft(folder);
   require(!stored.layers.empty(), Fault::kInput, "{} adapts no layer", folder.string());
   const interop::PeftLayer& first = stored.layers.begin()->second;
+  const auto alpha_text = [](const interop::PeftLayer& layer) {  // of a plain scale, whatever the file's rule was
+    const auto width = static_cast<double>(layer.rank);
+    return fmt::format("{}", layer.alpha / width == layer.scale ? layer.alpha : layer.scale * width);
+  };
   adapter::AdapterConfig config;
   config.rank = first.rank;
-  const auto width = static_cast<double>(first.rank);
-  const bool plain = first.alpha / width == first.scale;
-  config.alpha.text = fmt::format("{}", plain ? first.alpha : first.scale * width);
+  config.alpha.text = alpha_text(first);
   config.targets.clear();
   for (const auto& [name, layer] : stored.layers) {
-    require(layer.rank == first.rank, Fault::kInput, "{} has layers of rank {} and of rank {}; one rank is read only",
-            folder.string(), first.rank, layer.rank);
     config.targets.push_back(name);
+    if (layer.rank != first.rank || layer.scale != first.scale) {
+      adapter::OverrideConfig& wish = config.overrides.emplace_back();
+      wish.match = name;
+      wish.rank = layer.rank;
+      wish.alpha.text = alpha_text(layer);
+    }
   }
   if (stored.decompose) {
     config.decompose.emplace();

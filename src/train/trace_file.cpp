@@ -60,7 +60,12 @@ void write(const std::filesystem::path& file, const TraceContents& contents, con
   const tensor::FlatSpace& space = contents.trial.adapters().space();
   Arrays arrays;
   arrays.add_bytes("samples", std::as_bytes(std::span(samples)), DType::kI64, {contents.trial.batch().global});
-  arrays.add("tokens", contents.inputs.data.batch(samples), DType::kI64);
+  const data::TokenBatch batch = contents.inputs.data.batch(samples);
+  arrays.add("tokens", batch.tokens(), DType::kI64);
+  arrays.add("targets", batch.targets(), DType::kI64);
+  if (batch.document_begin() != nullptr) {
+    arrays.add("document_begin", *batch.document_begin(), DType::kI64);
+  }
   arrays.add_bytes("losses", std::as_bytes(std::span(losses)), DType::kF64, {static_cast<std::int64_t>(losses.size())});
   arrays.add_bytes("loss", scalar_bytes.subspan(0, sizeof(double)), DType::kF64, {1});
   arrays.add_bytes("gradient_norm", scalar_bytes.subspan(sizeof(double), sizeof(double)), DType::kF64, {1});

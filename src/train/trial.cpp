@@ -1,5 +1,6 @@
 #include "train/trial.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <optional>
 
@@ -15,13 +16,14 @@
 namespace dormer::train {
 namespace {
 
-std::unique_ptr<optim::Optimizer> make_optimizer(const OptimizerSection& section, const tensor::FlatSpace& space,
+std::unique_ptr<optim::Optimizer> make_optimizer(const OptimizerSection& section, const adapter::AdapterSet& adapters,
                                                  parallel::Range slice) {
+  const tensor::FlatSpace& space = adapters.space();
   const optim::OptimizerSettings settings = optimizer_settings(section);
-  return optim::optimizer_registry().get(
-      "optimizer.kind", section.kind)({.settings = settings,
-                                       .groups = optim::plan_groups(space.entries(), space.size(), settings),
-                                       .slice = {slice.begin, slice.end}});
+  return optim::optimizer_registry().get("optimizer.kind", section.kind)(
+      {.settings = settings,
+       .groups = optim::plan_groups(space.entries(), space.size(), settings, adapters.learning_rates()),
+       .slice = {slice.begin, slice.end}});
 }
 
 std::span<float> values_of(const tensor::FlatSpace& space) {
@@ -49,7 +51,8 @@ optim::OptimizerSettings optimizer_settings(const OptimizerSection& section) {
       .beta2 = section.betas.at(1),
       .epsilon = section.epsilon,
       .factors = {section.learning_rate, section.weight_decay},
-      .magnitudes = {section.magnitude.learning_rate.value_or(section.learning_rate), section.magnitude.weight_decay}};
+      .magnitudes = {section.magnitude.learning_rate.value_or(section.learning_rate), section.magnitude.weight_decay},
+      .outer_factor_ratio = section.loraplus_ratio};
 }
 
 Trial::Trial(const RunConfig& config, const model::LanguageModel& model, optim::ScheduleHorizon horizon,
@@ -62,7 +65,7 @@ Trial::Trial(const RunConfig& config, const model::LanguageModel& model, optim::
       schedule_(config.schedule.kind, horizon),
       plan_(parallel::plan_reduction(reduction_request(config, adapters_.space().size(), communicator.size()))),
       reducer_(parallel::gradient_reducer(plan_, communicator)),
-      optimizer_(make_optimizer(config.optimizer, adapters_.space(), plan_.gradient_of(communicator.rank()))) {}
+      optimizer_(make_optimizer(config.optimizer, adapters_, plan_.gradient_of(communicator.rank()))) {}
 
 std::int64_t Trial::parameter_count() const {
   std::int64_t count = 0;
@@ -75,7 +78,11 @@ std::int64_t Trial::parameter_count() const {
 // The one place where a batch meets its trials: a pack of one today.
 void Trial::compute_leaves(const UpdateInputs& inputs, UpdateTrace* trace) {
   const adapter::Pack pack = adapter::Pack::solo(&adapters_, batch_.micro);
-  const objective::LossScale scale{.divisor = static_cast<double>(batch_.global * inputs.data.sequence_length()),
+  std::int64_t targets = 0;  // of the global batch
+  for (std::int64_t index = 0; index < batch_.global; ++index) {
+    targets += inputs.data.targets(inputs.order.sample_at(inputs.position + index));
+  }
+  const objective::LossScale scale{.divisor = static_cast<double>(std::max<std::int64_t>(targets, 1)),
                                    .backward = true};
   const parallel::Range share = plan_.shares.at(static_cast<std::size_t>(communicator_.rank()));
   std::vector<std::int64_t> samples(static_cast<std::size_t>(batch_.micro));
@@ -123,7 +130,7 @@ UpdateReport Trial::update(const UpdateInputs& inputs, UpdateTrace* trace) {
   if (trace != nullptr) {
     record_after(*trace, adapters_);
   }
-  return {.loss = reduced.loss.loss_sum / static_cast<double>(reduced.loss.tokens),
+  return {.loss = reduced.loss.loss_sum / static_cast<double>(std::max<std::int64_t>(reduced.loss.tokens, 1)),
           .learning_rate = learning_rate_ * scalars.schedule_factor,
           .gradient_norm = norm,
           .stop = reduced.stop,

@@ -3,6 +3,7 @@
 
 #include <gmock/gmock.h>
 
+#include "adapter/match_targets.hpp"
 #include "dormer/adapter/adapter_set.hpp"
 #include "dormer/core/error.hpp"
 
@@ -18,7 +19,7 @@ const std::vector<Site> kSites{{"model.layers.0.self_attn.q_proj", "attention", 
                                {"model.layers.1.mlp.up_proj", "mlp", 1, 8, 8, 3}};
 
 std::vector<std::size_t> match(const std::vector<std::string>& patterns) {
-  return match_targets(patterns, kSites);
+  return match_targets("adapter.targets", patterns, kSites);
 }
 
 TEST(MatchTargets, NamedSetsAndPatternsChooseSitesInTheModelsOrder) {

@@ -1,10 +1,13 @@
 #include "dormer/data/token_dataset.hpp"
 
 #include <numeric>
+#include <set>
+#include <vector>
 
 #include <ATen/core/Tensor.h>
 #include <gmock/gmock.h>
 
+#include "data/document_packing.hpp"
 #include "dormer/core/error.hpp"
 #include "support/temp_directory.hpp"
 #include "support/token_file.hpp"
@@ -23,6 +26,14 @@ TokenFile counting(std::size_t count) {
   file.tokens.resize(count);
   std::iota(file.tokens.begin(), file.tokens.end(), 0U);
   return file;
+}
+
+const TokenDatasetUse kDocuments{
+    .sequence_length = 6, .model_vocabulary = 256, .tokenizer_sha256 = {}, .packing = Packing::kDocuments};
+
+std::vector<std::int64_t> values_of(const at::Tensor& tensor) {
+  const auto* values = tensor.const_data_ptr<std::int64_t>();
+  return {values, values + tensor.numel()};
 }
 
 class TokenDatasetTest : public ::testing::Test {
@@ -54,10 +65,14 @@ TEST_F(TokenDatasetTest, SamplesShareTheirLastTokenWithTheNextOne) {
   const TokenDataset dataset = open(counting(14));
   EXPECT_EQ(dataset.samples(), 3);
   EXPECT_EQ(dataset.tokens(), 14);
-  const at::Tensor batch = dataset.batch(std::vector<std::int64_t>{2, 0});
+  const TokenBatch samples = dataset.batch(std::vector<std::int64_t>{2, 0});
+  const at::Tensor& batch = samples.tokens();
   ASSERT_EQ(batch.sizes(), (at::IntArrayRef{2, 5}));
   const auto* values = batch.const_data_ptr<std::int64_t>();
   EXPECT_THAT(std::vector<std::int64_t>(values, values + 10), ElementsAre(8, 9, 10, 11, 12, 0, 1, 2, 3, 4));
+  EXPECT_THAT(values_of(samples.targets()), ElementsAre(9, 10, 11, 12, 1, 2, 3, 4));
+  EXPECT_EQ(samples.document_begin(), nullptr);
+  EXPECT_EQ(dataset.targets(2), 4);
 }
 
 TEST_F(TokenDatasetTest, TheLastTargetBelongsToASample) {
@@ -92,9 +107,83 @@ TEST_F(TokenDatasetTest, RefusesWhatIsNoTokenSet) {
   file = counting(14);
   file.vocab_size.reset();
   expect_refusal(file, "no attribute vocab_size");
-  file = counting(14);
-  file.loss_mask = true;
-  expect_refusal(file, "loss mask");
+}
+
+TEST_F(TokenDatasetTest, WholeDocumentsFillRowsAndPredictNothingOfOthers) {
+  TokenFile file = counting(20);
+  file.offsets = {0, 3, 3, 4, 9, 11, 20};  // lengths 3, 0, 1, 5, 2, 9
+  const TokenDataset dataset = open(file, kDocuments);
+  // Rows of 6: the beginning of the ninefold one, then 5, then 3 and 2; a document of one token has no target.
+  EXPECT_EQ(dataset.samples(), 3);
+  const TokenBatch batch = dataset.batch(std::vector<std::int64_t>{0, 1, 2});
+  EXPECT_THAT(values_of(batch.tokens()),
+              ElementsAre(11, 12, 13, 14, 15, 16, 0, 4, 5, 6, 7, 8, 0, 0, 0, 1, 2, 9, 10, 0, 0));
+  EXPECT_THAT(values_of(batch.targets()),
+              ElementsAre(12, 13, 14, 15, 16, -100, 5, 6, 7, 8, -100, -100, 1, 2, -100, 10, -100, -100));
+  EXPECT_THAT(values_of(*batch.document_begin()), ElementsAre(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 3, 3, 5));
+  EXPECT_THAT(std::vector({dataset.targets(0), dataset.targets(1), dataset.targets(2)}), ElementsAre(5, 4, 3));
+  EXPECT_THAT(dataset.summary(), AllOf(HasSubstr("3 rows of 6 tokens"), HasSubstr("1 documents too long and cut"),
+                                       HasSubstr("2 documents without a counted token left out")));
+}
+
+TEST_F(TokenDatasetTest, LongDocumentsAreCutLeftOutOrRefusedAsAsked) {
+  TokenFile file = counting(20);
+  file.offsets = {0, 9, 13, 20};
+  TokenDatasetUse use = kDocuments;
+  EXPECT_EQ(open(file, use).samples(), 3);
+  use.too_long = LongDocuments::kDrop;
+  EXPECT_EQ(open(file, use).samples(), 1);
+  use.too_long = LongDocuments::kError;
+  expect_refusal(file, "document 0 has 9 tokens, more than the 6 of data.sequence_length", use);
+}
+
+TEST_F(TokenDatasetTest, TheLossMaskDecidesWhichTargetsCountAndMeansDocuments) {
+  TokenFile file = counting(12);
+  file.offsets = {0, 5, 8, 12};
+  file.loss_mask = {1, 0, 1, 1, 0, 1, 0, 0, 1, 1, 1, 0};  // the first token of a document is never a target
+  TokenDatasetUse use = kDocuments;
+  use.packing = Packing::kAuto;
+  const TokenDataset dataset = open(file, use);
+  ASSERT_EQ(dataset.samples(), 2) << "the second document has no counted target";
+  const TokenBatch batch = dataset.batch(std::vector<std::int64_t>{0, 1});
+  EXPECT_THAT(values_of(batch.targets()), ElementsAre(-100, 2, 3, -100, -100, -100, 9, 10, -100, -100, -100, -100));
+  EXPECT_EQ(dataset.targets(0), 2);
+  use.packing = Packing::kBlocks;
+  use.sequence_length = 5;
+  const TokenDataset blocks = open(file, use);
+  EXPECT_THAT(values_of(blocks.batch(std::vector<std::int64_t>{1}).targets()), ElementsAre(-100, -100, 8, 9, 10));
+  EXPECT_EQ(blocks.targets(0), 3);
+  EXPECT_EQ(blocks.targets(1), 3);
+  file.loss_mask.pop_back();
+  expect_refusal(file, "/loss_mask in", use);
+  file.loss_mask.push_back(2);
+  expect_refusal(file, "holds 2 at position 11, not 0 or 1", use);
+  file.loss_mask.assign(12, 0);
+  expect_refusal(file, "no token of", use);
+  use.packing = Packing::kDocuments;
+  expect_refusal(file, "no document with a token to learn", use);
+}
+
+TEST(PackDocuments, FillsRowsWellAndInOneWayOnly) {
+  std::vector<std::uint64_t> offsets{0};
+  std::vector<std::int64_t> targets;
+  for (std::uint64_t i = 0; i < 500; ++i) {
+    const std::uint64_t length = 2 + (i * i * 7919 + i * 104729) % 61;
+    offsets.push_back(offsets.back() + length);
+    targets.push_back(static_cast<std::int64_t>(length) - 1);
+  }
+  const PackingPlan plan = pack_documents(offsets, targets, 128, false);
+  std::set<std::int64_t> begins;
+  for (const auto& row : plan.rows) {
+    std::int64_t used = 0;
+    for (const PackedDocument& document : row) {
+      EXPECT_TRUE(begins.insert(document.begin).second);
+      used += document.length;
+    }
+    EXPECT_LE(used, 128);
+  }
+  EXPECT_EQ(begins.size(), 500U);
+  EXPECT_LE(plan.rows.size(), offsets.back() / 128 * 102 / 100 + 1) << "best fit of small pieces leaves little room";
 }
 
 TEST_F(TokenDatasetTest, RefusesBadOffsets) {

@@ -50,8 +50,9 @@ class CountingModel final : public model::LanguageModel {
     return std::make_unique<CountingCache>();
   }
 
-  [[nodiscard]] at::Tensor hidden_states(const at::Tensor& tokens, const adapter::Pack& pack,
+  [[nodiscard]] at::Tensor hidden_states(const model::ModelInput& input, const adapter::Pack& pack,
                                          model::KeyValueCache* cache) const override {
+    const at::Tensor& tokens = input.tokens;
     EXPECT_EQ(pack.samples(), 1);
     EXPECT_EQ(tokens.size(0), 1);
     tokens_read_ += tokens.size(1);

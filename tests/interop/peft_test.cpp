@@ -184,8 +184,9 @@ TEST_F(Peft, ScalesOfRsLoraAndPatternsAreUnderstood) {
     config["use_rslora"] = true;
     config["lora_alpha"] = 3;
   });
-  EXPECT_THAT(loading({.alpha = "10"}),
-              AllOf(HasSubstr("2: "), HasSubstr("write adapter: {alpha: 6.708203932499369}")));
+  EXPECT_THAT(
+      loading({.alpha = "10"}),
+      AllOf(HasSubstr("2: "), HasSubstr("write adapter: {rank: 5, alpha: 6.708203932499369, rank_stabilized: false}")));
   EXPECT_EQ(loading({.alpha = "6.708203932499369"}), "");
   change_config([](nlohmann::json& config) {
     config["use_rslora"] = false;
@@ -193,15 +194,16 @@ TEST_F(Peft, ScalesOfRsLoraAndPatternsAreUnderstood) {
   });
   EXPECT_EQ(loading({.alpha = "10"}), "");
   change_config([](nlohmann::json& config) { config["alpha_pattern"] = {{"layers.1.part.q_proj", 10}}; });
-  EXPECT_THAT(loading({.alpha = "10"}), HasSubstr("scales 'model.layers.0.part.down_proj' by 0.6"));
+  EXPECT_THAT(loading({.alpha = "10"}), AllOf(HasSubstr("scales 'model.layers.0.part.q_proj' by 0.6"),
+                                              HasSubstr("overrides: [{match: model.layers.0.part.q_proj")));
   change_config([](nlohmann::json& config) { config["rank_pattern"] = {{"q_proj", 7}}; });
   EXPECT_THAT(loading({.alpha = "10"}), AllOf(HasSubstr("3: "), HasSubstr("has the rank 5"), HasSubstr("says 7")));
 }
 
 TEST_F(Peft, WhatDoesNotFitTheRunIsNamedWithTheLineToWrite) {
   write_peft(model_.adapters({}, 80), target_, model_.facts, DType::kF32);
-  EXPECT_THAT(loading({.rank = 4}), AllOf(HasSubstr("2: "), HasSubstr("{rank: 5}")));
-  EXPECT_THAT(loading({.alpha = "rank"}), AllOf(HasSubstr("2: "), HasSubstr("{alpha: 10}")));
+  EXPECT_THAT(loading({.rank = 4}), AllOf(HasSubstr("2: "), HasSubstr("{rank: 5, alpha: 10")));
+  EXPECT_THAT(loading({.alpha = "rank"}), AllOf(HasSubstr("2: "), HasSubstr("alpha: 10, rank_stab")));
   EXPECT_THAT(loading({.decompose = false}), AllOf(HasSubstr("2: "), HasSubstr("decompose: {axis: output}")));
   EXPECT_THAT(loading({.targets = {"q_proj"}}),
               AllOf(HasSubstr("2: "), HasSubstr("does not train"), HasSubstr("[down_proj, q_proj]")));

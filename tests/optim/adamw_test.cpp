@@ -112,6 +112,24 @@ TEST(ParameterGroups, CoverTheSpaceAndSpareMagnitudesFromDecay) {
   EXPECT_EQ(plan_groups(entries, 4096, settings), expected);
 }
 
+TEST(ParameterGroups, FollowOverridesAndTheRatioOfOuterFactors) {
+  const OptimizerSettings settings{.factors = {1e-3, 0.1}, .magnitudes = {2e-3, 0.0}, .outer_factor_ratio = 16.0};
+  const std::vector<tensor::ParameterEntry> entries{
+      {"a", {4, 8}, {16, 8}, tensor::ParameterRole::kFactorIn, 0},
+      {"b", {4, 8}, {16, 8}, tensor::ParameterRole::kFactorOut, 128},
+      {"c", {4, 8}, {16, 8}, tensor::ParameterRole::kFactorIn, 256},
+      {"d", {4, 8}, {16, 8}, tensor::ParameterRole::kFactorOut, 384},
+      {"m", {8}, {8}, tensor::ParameterRole::kMagnitude, 512},
+  };
+  const std::vector<std::optional<double>> rates{{}, {}, 5e-4, 5e-4, 5e-4};
+  const std::vector<ParameterGroup> expected{{{0, 128}, 1e-3, 0.1},
+                                             {{128, 256}, 16 * 1e-3, 0.1},
+                                             {{256, 384}, 5e-4, 0.1},
+                                             {{384, 512}, 16 * 5e-4, 0.1},
+                                             {{512, 4096}, 5e-4, 0.0}};
+  EXPECT_EQ(plan_groups(entries, 4096, settings, rates), expected);
+}
+
 TEST(Clipping, ScalesDownToTheMaximumOnly) {
   EXPECT_DOUBLE_EQ(clipping_scale(4.0, 1.0), 1.0 / (4.0 + 1e-6));
   EXPECT_DOUBLE_EQ(clipping_scale(0.5, 1.0), 1.0);

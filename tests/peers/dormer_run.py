@@ -40,6 +40,10 @@ class Training:
             "checkpoint": {"every": None},
             "export": [{"for": "peft", "dtype": "float32"}],
         }
+        if case.rank_stabilized:
+            self.groups["adapter"]["rank_stabilized"] = True
+        if case.overrides:
+            self.groups["adapter"]["overrides"] = list(case.overrides)
         if case.decompose:
             self.groups["adapter"]["decompose"] = {"axis": "output"}
         for name, changes in groups.items():

@@ -73,10 +73,14 @@ class AdapterCase:
     rank: int = 5
     alpha: float = 7.0
     targets: str | tuple[str, ...] = "all-linear"
+    rank_stabilized: bool = False
+    overrides: tuple[dict, ...] = ()  # match, rank and alpha
 
 
 ADAPTER_CASES = [AdapterCase("lora", False), AdapterCase("dora", True),
-                 AdapterCase("dora_on_attention", True, rank=16, alpha=16.0, targets=("q_proj", "v_proj"))]
+                 AdapterCase("dora_on_attention", True, rank=16, alpha=16.0, targets=("q_proj", "v_proj")),
+                 AdapterCase("dora_with_overrides", True, rank=8, alpha=12.0, rank_stabilized=True,
+                             overrides=({"match": "down_proj", "rank": 3, "alpha": 5.0}, {"match": "layers.1.self_attn.k_proj", "rank": 6, "alpha": 12.0}))]
 
 
 def make_model(case: ModelCase, folder: Path) -> Path:
@@ -115,7 +119,9 @@ def add_adapter(model, case: AdapterCase, seed: int):
     """A PEFT adapter in mid-training: B is not zero, magnitudes are off the norms."""
     targets = case.targets if isinstance(case.targets, str) else list(case.targets)
     adapted = get_peft_model(model, LoraConfig(r=case.rank, lora_alpha=case.alpha, use_dora=case.decompose, target_modules=targets,
-                                               lora_dropout=0.0, bias="none", task_type="CAUSAL_LM"))
+                                               lora_dropout=0.0, bias="none", task_type="CAUSAL_LM", use_rslora=case.rank_stabilized,
+                                               rank_pattern={line["match"]: line["rank"] for line in case.overrides},
+                                               alpha_pattern={line["match"]: line["alpha"] for line in case.overrides}))
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in adapted.named_parameters():

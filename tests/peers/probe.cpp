@@ -25,6 +25,7 @@
 #include "dormer/model/language_model.hpp"
 #include "dormer/objective/next_token.hpp"
 #include "dormer/storage/safetensors.hpp"
+#include "dormer/train/stored_model.hpp"
 
 namespace dormer {
 namespace {
@@ -78,17 +79,7 @@ bool is_transposed(const std::string& name) {
 
 std::unique_ptr<adapter::AdapterSet> read_adapter(const std::filesystem::path& folder,
                                                   const model::LanguageModel& model) {
-  const interop::PeftAdapter read = interop::read_peft(folder);
-  adapter::AdapterConfig config;
-  config.targets.clear();
-  for (const auto& [name, layer] : read.layers) {
-    config.targets.push_back(name);
-    config.rank = layer.rank;
-    config.alpha.text = fmt::format("{}", layer.alpha);
-  }
-  if (read.decompose) {
-    config.decompose = adapter::DecomposeConfig{};
-  }
+  const adapter::AdapterConfig config = train::stored_adapter_config(folder);
   auto result = std::make_unique<adapter::AdapterSet>(config, model.layers(), RandomKey{0});
   interop::load_peft_into(*result, folder);
   result->refresh();
@@ -102,8 +93,8 @@ void write_gradients(const model::LanguageModel& model, adapter::AdapterSet& ada
   space.bind_gradient(gradient);
   const adapter::Pack pack = adapter::Pack::solo(&adapters, tokens.size(0));
   const auto targets = static_cast<double>(tokens.size(0) * (tokens.size(1) - 1));
-  const objective::LossSums sums =
-      objective::next_token_loss(model, tokens, pack, {.divisor = targets, .backward = true});
+  const objective::LossSums sums = objective::next_token_loss(model, data::TokenBatch::of_rows(tokens), pack,
+                                                              {.divisor = targets, .backward = true});
   Output output;
   output.add("loss", at::zeros({1}, at::kDouble).fill_(sums.loss_sum / targets), DType::kF64);
   for (const tensor::ParameterEntry& entry : space.entries()) {

@@ -24,9 +24,9 @@ void write_token_file(const std::filesystem::path& path, const TokenFile& conten
   writer.add_array({"tokens", DType::kU32, {count}, std::as_bytes(std::span(contents.tokens))});
   writer.add_array(
       {"offsets", DType::kU64, {static_cast<std::int64_t>(offsets.size())}, std::as_bytes(std::span(offsets))});
-  if (contents.loss_mask) {
-    const std::vector<std::uint8_t> mask(contents.tokens.size(), 1);
-    writer.add_array({"loss_mask", DType::kU8, {count}, std::as_bytes(std::span(mask))});
+  if (!contents.loss_mask.empty()) {
+    const auto values = static_cast<std::int64_t>(contents.loss_mask.size());
+    writer.add_array({"loss_mask", DType::kU8, {values}, std::as_bytes(std::span(contents.loss_mask))});
   }
   write_file_atomically(path, writer.finish().bytes());
 }

@@ -15,7 +15,7 @@ struct TokenFile {
   std::optional<std::string> format = "dormer.tokens/1";
   std::optional<std::string> tokenizer_sha256 = std::string(64, '0');
   std::optional<std::int64_t> vocab_size = 256;
-  bool loss_mask = false;
+  std::vector<std::uint8_t> loss_mask{};  ///< empty: none
 };
 
 /// Writes it as HDF5.

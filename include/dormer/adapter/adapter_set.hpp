@@ -8,6 +8,7 @@
 
 #include "dormer/adapter/config.hpp"
 #include "dormer/adapter/site.hpp"
+#include "dormer/adapter/site_plan.hpp"
 #include "dormer/core/random_key.hpp"
 #include "dormer/tensor/flat_space.hpp"
 #include "dormer/tensor/forward.hpp"
@@ -19,9 +20,8 @@ class Adapter;
 /// All adapters of one trial: the chosen sites, their parameters in one flat space, and the cached norms.
 class AdapterSet {
  public:
-  /// Chooses sites by `config.targets`, adds their parameters to a new flat space and initializes them: A uniform
+  /// Chooses sites as `plan_sites` does, adds their parameters to a new flat space and initializes them: A uniform
   /// (Kaiming, a = sqrt(5)) from (seed, parameter name), B zero, magnitudes the row norms of W.
-  /// Throws a usage error for a pattern that matches nothing or a rank above a layer's smaller width.
   AdapterSet(const AdapterConfig& config, std::span<const FrozenLinear> layers, RandomKey seed);
   ~AdapterSet();
   AdapterSet(AdapterSet&&) noexcept;
@@ -34,6 +34,9 @@ class AdapterSet {
   [[nodiscard]] const Adapter* find(std::size_t site_index) const;
   [[nodiscard]] const std::vector<std::size_t>& site_indices() const;
   [[nodiscard]] std::span<const std::string> site_names() const;  ///< in the order of `site_indices`
+  [[nodiscard]] std::span<const SitePlan> plans() const;          ///< in the order of `site_indices`
+  /// For every entry of `space` the learning rate that an override gives it; absent: the optimizer's.
+  [[nodiscard]] const std::vector<std::optional<double>>& learning_rates() const;
   /// fp32 [out]: the cached row norms of W + change on a site, or null where it is not decomposed.
   [[nodiscard]] const at::Tensor* norm(std::size_t site_index) const;
   /// Brings norm caches up to the flat space's generation. Call once per update, before forward passes.
@@ -66,10 +69,5 @@ struct Pack {
 /// of the pack's samples, in the compute dtype; returns [rows, out]. Backward adds parameter gradients to the slots of
 /// each flat space.
 [[nodiscard]] at::Tensor adapted_linear(const at::Tensor& x, const FrozenLinear& layer, const Pack& pack);
-
-/// Site indices that `patterns` choose: all-linear, attention, attention-mlp, or glob patterns over names ("*.q_proj",
-/// "q_proj"). Pure. Throws a usage error that names a pattern that matches nothing, with the nearest names.
-[[nodiscard]] std::vector<std::size_t> match_targets(std::span<const std::string> patterns,
-                                                     std::span<const Site> sites);
 
 }  // namespace dormer::adapter

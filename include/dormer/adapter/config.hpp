@@ -15,9 +15,12 @@ struct DecomposeConfig {
   void describe(config::Visitor& visitor);
 };
 
-/// Sites that differ from the rest. The key is known, so that files which name it get a clear answer.
+/// Sites that differ from the rest.
 struct OverrideConfig {
-  std::string match;
+  std::string match;                    ///< a pattern as in `targets`
+  std::optional<std::int64_t> rank;     ///< absent: the adapter's
+  config::Expression alpha;             ///< absent: the adapter's, evaluated with this rank
+  std::optional<double> learning_rate;  ///< absent: the optimizer's
   void describe(config::Visitor& visitor);
 };
 
@@ -25,16 +28,21 @@ struct AdapterConfig {
   std::string kind = "lora";
   std::int64_t rank = 16;
   config::Expression alpha;      ///< absent = rank, that is scale 1
-  bool rank_stabilized = false;  ///< true is refused until every export can say it
+  bool rank_stabilized = false;  ///< rsLoRA (Kalajdzievski 2023): alpha / sqrt(rank)
   std::optional<DecomposeConfig> decompose;
   std::vector<std::string> targets{"all-linear"};
+  std::vector<std::string> exclude;   ///< patterns of sites that get none
+  std::optional<std::string> layers;  ///< block numbers such as "8-31"; absent: all
   std::optional<std::string> init_from;
-  std::vector<OverrideConfig> overrides;  ///< refused unless empty
+  std::vector<OverrideConfig> overrides;
   void describe(config::Visitor& visitor);
-  /// alpha / rank, the factor of the low-rank change.
+  /// The factor of the low-rank change where no override says otherwise.
   [[nodiscard]] double scale() const;
+  /// The factor for this rank and alpha: alpha / rank, or alpha / sqrt(rank) where ranks are stabilized.
+  [[nodiscard]] double scale_of(std::int64_t site_rank, double site_alpha) const;
   /// `alpha`, its expression evaluated with `rank`; throws a usage error for one that cannot be.
   [[nodiscard]] double alpha_value() const;
+  [[nodiscard]] double alpha_for(std::int64_t site_rank) const;
 };
 
 }  // namespace dormer::adapter

@@ -178,13 +178,14 @@ template <typename Element>
 struct RotaryArguments {
   const Element* from;
   Element* to;
-  const float* cosine;  // [positions, width / 2]
+  const float* cosine;  // [positions, width / 2], or with `table_per_sample` [batch, positions, width / 2]
   const float* sine;
   std::int64_t positions;
   std::int64_t groups;
   std::int64_t heads_per_group;
   std::int64_t width;
   bool inverse;
+  bool table_per_sample = false;
 };
 void rotary(const RotaryArguments<float>& arguments, Range batch_positions);
 void rotary(const RotaryArguments<BFloat16>& arguments, Range batch_positions);

@@ -29,6 +29,14 @@ struct LanguageModelFacts {
   std::vector<std::int64_t> end_of_text;  ///< token ids that end a generation
 };
 
+/// What a forward pass reads.
+struct ModelInput {
+  const at::Tensor& tokens;                    ///< int64 [samples, length]
+  const at::Tensor* document_begin = nullptr;  ///< int64 [samples, length]: the position at which each position's
+                                               ///< document begins, attention and positions kept apart; null: every row
+                                               ///< is one document
+};
+
 /// A frozen causal language model with sites for adapters. Immutable after loading; safe to share between threads that
 /// do not train.
 class LanguageModel {
@@ -37,9 +45,9 @@ class LanguageModel {
   [[nodiscard]] virtual const LanguageModelFacts& facts() const = 0;
   /// Every frozen linear layer where an adapter can attach, in a fixed order (site.index is the position).
   [[nodiscard]] virtual std::span<const adapter::FrozenLinear> layers() const = 0;
-  /// Final-normed hidden states [samples*length, hidden] of tokens (int64 [samples, length]). With a cache the tokens
-  /// continue what it holds, and it grows.
-  [[nodiscard]] virtual at::Tensor hidden_states(const at::Tensor& tokens, const adapter::Pack& pack,
+  /// Final-normed hidden states [samples*length, hidden]. With a cache the tokens continue what it holds, and it grows;
+  /// rows then are one document each.
+  [[nodiscard]] virtual at::Tensor hidden_states(const ModelInput& input, const adapter::Pack& pack,
                                                  KeyValueCache* cache) const = 0;
   /// The output projection [vocabulary, hidden] (the embedding itself where the config ties them).
   [[nodiscard]] virtual const tensor::BaseWeight& head() const = 0;

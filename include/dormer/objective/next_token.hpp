@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "dormer/adapter/adapter_set.hpp"
+#include "dormer/data/token_batch.hpp"
 #include "dormer/model/language_model.hpp"
 #include "dormer/tensor/forward.hpp"
 
@@ -20,8 +21,8 @@ struct LossSums {
   std::int64_t tokens = 0;  ///< targets counted
 };
 
-/// Next-token cross entropy of tokens (int64 [samples, length+1]): position i predicts token i+1.
-[[nodiscard]] LossSums next_token_loss(const model::LanguageModel& model, const at::Tensor& tokens,
+/// Next-token cross entropy of a batch over its counted targets.
+[[nodiscard]] LossSums next_token_loss(const model::LanguageModel& model, const data::TokenBatch& batch,
                                        const adapter::Pack& pack, const LossScale& scale);
 
 /// Logits fp32 [samples*length, vocabulary] of tokens (int64 [samples, length]); for inspection and comparison.

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -38,13 +39,16 @@ struct OptimizerSettings {
   double beta1 = 0.9;
   double beta2 = 0.999;
   double epsilon = 1e-8;
-  GroupSettings factors{};     ///< low-rank factors and whole weights
-  GroupSettings magnitudes{};  ///< decay 0 unless the user asks for it
+  GroupSettings factors{};          ///< low-rank factors and whole weights
+  GroupSettings magnitudes{};       ///< decay 0 unless the user asks for it
+  double outer_factor_ratio = 1.0;  ///< learning rate of B over that of A: LoRA+ (Hayou et al. 2024)
 };
 
-/// The groups of a flat space, neighbours of one kind merged; they cover `[0, size)` without gaps. Pure.
+/// The groups of a flat space, neighbours of one kind merged; they cover `[0, size)` without gaps. `learning_rates` has
+/// for every entry a rate of its own (before LoRA+'s ratio) or nothing; empty: no entry has. Pure.
 [[nodiscard]] std::vector<ParameterGroup> plan_groups(std::span<const tensor::ParameterEntry> entries,
-                                                      std::int64_t size, const OptimizerSettings& settings);
+                                                      std::int64_t size, const OptimizerSettings& settings,
+                                                      std::span<const std::optional<double>> learning_rates = {});
 
 /// What changes from update to update.
 struct UpdateScalars {

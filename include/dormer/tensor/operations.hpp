@@ -35,10 +35,12 @@ struct AttentionShape {
   std::int64_t window = 0;  ///< keys that a position sees, itself among them; 0: all
 };
 
-/// Cosines and sines, fp32 [positions, width/2] each, of the positions at hand.
+/// Cosines and sines, fp32 [positions, width/2] each, of the positions at hand; where rows hold several documents (a
+/// position sees none before its own) those of every sample, [batch*positions, width/2].
 struct RotaryTable {
   const at::Tensor& cosine;
   const at::Tensor& sine;
+  const at::Tensor* document_begin = nullptr;  ///< int64 [batch, positions]; null: every row is one document
 };
 
 /// Causal attention with rotary embedding. query [batch*positions, heads*width], key and value

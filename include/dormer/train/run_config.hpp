@@ -42,7 +42,8 @@ struct DataSection {
   std::filesystem::path train;
   std::filesystem::path validation;  ///< empty: none
   std::int64_t sequence_length = 1024;
-  std::string packing = "blocks";  ///< blocks | documents
+  std::string packing = "auto";       ///< auto | blocks | documents
+  std::string too_long = "truncate";  ///< truncate | drop | error
   bool shuffle = true;
   void describe(config::Visitor& visitor);
 };
@@ -71,6 +72,7 @@ struct OptimizerSection {
   double epsilon = 1.0e-8;
   double weight_decay = 0.0;
   std::optional<double> max_gradient_norm = 1.0;  ///< absent or 0: no clipping
+  double loraplus_ratio = 1.0;                    ///< learning rate of B over that of A
   MagnitudeSection magnitude;
   void describe(config::Visitor& visitor);
 };

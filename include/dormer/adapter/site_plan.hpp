@@ -1,0 +1,31 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "dormer/adapter/config.hpp"
+#include "dormer/adapter/site.hpp"
+
+namespace dormer::adapter {
+
+/// What is trained on one site.
+struct SitePlan {
+  std::size_t site = 0;  ///< index in the model's list
+  std::int64_t rank = 0;
+  double alpha = 0.0;
+  double scale = 1.0;                   ///< alpha / rank, or alpha / sqrt(rank) where ranks are stabilized
+  std::optional<double> learning_rate;  ///< absent: the optimizer's
+};
+
+/// The sites that `config` chooses (targets, then layers and exclude), each with what the overrides say, in the model's
+/// order. Where several overrides match, the later one counts. Pure. Throws a usage error for a pattern that matches
+/// nothing, an empty choice, an alpha that is not above 0, or a rank above a layer's smaller width.
+[[nodiscard]] std::vector<SitePlan> plan_sites(const AdapterConfig& config, std::span<const Site> sites);
+
+/// Block numbers from text such as "8-31" or "0,2,4-7". Throws a usage error for any other text. Pure.
+[[nodiscard]] std::vector<std::int64_t> parse_layers(const std::string& text);
+
+}  // namespace dormer::adapter
