@@ -14,6 +14,7 @@
 
 #include "dormer/core/error.hpp"
 #include "dormer/tensor/base_loading.hpp"
+#include "dormer/tensor/differentiable.hpp"
 #include "dormer/tensor/operations.hpp"
 
 namespace dormer::model {
@@ -100,12 +101,14 @@ class Decoder final : public LanguageModel {
     const BatchShape batch{input.tokens.size(0), input.tokens.size(1), input.document_begin};
     const std::vector<Angles> angles = angles_of(past != nullptr ? past->length() : 0, batch);
     at::Tensor x = embed(input.tokens);
-    for (std::size_t block = 0; block < blocks_.size(); ++block) {
-      const Block& parts = blocks_[block];
-      at::Tensor branch = attention(block, norm(x, parts.attention_norm), angles, batch, pack, past);
-      x = tensor::add(x, optional_norm(branch, parts.attention_branch_norm));
-      branch = mlp(parts, norm(x, parts.mlp_norm), pack);
-      x = tensor::add(x, optional_norm(branch, parts.mlp_branch_norm));
+    for (std::size_t index = 0; index < blocks_.size(); ++index) {
+      if (input.recompute_blocks && past == nullptr) {
+        x = tensor::recomputed(x, [this, index, angles, batch, pack](const at::Tensor& again) {
+          return run_block(index, again, angles, batch, pack, nullptr);
+        });
+      } else {
+        x = run_block(index, x, angles, batch, pack, past);
+      }
     }
     return norm(x, norm_);
   }
@@ -232,6 +235,15 @@ class Decoder final : public LanguageModel {
       results.push_back(part.contiguous());
     }
     return results;
+  }
+
+  [[nodiscard]] at::Tensor run_block(std::size_t index, const at::Tensor& x, const std::vector<Angles>& angles,
+                                     const BatchShape& batch, const Pack& pack, DecoderCache* past) const {
+    const Block& parts = blocks_[index];
+    at::Tensor branch = attention(index, norm(x, parts.attention_norm), angles, batch, pack, past);
+    const at::Tensor middle = tensor::add(x, optional_norm(branch, parts.attention_branch_norm));
+    branch = mlp(parts, norm(middle, parts.mlp_norm), pack);
+    return tensor::add(middle, optional_norm(branch, parts.mlp_branch_norm));
   }
 
   [[nodiscard]] at::Tensor attention(std::size_t block, const at::Tensor& x, const std::vector<Angles>& angles,

@@ -13,7 +13,9 @@ LossSums loss_of(const model::LanguageModel& model, const data::TokenBatch& batc
                  const LossScale& scale) {
   const at::Tensor inputs = batch.inputs();
   const at::Tensor targets = batch.targets().reshape({-1}).contiguous();
-  const at::Tensor hidden = model.hidden_states({inputs, batch.document_begin()}, pack, nullptr);
+  const at::Tensor hidden = model.hidden_states(
+      {.tokens = inputs, .document_begin = batch.document_begin(), .recompute_blocks = scale.recompute_blocks}, pack,
+      nullptr);
   const tensor::CrossEntropySums sums = tensor::linear_cross_entropy(
       hidden, model.head().values(), targets,
       {.divisor = scale.divisor, .backward = scale.backward, .soft_cap = model.facts().logit_soft_cap});

@@ -97,6 +97,27 @@ void run_backward(const at::Tensor& output, const at::Tensor& gradient) {
   output.backward(gradient);
 }
 
+at::Tensor recomputed(const at::Tensor& x, std::function<at::Tensor(const at::Tensor& x)> body) {
+  const std::vector<at::Tensor> inputs{x, graph_anchor()};  // parameters in `body` train even where x does not
+  if (!records(inputs)) {
+    return body(x);
+  }
+  at::Tensor y;
+  {
+    const NoRecording guard;
+    y = detached(body(detached(x)));
+  }
+  record(y, inputs, "Recomputed",
+         [x = detached(x), body = std::move(body)](const at::Tensor& gradient, const std::vector<bool>& wanted) {
+           const at::AutoGradMode recording(true);
+           at::Tensor leaf = x.detach();
+           leaf.set_requires_grad(wanted[0]);
+           run_backward(body(leaf), gradient);
+           return std::vector<at::Tensor>{wanted[0] ? leaf.grad() : at::Tensor(), at::Tensor()};
+         });
+  return y;
+}
+
 NoRecording::NoRecording() : before_(at::GradMode::is_enabled()) {
   at::GradMode::set_enabled(false);
 }

@@ -10,10 +10,17 @@ namespace dormer::train {
 namespace {
 
 // Keys, and groups with everything below them, that do not touch what is learned.
-constexpr std::array<std::string_view, 10> kFree{
-    "run.name",         "run.directory",           "run.resume", "run.time_limit",
-    "validation.every", "validation.keep_best",    "checkpoint", "export",
-    "schedule.extend",  "parallel.shard_optimizer"};
+constexpr std::array<std::string_view, 11> kFree{"run.name",
+                                                 "run.directory",
+                                                 "run.resume",
+                                                 "run.time_limit",
+                                                 "run.recompute",
+                                                 "validation.every",
+                                                 "validation.keep_best",
+                                                 "checkpoint",
+                                                 "export",
+                                                 "schedule.extend",
+                                                 "parallel.shard_optimizer"};
 // The experiment stays the same, its bits may not.
 constexpr std::array<std::string_view, 4> kInexact{"run.threads", "run.device", "run.linear", "run.exact"};
 constexpr std::array<std::string_view, 2> kLength{"run.steps", "run.epochs"};

@@ -29,6 +29,9 @@ void RunSection::describe(config::Visitor& visitor) {
                 {.doc = "Time after which the run saves and ends with exit code 85. auto: what the scheduler tells."});
   visitor.field("exact", exact, {.doc = "Refuse machines on which a continued run would not have the same bits."});
   visitor.field("linear", linear, {.doc = "How frozen layers are multiplied.", .choices = {"auto", "plain", "onednn"}});
+  visitor.field("recompute", recompute,
+                {.doc = "Keep only the input of every block and compute the block again in the backward pass: less "
+                        "memory, about a third more time, the same bits."});
 }
 
 void ModelSection::describe(config::Visitor& visitor) {

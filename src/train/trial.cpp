@@ -58,6 +58,7 @@ optim::OptimizerSettings optimizer_settings(const OptimizerSection& section) {
 Trial::Trial(const RunConfig& config, const model::LanguageModel& model, optim::ScheduleHorizon horizon,
              comm::Communicator& communicator)
     : batch_(config.batch),
+      recompute_blocks_(config.run.recompute),
       learning_rate_(config.optimizer.learning_rate),
       maximum_norm_(config.optimizer.max_gradient_norm.value_or(0.0)),
       communicator_(communicator),
@@ -83,7 +84,8 @@ void Trial::compute_leaves(const UpdateInputs& inputs, UpdateTrace* trace) {
     targets += inputs.data.targets(inputs.order.sample_at(inputs.position + index));
   }
   const objective::LossScale scale{.divisor = static_cast<double>(std::max<std::int64_t>(targets, 1)),
-                                   .backward = true};
+                                   .backward = true,
+                                   .recompute_blocks = recompute_blocks_};
   const parallel::Range share = plan_.shares.at(static_cast<std::size_t>(communicator_.rank()));
   std::vector<std::int64_t> samples(static_cast<std::size_t>(batch_.micro));
   for (std::int64_t leaf = share.begin; leaf < share.end; ++leaf) {

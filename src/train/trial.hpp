@@ -69,6 +69,7 @@ class Trial {
   [[noreturn]] void fail_not_finite(const parallel::ReducedGradient& reduced, std::int64_t step) const;
 
   BatchSection batch_;
+  bool recompute_blocks_;
   double learning_rate_;
   double maximum_norm_;
   comm::Communicator& communicator_;

@@ -132,6 +132,15 @@ TEST_F(RunTest, AStoppedRunGoesOnToTheSameBits) {
   }
 }
 
+TEST_F(RunTest, RecomputedBlocksGiveTheSameBits) {
+  train_alone(tiny_.config("kept"));
+  RunConfig config = tiny_.config("recomputed");
+  config.run.recompute = true;
+  train_alone(config);
+  EXPECT_EQ(newest_arrays(tiny_.folder() / "recomputed"), newest_arrays(tiny_.folder() / "kept"));
+  EXPECT_EQ(timeless_metrics(tiny_.folder() / "recomputed"), timeless_metrics(tiny_.folder() / "kept"));
+}
+
 TEST_F(RunTest, ABadCheckpointIsSetAsideAndTheOneBeforeIsUsed) {
   train_alone(tiny_.config("whole"));
   train_alone(tiny_.config());

@@ -35,6 +35,7 @@ struct ModelInput {
   const at::Tensor* document_begin = nullptr;  ///< int64 [samples, length]: the position at which each position's
                                                ///< document begins, attention and positions kept apart; null: every row
                                                ///< is one document
+  bool recompute_blocks = false;  ///< keep only the input of every block, and compute it again in the backward pass
 };
 
 /// A frozen causal language model with sites for adapters. Immutable after loading; safe to share between threads that

@@ -14,6 +14,7 @@ namespace dormer::objective {
 struct LossScale {
   double divisor = 1.0;
   bool backward = false;
+  bool recompute_blocks = false;  ///< trade time for memory: the same bits
 };
 
 struct LossSums {

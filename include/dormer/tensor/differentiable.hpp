@@ -29,6 +29,10 @@ void record(at::Tensor& output, const std::vector<at::Tensor>& inputs, const cha
 /// Runs the recorded operations backward from `output` with this gradient.
 void run_backward(const at::Tensor& output, const at::Tensor& gradient);
 
+/// y = body(x), of which only x is kept: the backward pass runs `body` again and back through what it records then. The
+/// bits are those of body(x). `body` reads nothing that changes before the backward pass, and holds what it needs.
+[[nodiscard]] at::Tensor recomputed(const at::Tensor& x, std::function<at::Tensor(const at::Tensor& x)> body);
+
 /// While it lives, nothing is recorded on this thread.
 class NoRecording {
  public:

@@ -28,6 +28,7 @@ struct RunSection {
   config::Duration time_limit{.seconds = std::nullopt, .automatic = true};
   bool exact = true;
   std::string linear = "auto";  ///< auto | plain | onednn
+  bool recompute = false;
   void describe(config::Visitor& visitor);
 };
 
