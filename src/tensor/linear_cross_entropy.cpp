@@ -12,8 +12,14 @@
 namespace dormer::tensor {
 namespace {
 
-/// Rows of logits that exist at a time; a multiple of what the products like, and few enough for any vocabulary.
-constexpr std::int64_t kChunkRows = 256;
+/// Rows of logits that exist at a time: what the products like, and fewer where the vocabulary is so large that they
+/// would hold more than 16 Mi numbers. A function of the vocabulary alone, because the products' bits may depend on it.
+std::int64_t chunk_rows(std::int64_t vocabulary) {
+  constexpr std::int64_t kRows = 256;
+  constexpr std::int64_t kMultiple = 16;
+  constexpr std::int64_t kNumbers = std::int64_t{1} << 24;
+  return std::clamp(kNumbers / vocabulary / kMultiple * kMultiple, kMultiple, kRows);
+}
 
 /// Losses of one chunk into `losses`; with `scale` the logits become their gradient.
 void chunk_losses(const at::Tensor& logits, const at::Tensor& targets, const at::Tensor& losses, const float* scale) {
@@ -47,8 +53,9 @@ CrossEntropySums linear_cross_entropy(const at::Tensor& hidden, const at::Tensor
   {
     const NoRecording guard;
     const at::Tensor losses = at::empty({input.size(0)}, at::kFloat);
-    for (std::int64_t first = 0; first < input.size(0); first += kChunkRows) {
-      const std::int64_t rows = std::min(kChunkRows, input.size(0) - first);
+    const std::int64_t chunk = chunk_rows(head.size(0));
+    for (std::int64_t first = 0; first < input.size(0); first += chunk) {
+      const std::int64_t rows = std::min(chunk, input.size(0) - first);
       const at::Tensor logits = multiply_transposed(input.narrow(0, first, rows), head);
       at::Tensor capped;
       if (how.soft_cap > 0.0) {

@@ -12,6 +12,7 @@
 #include <torch/version.h>
 
 #include "dormer/core/error.hpp"
+#include "dormer/tensor/memory.hpp"
 
 namespace dormer::tensor {
 namespace {
@@ -34,6 +35,7 @@ std::string cpu_info(const std::string& key) {
 void configure_process(std::int64_t threads) {
   require(threads >= 1, Fault::kUsage, "run.threads must be at least 1: {}", threads);
   constexpr int kGibibyte = 1 << 30;
+  count_memory();
   mallopt(M_MMAP_THRESHOLD, kGibibyte);
   mallopt(M_TRIM_THRESHOLD, kGibibyte);
   mallopt(M_TOP_PAD, 64 << 20);
