@@ -8,7 +8,23 @@
 #   dormer_test(ROOM SOURCES … [LABEL unit] [RANKS 2 3] [NAME …])
 #     One GoogleTest program for a room; with RANKS it is started by mpirun once per number of ranks.
 
+#   dormer_interface_id(VARIABLE ROOM/HEADER …)
+#     The version and a hash of public headers: program and module agree on them if and only if they carry the same id.
+
 file(REMOVE ${CMAKE_BINARY_DIR}/rooms.txt.new)
+
+function(dormer_interface_id variable)
+  set(interface "")
+  foreach(header ${ARGN})
+    set(file ${CMAKE_SOURCE_DIR}/include/dormer/${header}.hpp)
+    file(SHA256 ${file} hash)
+    string(APPEND interface ${hash})
+    set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${file})
+  endforeach()
+  string(SHA256 interface "${interface}")
+  string(SUBSTRING ${interface} 0 16 interface)
+  set(${variable} "${PROJECT_VERSION}-${interface}" CACHE INTERNAL "")
+endfunction()
 
 function(dormer_room name)
   cmake_parse_arguments(R "TORCH" "" "SOURCES;USES;LIBRARIES" ${ARGN})

@@ -20,6 +20,8 @@ def flags_of(house: House, header: Path, commands: list[dict]) -> list[str] | No
     folders = [f"/src/{room}/"] if room else ["/" + "/".join(header.parts[:2]) + "/", "/tests/"]
     for folder in folders:
         for entry in commands:
+            if entry["file"].endswith(".cu"):  # nvcc's flags are no flags of a C++ compiler
+                continue
             if folder in entry["file"] or folder in entry.get("output", "") or folder in entry["directory"]:
                 words = shlex.split(entry["command"])
                 return [w for i, w in enumerate(words) if w not in ("-c", "-o", entry["file"]) and words[i - 1] != "-o"]

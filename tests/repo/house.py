@@ -20,6 +20,8 @@ THIRD_PARTY = {
     re.compile(r"xxhash\.h$|xxh3\.h$"): "dormer_xxhash",
     re.compile(r"CLI/"): "dormer_cli11",
     re.compile(r"mpi\.h$|mpi-ext\.h$"): "MPI::MPI_CXX",
+    re.compile(r"cuda_\w+\.h$|cuda\.h$"): "CUDA::cudart",
+    re.compile(r"nccl\.h$"): "dormer_nccl",
     re.compile(r"sqlite3\.h$"): "dormer_sqlite",
     re.compile(r"g(test|mock)/"): "GTest::gtest",
 }

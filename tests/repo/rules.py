@@ -15,8 +15,8 @@ SKIPS = re.compile(r"GTEST_SKIP|\bDISABLED_|pytest\.(?:skip|mark\.skip|mark\.xfa
 MACHINE_PATHS = re.compile(r"(?<![\w.)}~-])/(?:work|root|home)(?:/|\b)")
 TEXT = {".md", ".txt", ".cmake", ".json", ".yaml", ".yml", ".py", ".sh", ".hpp", ".cpp", ".h", ".cu", ".cuh", ".in", ".sbatch", ".def", ""}
 # Parts of the tree that are not rooms: what they may include is fixed here.
-ABOVE_THE_ROOMS = {"program": "cli", "mpi": "comm", "cuda": "tensor"}
-MODULE_LIBRARIES = {"mpi": ["MPI::MPI_CXX"]}
+ABOVE_THE_ROOMS = {"program": "cli", "mpi": "comm", "cuda": "device"}
+MODULE_LIBRARIES = {"mpi": ["MPI::MPI_CXX"], "cuda": ["CUDA::cudart", "dormer_nccl"]}
 
 
 def layering(house: House) -> list[str]:
@@ -52,6 +52,8 @@ def _why_not(house: House, path: Path, room: str, below: set[str], libraries: li
             return None
         return f'"{include.path}" is not a header of room \'{room}\'; rooms see of each other only include/dormer/<room>/'
     if LIBTORCH.match(include.path):
+        if path.suffix in {".cu", ".cuh"}:
+            return f"<{include.path}> in a source of the GPU compiler; LibTorch belongs in a .cpp that calls it"
         if house.is_public(path):
             return f"<{include.path}> in a public header; forward-declare (dormer/tensor/forward.hpp) and include it in the source"
         if not any(house.rooms[r].torch for r in below if r in house.rooms):
@@ -133,13 +135,13 @@ def machine_paths(house: House) -> list[str]:
 
 
 def sources_are_built(house: House) -> list[str]:
-    """No forgotten source: every .cpp is compiled by some target. (The MPI module is built only where MPI was found.)"""
+    """No forgotten source: every .cpp is compiled by some target. (Modules are built only where MPI and the CUDA toolkit were found.)"""
     import json
 
     built = {str(Path(entry["file"])) for entry in json.loads((house.build / "compile_commands.json").read_text())}
     return [f"{path}: compiled by no target; list it in a CMakeLists.txt or remove it"
             for path in house.cpp_files("src", "tests")
-            if path.suffix == ".cpp" and "mpi" not in path.parts and str(house.source / path) not in built]
+            if path.suffix == ".cpp" and not {"mpi", "cuda"} & set(path.parts) and str(house.source / path) not in built]
 
 
 def architecture_page(house: House) -> list[str]:

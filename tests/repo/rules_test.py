@@ -75,6 +75,9 @@ class EveryRule(unittest.TestCase):
     def test_layering_finds_libtorch_in_a_public_header(self):
         self.expect(rules.layering, "include/dormer/tensor/x.hpp", "#include <ATen/core/Tensor.h>\n", "forward-declare")
 
+    def test_layering_finds_libtorch_in_a_source_of_the_gpu_compiler(self):
+        self.expect(rules.layering, "src/tensor/x.cu", "#include <ATen/core/Tensor.h>\n", "GPU compiler")
+
     def test_layering_finds_an_unknown_library(self):
         self.expect(rules.layering, "src/core/x.cpp", "#include <boost/any.hpp>\n", "belongs to no library")
 
