@@ -176,12 +176,37 @@ TEST_F(ARun, IsExportedAndItsAdapterGivesTheHeldOutLossOfTheRun) {
   EXPECT_EQ(again.exit_code, 0) << again.errors;
   EXPECT_EQ(again.output, "run/export/peft\n");
   EXPECT_TRUE(test::read_text(path("run/export/peft/adapter_model.safetensors")) == exported) << "from the checkpoint";
-  EXPECT_EQ(dormer("inspect run/export/peft").exit_code, 0);
   EXPECT_EQ(dormer("verify run").exit_code, 0);
   const std::string line = "generate --model model --tokens 1,2,3 --max-new-tokens 8 --dtype float32 --json";
   const test::ProgramResult continued = dormer(line + " --adapter run/export/peft");
   EXPECT_EQ(continued.exit_code, 0) << continued.errors;
   EXPECT_NE(continued.output, dormer(line).output) << "the adapter changes the probabilities";
+}
+
+TEST_F(ARun, InspectTellsWhatEachPartIs) {
+  ASSERT_EQ(
+      dormer(
+          "train run.yaml --set 'export=[{for: peft}]' --set 'adapter.overrides=[{match: \"*.down_proj\", rank: 2}]'")
+          .exit_code,
+      0);
+  const auto inspected = [&](const std::string& thing) {
+    const test::ProgramResult result = dormer("inspect " + thing);
+    EXPECT_EQ(result.exit_code, 0) << result.errors;
+    return result.output;
+  };
+  EXPECT_THAT(inspected("model"), AllOf(HasSubstr("a language model of the family llama"),
+                                        HasSubstr("2 blocks of width 64"), HasSubstr("parameters in float32, 1 file"),
+                                        HasSubstr("   2 x mlp.down_proj          mlp         [64, 112]")));
+  EXPECT_THAT(inspected("train.h5"), AllOf(HasSubstr("a token set"), HasSubstr("801 in "), HasSubstr("no loss mask")));
+  EXPECT_THAT(inspected("run/export/peft"),
+              AllOf(HasSubstr("a DoRA in PEFT's form"), HasSubstr("2 x mlp.down_proj          [64, 112] rank 2, alpha"),
+                    HasSubstr("2 x mlp.up_proj            [112, 64] rank 4, alpha 4, scale 1")));
+  EXPECT_THAT(inspected("run/checkpoints/step-000000006"),
+              AllOf(HasSubstr("6 of 6 updates, 48 samples, finished"), HasSubstr("validation loss, best")));
+  EXPECT_THAT(inspected("run"),
+              AllOf(HasSubstr("checkpoint run/checkpoints/step-000000006"), HasSubstr("export     run/export/peft")));
+  EXPECT_THAT(inspected("run/export/peft --arrays"), HasSubstr("lora_magnitude_vector"));
+  EXPECT_EQ(dormer("inspect .").exit_code, 2);
 }
 
 TEST_F(ARun, BadInputHasItsExitCodeAndOneLine) {

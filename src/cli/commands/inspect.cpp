@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
 #include <memory>
@@ -7,7 +8,9 @@
 #include <CLI/CLI.hpp>
 
 #include "cli/command.hpp"
+#include "cli/inspection.hpp"
 #include "dormer/core/error.hpp"
+#include "dormer/data/token_set_facts.hpp"
 #include "dormer/storage/checkpoint.hpp"
 #include "dormer/storage/hdf5.hpp"
 #include "dormer/storage/safetensors.hpp"
@@ -15,7 +18,10 @@
 namespace dormer::cli::commands {
 namespace {
 
-constexpr const char* kAdapterFile = "adapter_model.safetensors";
+struct Options {
+  std::string path;
+  bool arrays = false;
+};
 
 void print_array(const std::string& name, DType dtype, const std::vector<std::int64_t>& shape) {
   fmt::print("  {:<6} {:<18} {}\n", safetensors_name(dtype), fmt::format("[{}]", fmt::join(shape, ", ")), name);
@@ -47,55 +53,96 @@ void print_hdf5(const std::filesystem::path& path) {
   }
 }
 
-void print_checkpoint(const std::filesystem::path& folder) {
-  const storage::Manifest manifest = storage::read_manifest(folder);
-  fmt::print("{}: checkpoint of update {}, {} files\n", folder.string(), manifest.step, manifest.files.size());
-  for (const storage::ManifestSlice& slice : manifest.arrays) {
-    print_array(slice.name, slice.dtype, slice.shape);
-  }
-  fmt::print("  state {}\n", manifest.state);
-}
-
-void print_folder(const std::filesystem::path& folder) {
-  if (std::filesystem::exists(folder / storage::Manifest::kFileName)) {
-    print_checkpoint(folder);
-  } else if (std::filesystem::exists(folder / kAdapterFile)) {
-    print_safetensors(*storage::SafetensorsFile::open(folder / kAdapterFile));
-  } else {
-    const storage::SafetensorsSet set = storage::SafetensorsSet::open_folder(folder);
+void print_arrays(const std::filesystem::path& path) {
+  if (!std::filesystem::is_directory(path)) {
+    path.extension() == ".safetensors" ? print_safetensors(*storage::SafetensorsFile::open(path)) : print_hdf5(path);
+  } else if (std::filesystem::exists(path / storage::Manifest::kFileName)) {
+    for (const storage::ManifestSlice& slice : storage::read_manifest(path).arrays) {
+      print_array(slice.name, slice.dtype, slice.shape);
+    }
+  } else if (std::filesystem::exists(path / "adapter_config.json")) {
+    print_safetensors(*storage::SafetensorsFile::open(path / "adapter_model.safetensors"));
+  } else if (std::filesystem::exists(path / "config.json")) {
+    const storage::SafetensorsSet set = storage::SafetensorsSet::open_folder(path);
     for (const auto& file : set.files()) {
       print_safetensors(*file);
     }
   }
 }
 
-int inspect_path(const std::filesystem::path& path) {
+void print_inspection(const std::filesystem::path& path, const Inspection& inspection) {
+  fmt::print("{}: {}\n", path.string(), inspection.title);
+  std::size_t width = 0;
+  for (const auto& [name, value] : inspection.facts) {
+    width = std::max(width, name.size());
+  }
+  for (const auto& [name, value] : inspection.facts) {
+    fmt::print("  {:<{}}  {}\n", name, width, value);
+  }
+  for (const std::string& line : inspection.lines) {
+    fmt::print("  {}\n", line);
+  }
+}
+
+/// How a folder is known: by a file in it.
+struct FolderKind {
+  const char* mark;
+  Inspection (*inspect)(const std::filesystem::path&);
+};
+constexpr FolderKind kFolders[] = {{"manifest.json", inspect_checkpoint},
+                                   {"adapter_config.json", inspect_adapter},
+                                   {"config.json", inspect_model},
+                                   {"metrics.jsonl", inspect_run}};
+
+void inspect_folder(const std::filesystem::path& folder) {
+  for (const FolderKind& kind : kFolders) {
+    if (std::filesystem::exists(folder / kind.mark)) {
+      print_inspection(folder, kind.inspect(folder));
+      return;
+    }
+  }
+  fail(Fault::kUsage,
+       "{}: neither a model (config.json), an adapter (adapter_config.json), a checkpoint (manifest.json) nor a run "
+       "(metrics.jsonl)",
+       folder.string());
+}
+
+int inspect_path(const Options& options) {
+  const std::filesystem::path path = options.path;
   require(std::filesystem::exists(path), Fault::kUsage, "{}: no such file or folder", path.string());
   const std::string extension = path.extension().string();
+  const bool hdf5 = extension == ".h5" || extension == ".hdf5";
   if (std::filesystem::is_directory(path)) {
-    print_folder(path);
-  } else if (extension == ".h5" || extension == ".hdf5") {
-    print_hdf5(path);
-  } else if (extension == ".safetensors") {
-    print_safetensors(*storage::SafetensorsFile::open(path));
+    inspect_folder(path);
+  } else if (hdf5 && data::is_token_set(path)) {
+    print_inspection(path, inspect_token_set(path));
+  } else if (hdf5 || extension == ".safetensors") {
+    print_arrays(path);
+    return 0;
   } else {
     fail(Fault::kUsage, "{}: of no known kind; name a .safetensors or .h5 file, a checkpoint, an adapter or a model",
          path.string());
+  }
+  if (options.arrays) {
+    print_arrays(path);
   }
   return 0;
 }
 
 Action declare(CLI::App& app) {
-  const auto path = std::make_shared<std::string>();
-  app.add_option("PATH", *path, "A .safetensors or .h5 file, or the folder of a checkpoint, an adapter or a model.")
+  const auto options = std::make_shared<Options>();
+  app.add_option("PATH", options->path,
+                 "A .safetensors or .h5 file, or the folder of a model, an adapter, a checkpoint or a run.")
       ->required();
-  return [path] { return inspect_path(*path); };
+  app.add_flag("--arrays", options->arrays, "Also list every array with its dtype and shape.");
+  return [options] { return inspect_path(*options); };
 }
 
 }  // namespace
 
 Command inspect() {
-  return {"inspect", "Lists what a file or a folder holds.", "dormer inspect runs/quickstart/export/peft", declare};
+  return {"inspect", "Tells what a file or a folder is and holds.", "dormer inspect runs/quickstart/export/peft",
+          declare};
 }
 
 }  // namespace dormer::cli::commands
