@@ -14,47 +14,75 @@
 namespace dormer::tensor {
 namespace {
 
-// Packs of trials and exports may allocate from other threads than the one that trains.
-std::atomic<std::int64_t> live_bytes{0};
-std::atomic<std::int64_t> peak_bytes{0};
+/// Bytes now and at most. Packs of trials and exports may allocate from other threads than the one that trains.
+struct Counter {
+  std::atomic<std::int64_t> live{0};
+  std::atomic<std::int64_t> peak{0};
 
-void release(void* memory) {
-  live_bytes.fetch_sub(static_cast<std::int64_t>(malloc_usable_size(memory)), std::memory_order_relaxed);
+  void add(std::int64_t bytes) {
+    const std::int64_t now = live.fetch_add(bytes, std::memory_order_relaxed) + bytes;
+    std::int64_t before = peak.load(std::memory_order_relaxed);
+    while (before < now && !peak.compare_exchange_weak(before, now, std::memory_order_relaxed)) {
+    }
+  }
+  void remove(std::int64_t bytes) { live.fetch_sub(bytes, std::memory_order_relaxed); }
+};
+
+Counter host;
+Counter shapes;
+
+Counter& counter(TensorMemory where) {
+  return where == TensorMemory::kHost ? host : shapes;
+}
+
+void release_host(void* memory) {
+  host.remove(static_cast<std::int64_t>(malloc_usable_size(memory)));
   c10::free_cpu(memory);
 }
 
 /// LibTorch's own allocation, counted. The size of a block is asked of the C library, so that blocks carry no header.
-class CountingAllocator final : public c10::Allocator {
+class HostAllocator final : public c10::Allocator {
  public:
   c10::DataPtr allocate(std::size_t bytes) override {
     void* memory = c10::alloc_cpu(bytes);
-    if (memory != nullptr) {
-      const auto size = static_cast<std::int64_t>(malloc_usable_size(memory));
-      const std::int64_t now = live_bytes.fetch_add(size, std::memory_order_relaxed) + size;
-      std::int64_t peak = peak_bytes.load(std::memory_order_relaxed);
-      while (peak < now && !peak_bytes.compare_exchange_weak(peak, now, std::memory_order_relaxed)) {
-      }
-    }
-    return {memory, memory, &release, c10::Device(c10::DeviceType::CPU)};
+    host.add(static_cast<std::int64_t>(malloc_usable_size(memory)));
+    return {memory, memory, &release_host, c10::Device(c10::DeviceType::CPU)};
   }
-  [[nodiscard]] c10::DeleterFnPtr raw_deleter() const override { return &release; }
+  [[nodiscard]] c10::DeleterFnPtr raw_deleter() const override { return &release_host; }
   void copy_data(void* to, const void* from, std::size_t bytes) const override { default_copy_data(to, from, bytes); }
+};
+
+void release_shapes(void* bytes) {
+  shapes.remove(static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(bytes)));
+}
+
+/// Allocates nothing; the number of bytes takes the place of the context that the deleter gets.
+class ShapesAllocator final : public c10::Allocator {
+ public:
+  c10::DataPtr allocate(std::size_t bytes) override {
+    shapes.add(static_cast<std::int64_t>(bytes));
+    return {nullptr, reinterpret_cast<void*>(static_cast<std::uintptr_t>(bytes)), &release_shapes,
+            c10::Device(c10::DeviceType::Meta)};
+  }
+  void copy_data(void* /*to*/, const void* /*from*/, std::size_t /*bytes*/) const override {}
 };
 
 }  // namespace
 
 void count_memory() {
-  static CountingAllocator allocator;
+  static HostAllocator host_allocator;
+  static ShapesAllocator shapes_allocator;
   constexpr std::uint8_t kAboveTheDefault = 1;
-  c10::SetCPUAllocator(&allocator, kAboveTheDefault);
+  c10::SetCPUAllocator(&host_allocator, kAboveTheDefault);
+  c10::SetAllocator(c10::DeviceType::Meta, &shapes_allocator, kAboveTheDefault);
 }
 
-MemoryUse memory_use() {
-  return {live_bytes.load(std::memory_order_relaxed), peak_bytes.load(std::memory_order_relaxed)};
+MemoryUse memory_use(TensorMemory where) {
+  return {counter(where).live.load(std::memory_order_relaxed), counter(where).peak.load(std::memory_order_relaxed)};
 }
 
-void reset_peak_memory() {
-  peak_bytes.store(live_bytes.load(std::memory_order_relaxed), std::memory_order_relaxed);
+void reset_peak_memory(TensorMemory where) {
+  counter(where).peak.store(counter(where).live.load(std::memory_order_relaxed), std::memory_order_relaxed);
 }
 
 std::int64_t peak_resident_bytes() {
