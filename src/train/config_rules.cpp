@@ -30,9 +30,6 @@ void check_run(const RunConfig& config, Messages& messages) {
   if (!is_file_name(config.run.name)) {
     messages.emplace_back("run.name: names folders of exports, so it holds no '/' or '\\' and at most 200 characters");
   }
-  if (config.run.device == "cuda") {
-    messages.emplace_back("run.device: cuda waits for the CUDA module; write auto or cpu");
-  }
   if (config.model.dtype == "float16") {
     messages.emplace_back("model.dtype: float16 waits for the CUDA module; write auto, bfloat16 or float32");
   }

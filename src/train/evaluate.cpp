@@ -50,8 +50,7 @@ void write_logits(const std::filesystem::path& path, const ValidationRequest& re
 Evaluation evaluate(const RunConfig& config, comm::Communicator& communicator, const EvaluateOptions& options) {
   tensor::configure_process(config.run.threads);
   require(!config.data.validation.empty(), Fault::kUsage, "there is nothing to evaluate on: write data.validation");
-  agree(communicator,
-        [&] { require_cpu_is_meant(config.run.device, comm::current_environment(), has_nvidia_device()); });
+  static_cast<void>(take_device(communicator, config.run.device));
   const NumericChoice numerics = choose_numerics(communicator, config, nullptr);
   std::unique_ptr<model::LanguageModel> model;
   std::unique_ptr<data::TokenDataset> dataset;

@@ -35,8 +35,7 @@ Preparation::Preparation(const RunConfig& run_config, comm::Communicator& ranks,
   require_equal(communicator, "configuration",
                 fmt::format("{}\ntrace {}", config::dump(config), options.trace_step.value_or(0)),
                 "start all ranks with one file and one command line");
-  agree(communicator,
-        [&] { require_cpu_is_meant(config.run.device, comm::current_environment(), has_nvidia_device()); });
+  placement = take_device(communicator, config.run.device);
   agree(communicator, [&] {
     if (communicator.rank() == 0) {
       lock = std::make_unique<RunLock>(paths);
@@ -80,8 +79,8 @@ std::optional<TrainResult> Preparation::already_complete() {
 
 void Preparation::load() {
   const NumericChoice numerics = choose_numerics(communicator, config, resume_ ? &resume_->state.fingerprint : nullptr);
-  const Fingerprint process = process_fingerprint(config, numerics, communicator.size());
-  introductions = introduce_ranks(communicator, config, process);
+  const Fingerprint process = process_fingerprint(config, numerics, placement, communicator.size());
+  introductions = introduce_ranks(communicator, config, placement, process);
   load_model(numerics);
   load_data();
   set_state(full_fingerprint(process));
@@ -136,6 +135,9 @@ void Preparation::build_trial() {
 void Preparation::load_model(const NumericChoice& numerics) {
   agree(communicator, [&] {
     model_folder = model::resolve_model_folder(config.model.path);
+    if (placement.gpu) {
+      placement.require_memory({{{"frozen base", weight_bytes(model_folder, numerics.dtype)}}});
+    }
     model = model::load_language_model(model_folder, numerics.dtype);
     require(config.data.sequence_length <= model->facts().maximum_positions, Fault::kUsage,
             "data.sequence_length is {}, but the model in {} was made for at most {} positions",

@@ -14,6 +14,7 @@
 #include "dormer/report/metrics_writer.hpp"
 #include "dormer/train/run.hpp"
 #include "train/checkpointing.hpp"
+#include "train/placement.hpp"
 #include "train/run_directory.hpp"
 #include "train/run_state.hpp"
 #include "train/startup.hpp"
@@ -36,6 +37,7 @@ class Preparation {
   const RunConfig& config;
   comm::Communicator& communicator;
   RunPaths paths;
+  Placement placement{};            ///< this rank's device
   std::unique_ptr<RunLock> lock{};  ///< rank 0's
   std::filesystem::path model_folder{};
   std::unique_ptr<model::LanguageModel> model{};

@@ -22,8 +22,11 @@ void RunSection::describe(config::Visitor& visitor) {
       {.doc = "Passes over the training data. Exactly one of steps and epochs.", .min = 0, .exclusive_min = true});
   visitor.field("resume", resume,
                 {.doc = "Whether a run directory with checkpoints is continued.", .choices = {"auto", "never"}});
-  visitor.field("device", device,
-                {.doc = "Where to compute. This version computes on CPUs.", .choices = {"auto", "cpu", "cuda"}});
+  visitor.field(
+      "device", device,
+      {.doc = "Where to compute. auto: on a GPU where there is one; never on a CPU where there should be one. This "
+              "version computes on CPUs.",
+       .choices = {"auto", "cpu", "cuda"}});
   visitor.field("threads", threads, {.doc = "Threads of every rank. The bits depend on it.", .min = 1, .max = 1024});
   visitor.field("time_limit", time_limit,
                 {.doc = "Time after which the run saves and ends with exit code 85. auto: what the scheduler tells."});

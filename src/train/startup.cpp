@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <filesystem>
 #include <map>
-#include <system_error>
 
 #include <fmt/ranges.h>
 
@@ -16,28 +15,6 @@
 
 namespace dormer::train {
 namespace {
-
-std::string value_of(const comm::Environment& environment, const std::string& name) {
-  const auto found = environment.find(name);
-  return found == environment.end() ? std::string() : found->second;
-}
-
-// Who says that there should be a GPU; empty: nobody.
-std::string who_promises_gpu(const comm::Environment& environment, bool has_device_files) {
-  const std::string visible = value_of(environment, "CUDA_VISIBLE_DEVICES");
-  if (environment.contains("CUDA_VISIBLE_DEVICES") && (visible.empty() || visible == "-1" || visible == "NoDevFiles")) {
-    return {};  // somebody hid them on purpose
-  }
-  if (!visible.empty()) {
-    return "CUDA_VISIBLE_DEVICES=" + visible;
-  }
-  for (const char* name : {"SLURM_JOB_GPUS", "SLURM_STEP_GPUS", "SLURM_GPUS_ON_NODE"}) {
-    if (const std::string value = value_of(environment, name); !value.empty() && value != "0") {
-      return fmt::format("{}={}", name, value);
-    }
-  }
-  return has_device_files ? "/dev/nvidia*" : std::string();
-}
 
 template <typename T>
 T parse_choice(const std::string& name, std::initializer_list<T> all, std::string_view (*name_of_choice)(T)) {
@@ -52,28 +29,6 @@ std::string stored_or(const Fingerprint* stored, const std::string& name, const 
 }
 
 }  // namespace
-
-void require_cpu_is_meant(const std::string& device, const comm::Environment& environment, bool has_nvidia_device) {
-  require(device != "cuda", Fault::kUsage,
-          "run.device: cuda needs the CUDA module, which this build has not; use run.device: cpu");
-  if (device == "auto") {
-    const std::string witness = who_promises_gpu(environment, has_nvidia_device);
-    require(
-        witness.empty(), Fault::kUsage,
-        "there should be a GPU here ({}), but this build has no CUDA module; set run.device: cpu to train on the CPU",
-        witness);
-  }
-}
-
-bool has_nvidia_device() {
-  std::error_code code;
-  for (int index = 0; index < 16; ++index) {
-    if (std::filesystem::exists(fmt::format("/dev/nvidia{}", index), code)) {
-      return true;
-    }
-  }
-  return false;
-}
 
 NumericChoice choose_numerics(comm::Communicator& communicator, const RunConfig& config, const Fingerprint* stored) {
   const std::string dtype = agree_on_text(communicator, [&]() -> std::string {
@@ -114,10 +69,12 @@ data::TokenDatasetUse data_use(const DataSection& section, const model::Language
           .too_long = policies.at(section.too_long)};
 }
 
-Fingerprint process_fingerprint(const RunConfig& config, const NumericChoice& numerics, int ranks) {
+Fingerprint process_fingerprint(const RunConfig& config, const NumericChoice& numerics, const Placement& placement,
+                                int ranks) {
   Fingerprint fingerprint{{"build", comm::mpi_build_id()},
                           {"library", tensor::library_fingerprint()},
                           {"cpu", tensor::cpu_fingerprint()},
+                          {"device", placement.numbers},
                           {"threads", fmt::format("{}", config.run.threads)},
                           {"dtype", std::string(name_of(numerics.dtype))},
                           {"products", std::string(tensor::name_of(numerics.path))}};
@@ -128,18 +85,18 @@ Fingerprint process_fingerprint(const RunConfig& config, const NumericChoice& nu
 }
 
 std::vector<std::string> introduce_ranks(comm::Communicator& communicator, const RunConfig& config,
-                                         const Fingerprint& fingerprint) {
+                                         const Placement& placement, const Fingerprint& fingerprint) {
   const comm::Identity& self = communicator.identity();
-  const std::string line =
-      fmt::format("host {}, CPU ({}), {} thread{}, {}, {} products, {}, transport {}", self.host, fingerprint.at("cpu"),
-                  config.run.threads, config.run.threads > 1 ? "s" : "", fingerprint.at("dtype"),
-                  fingerprint.at("products"), fingerprint.at("library"), self.transport);
+  const std::string line = fmt::format("host {}, {}CPU ({}), {} thread{}, {}, {} products, {}, transport {}", self.host,
+                                       placement.gpu ? placement.description + ", " : "", fingerprint.at("cpu"),
+                                       config.run.threads, config.run.threads > 1 ? "s" : "", fingerprint.at("dtype"),
+                                       fingerprint.at("products"), fingerprint.at("library"), self.transport);
   const std::vector<std::string> lines = gather_texts(communicator, line);
   for (std::size_t rank = 0; rank < lines.size(); ++rank) {
     log::info("rank {} of {}: {}", rank, lines.size(), lines[rank]);
   }
   if (config.parallel.reduction != "fast" && config.run.exact) {
-    for (const char* name : {"cpu", "library", "products"}) {
+    for (const char* name : {"cpu", "device", "library", "products"}) {
       require_equal(
           communicator, name, fingerprint.at(name),
           "the same bits are not possible so; use like machines, parallel.reduction: fast, or run.exact: false");

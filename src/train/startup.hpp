@@ -5,7 +5,6 @@
 #include <vector>
 
 #include "dormer/comm/communicator.hpp"
-#include "dormer/comm/world.hpp"
 #include "dormer/core/dtype.hpp"
 #include "dormer/data/token_dataset.hpp"
 #include "dormer/model/language_model.hpp"
@@ -13,15 +12,9 @@
 #include "dormer/train/run_config.hpp"
 #include "train/decisions.hpp"
 #include "train/fingerprint.hpp"
+#include "train/placement.hpp"
 
 namespace dormer::train {
-
-/// Throws a usage error unless the run may use the CPU: "auto" refuses where a scheduler, CUDA_VISIBLE_DEVICES or the
-/// device files say that there should be a GPU. Pure.
-void require_cpu_is_meant(const std::string& device, const comm::Environment& environment, bool has_nvidia_device);
-
-/// Whether this machine has NVIDIA's device files.
-[[nodiscard]] bool has_nvidia_device();
 
 /// The numbers of the frozen base and the library of its products: the same for all ranks and lives of a run.
 struct NumericChoice {
@@ -39,12 +32,14 @@ struct NumericChoice {
                                              const std::filesystem::path& model_folder);
 
 /// What this process' numbers depend on, data sets and model left out.
-[[nodiscard]] Fingerprint process_fingerprint(const RunConfig& config, const NumericChoice& numerics, int ranks);
+[[nodiscard]] Fingerprint process_fingerprint(const RunConfig& config, const NumericChoice& numerics,
+                                              const Placement& placement, int ranks);
 
-/// Logs one line for each rank: host, processor, threads, numbers, library, transport. Ranks on unlike processors or
-/// with unlike libraries are a usage error for the exact reduction unless `run.exact: false`. Returns the lines.
+/// Logs one line for each rank: host, GPU and driver, processor, threads, numbers, library, transport. Ranks on unlike
+/// processors or with unlike libraries are a usage error for the exact reduction unless `run.exact: false`. Returns the
+/// lines.
 std::vector<std::string> introduce_ranks(comm::Communicator& communicator, const RunConfig& config,
-                                         const Fingerprint& fingerprint);
+                                         const Placement& placement, const Fingerprint& fingerprint);
 
 /// Compares what a checkpoint stored with this configuration and fingerprint. Differences that make it another
 /// experiment are a usage error that lists them; returns those that only change the last bits.

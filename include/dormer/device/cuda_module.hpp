@@ -6,22 +6,13 @@
 #include <vector>
 
 #include "dormer/comm/communicator.hpp"
+#include "dormer/device/gpu.hpp"
 
 namespace dormer::kernels {
-struct Kernels;
+class Kernels;
 }
 
 namespace dormer::device {
-
-/// One GPU as the CUDA runtime shows it to this process.
-struct Gpu {
-  int index = 0;     ///< among the visible ones
-  std::string name;  ///< "NVIDIA H100 80GB HBM3"
-  std::string uuid;  ///< the same in every process that sees this device
-  int major = 0;     ///< compute capability
-  int minor = 0;
-  std::int64_t total_bytes = 0;
-};
 
 /// How the NCCL communicator is made.
 struct NcclOptions {
@@ -45,7 +36,7 @@ struct CudaModule {
   /// Returns when everything that was put on the device's streams is done. For tests and timings.
   void (*synchronize)(int device) = nullptr;
   /// Launches over the functors of `kernels`.
-  const kernels::Kernels* kernels = nullptr;
+  kernels::Kernels* kernels = nullptr;
   /// A communicator over device buffers for the ranks of `rendezvous`, over which NCCL's id is spread. All ranks call.
   std::unique_ptr<comm::Communicator> (*nccl)(comm::Communicator& rendezvous, const NcclOptions& options) = nullptr;
 };

@@ -1,0 +1,11 @@
+#pragma once
+
+#include "dormer/device/gpu.hpp"
+
+namespace dormer::device {
+
+/// Looks for a driver, and only where there is a sign of one loads the CUDA module and asks it for GPUs. Throws
+/// nothing: what went wrong stands in the answer.
+[[nodiscard]] GpuProbe probe_gpus();
+
+}  // namespace dormer::device

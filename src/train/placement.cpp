@@ -1,0 +1,76 @@
+#include "train/placement.hpp"
+
+#include <functional>
+#include <numeric>
+#include <vector>
+
+#include "dormer/comm/world.hpp"
+#include "dormer/core/error.hpp"
+#include "dormer/device/cuda_module.hpp"
+#include "dormer/device/probe.hpp"
+#include "dormer/storage/safetensors.hpp"
+#include "train/agreement.hpp"
+
+namespace dormer::train {
+namespace {
+
+Placement choose(const comm::Identity& self, const std::string& wanted) {
+  const device::DeviceRequest request{.wanted = wanted,
+                                      .environment = comm::current_environment(),
+                                      .local_rank = self.local_rank,
+                                      .local_size = self.local_size};
+  const device::GpuProbe probe = device::asks_for_gpus(request) ? device::probe_gpus() : device::GpuProbe{};
+  Placement placement;
+  placement.gpu = device::choose_device(request, probe);
+  if (placement.gpu) {
+    placement.description = device::describe(*placement.gpu, probe);
+    placement.numbers =
+        fmt::format("{} {}.{}, {}", placement.gpu->name, placement.gpu->major, placement.gpu->minor, probe.versions);
+    device::load_cuda_module().select(placement.gpu->index);
+  }
+  return placement;
+}
+
+// The one obstacle between a GPU and training: model, data and reduction do not put their tensors there yet.
+void require_training_path(const Placement& placement) {
+  require(!placement.gpu, Fault::kUsage,
+          "this version computes on CPUs only, and here is {}; set run.device: cpu to train on the CPU",
+          placement.description);
+}
+
+}  // namespace
+
+void Placement::require_memory(std::span<const device::MemoryPart> parts) const {
+  if (gpu) {
+    device::require_memory(parts, device::load_cuda_module().free_bytes(gpu->index), *gpu);
+  }
+}
+
+Placement take_device(comm::Communicator& communicator, const std::string& wanted) {
+  Placement placement;
+  agree(communicator, [&] { placement = choose(communicator.identity(), wanted); });
+  const std::vector<std::string> hosts = gather_texts(communicator, communicator.identity().host);
+  const std::vector<std::string> uuids = gather_texts(communicator, placement.gpu ? placement.gpu->uuid : "");
+  agree(communicator, [&] {
+    std::vector<device::RankPlace> places;
+    for (std::size_t rank = 0; rank < hosts.size(); ++rank) {
+      places.push_back({.host = hosts[rank], .uuid = uuids[rank]});
+    }
+    device::require_sound_places(places);
+    require_training_path(placement);
+  });
+  return placement;
+}
+
+std::int64_t weight_bytes(const std::filesystem::path& folder, DType dtype) {
+  std::int64_t elements = 0;
+  const storage::SafetensorsSet weights = storage::SafetensorsSet::open_folder(folder);
+  for (const auto& file : weights.files()) {
+    for (const storage::TensorEntry& entry : file->tensors()) {
+      elements += std::accumulate(entry.shape.begin(), entry.shape.end(), std::int64_t{1}, std::multiplies<>());
+    }
+  }
+  return elements * static_cast<std::int64_t>(size_of(dtype));
+}
+
+}  // namespace dormer::train
