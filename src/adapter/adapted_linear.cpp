@@ -96,6 +96,11 @@ std::vector<at::Tensor> layer_gradients(const LayerRecord& record, const at::Ten
       segment.adapter->change().backward(parts[i], rows_of(record.input, segment), segment.saved, x_gradient);
     }
   }
+  for (const SegmentRecord& segment : record.segments) {  // after all of them: two may be of one trial
+    if (segment.adapter != nullptr) {
+      segment.adapter->announce_gradients();
+    }
+  }
   return gradients;
 }
 

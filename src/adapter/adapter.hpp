@@ -11,16 +11,29 @@ namespace dormer::adapter {
 /// One site's change with its optional decomposition.
 class Adapter {
  public:
-  Adapter(std::unique_ptr<Change> change, std::unique_ptr<Decomposition> decomposition)
-      : change_(std::move(change)), decomposition_(std::move(decomposition)) {}
+  /// Its parameters, which the space holds one after the other; `end` excluded.
+  struct Parameters {
+    const tensor::FlatSpace& space;
+    std::size_t begin = 0;
+    std::size_t end = 0;
+  };
+  Adapter(std::unique_ptr<Change> change, std::unique_ptr<Decomposition> decomposition, Parameters parameters)
+      : change_(std::move(change)), decomposition_(std::move(decomposition)), parameters_(parameters) {}
   [[nodiscard]] Change& change() { return *change_; }
   [[nodiscard]] const Change& change() const { return *change_; }
   [[nodiscard]] Decomposition* decomposition() { return decomposition_.get(); }
   [[nodiscard]] const Decomposition* decomposition() const { return decomposition_.get(); }
+  /// Says that a backward pass has added all its gradients. Last parameter first, as backward passes go.
+  void announce_gradients() const {
+    for (std::size_t index = parameters_.end; index-- > parameters_.begin;) {
+      parameters_.space.announce(index);
+    }
+  }
 
  private:
   std::unique_ptr<Change> change_;
   std::unique_ptr<Decomposition> decomposition_;  // null: the plain kind
+  Parameters parameters_;
 };
 
 }  // namespace dormer::adapter

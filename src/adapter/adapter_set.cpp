@@ -35,6 +35,7 @@ AdapterSet::AdapterSet(const AdapterConfig& config, std::span<const FrozenLinear
   state_->plans = plan_sites(config, sites);
   for (const SitePlan& plan : state_->plans) {
     const FrozenLinear& layer = layers[plan.site];
+    const std::size_t first = state_->space.entries().size();
     std::unique_ptr<Change> change = kind.build({layer, plan.rank, plan.scale}, state_->space);
     std::unique_ptr<Decomposition> decomposition;
     if (config.decompose) {
@@ -43,7 +44,8 @@ AdapterSet::AdapterSet(const AdapterConfig& config, std::span<const FrozenLinear
     state_->site_indices.push_back(plan.site);
     state_->names.push_back(layer.site.name);
     state_->learning_rates.resize(state_->space.entries().size(), plan.learning_rate);
-    state_->adapters.try_emplace(plan.site, std::move(change), std::move(decomposition));
+    state_->adapters.try_emplace(plan.site, std::move(change), std::move(decomposition),
+                                 Adapter::Parameters{state_->space, first, state_->space.entries().size()});
   }
   state_->space.allocate();
   for (auto& [index, adapter] : state_->adapters) {

@@ -16,6 +16,7 @@ class ExactReducer final : public GradientReducer {
  public:
   ExactReducer(const ReductionPlan& plan, comm::Communicator& communicator);
   [[nodiscard]] std::span<float> next_leaf_buffer() override;
+  void announce(std::size_t /*slot*/) override {}  // adds in tree order: whole leaves only
   void complete_leaf(const LeafLoss& loss) override;
   [[nodiscard]] ReducedGradient reduce(const RankReport& report) override;
 

@@ -1,5 +1,6 @@
 #include "parallel/fast_reducer.hpp"
 
+#include <algorithm>
 #include <utility>
 
 #include "dormer/core/error.hpp"
@@ -13,6 +14,7 @@ FastReducer::FastReducer(const ReductionPlan& plan, comm::Communicator& communic
       communicator_(communicator),
       share_(plan.shares.at(static_cast<std::size_t>(communicator.rank()))),
       slice_(plan.slices.slices.at(static_cast<std::size_t>(communicator.rank()))),
+      thread_(std::this_thread::get_id()),
       sum_(plan.request.flat_size),
       own_(plan.request.shard_optimizer && plan.request.ranks > 1 ? slice_.count() : 0) {
   invariant(communicator.size() == plan.request.ranks, "a plan for {} ranks, but there are {}", plan.request.ranks,
@@ -24,6 +26,12 @@ void FastReducer::begin_update() {
     sum_.set_to_zero();
     losses_.clear();
     in_leaf_ = false;
+    sent_ = 0;
+    announced_.assign(plan_.request.slots.size(), false);
+    missing_.clear();
+    for (const Bucket& bucket : plan_.buckets) {
+      missing_.push_back(bucket.slots.count());
+    }
   }
 }
 
@@ -33,6 +41,57 @@ std::span<float> FastReducer::next_leaf_buffer() {
   invariant(std::ssize(losses_) < share_.count(), "all {} leaves of the share are complete", share_.count());
   in_leaf_ = true;
   return sum_.values();
+}
+
+void FastReducer::announce(std::size_t slot) {
+  invariant(in_leaf_ && std::ssize(losses_) + 1 == share_.count(),
+            "parameter {} was announced before the last leaf of the share", slot);
+  const bool again = announced_.at(slot);
+  announced_[slot] = true;
+  for (std::size_t index = 0; index < plan_.buckets.size(); ++index) {
+    if (!plan_.buckets[index].slots.contains({static_cast<std::int64_t>(slot), static_cast<std::int64_t>(slot) + 1})) {
+      continue;
+    }
+    invariant(!again || index >= sent_, "parameter {} was announced again after its gradient had been sent", slot);
+    missing_[index] -= again ? 0 : 1;
+  }
+  if (std::this_thread::get_id() == thread_) {
+    send_complete_buckets();
+  }
+}
+
+void FastReducer::send_complete_buckets() {
+  if (communicator_.size() == 1) {
+    return;
+  }
+  while (sent_ < plan_.buckets.size() && missing_[sent_] == 0) {
+    send(plan_.buckets[sent_]);
+  }
+}
+
+/// Nobody touches the bucket's elements from here until its operation has ended.
+void FastReducer::send(const Bucket& bucket) {
+  const std::span<float> whole = sum_.values().subspan(static_cast<std::size_t>(bucket.elements.begin),
+                                                       static_cast<std::size_t>(bucket.elements.count()));
+  if (plan_.request.shard_optimizer) {
+    const auto rank = static_cast<std::size_t>(communicator_.rank());
+    const std::int64_t begin = std::clamp(bucket.elements.begin, slice_.begin, slice_.end) - slice_.begin;
+    const std::span<float> own =
+        own_.values().subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(bucket.counts[rank]));
+    pending_.push_back(communicator_.reduce_scatter(view(std::span<const float>(whole)), view(own), bucket.counts));
+  } else {
+    pending_.push_back(communicator_.all_reduce(view(whole), comm::ReduceOp::kSum));
+  }
+  ++sent_;
+}
+
+void FastReducer::finish_sending() {
+  missing_.assign(missing_.size(), 0);
+  send_complete_buckets();
+  for (comm::Pending& operation : pending_) {
+    operation.wait();
+  }
+  pending_.clear();
 }
 
 void FastReducer::complete_leaf(const LeafLoss& loss) {
@@ -53,11 +112,9 @@ ReducedGradient FastReducer::reduce(const RankReport& report) {
   std::span<float> own =
       gradient.subspan(static_cast<std::size_t>(slice_.begin), static_cast<std::size_t>(slice_.count()));
   if (communicator_.size() > 1) {
+    finish_sending();
     if (plan_.request.shard_optimizer) {
       own = gradient = own_.values();
-      communicator_.reduce_scatter(view(sum_.values()), view(own), plan_.slices.counts()).wait();
-    } else {
-      communicator_.all_reduce(view(gradient), comm::ReduceOp::kSum).wait();
     }
   }
   ReducedGradient result = gather_summaries(plan_, communicator_, {block_squares(own), losses_, report});

@@ -1,6 +1,7 @@
 #include "dormer/parallel/plan.hpp"
 
 #include <algorithm>
+#include <utility>
 
 #include "dormer/core/error.hpp"
 #include "parallel/update_summary.hpp"
@@ -30,9 +31,10 @@ void add(Count& into, const Count& other) {
 }
 
 Count reduction_bytes(const ReductionPlan& plan, int rank) {
-  Count count{.calls = 1};
+  const bool exact = plan.request.reduction == Reduction::kExact;
+  Count count{.calls = exact ? 1 : std::ssize(plan.buckets)};
   const std::int64_t own = plan.slices.slices[static_cast<std::size_t>(rank)].count();
-  if (plan.request.reduction == Reduction::kExact) {
+  if (exact) {
     for (const PartialSum& message : plan.exchange[static_cast<std::size_t>(rank)].sends) {
       count.bytes_sent += message.slice.count() * kFloatBytes;
     }
@@ -106,6 +108,29 @@ std::vector<RankExchange> plan_exchange(const std::vector<Range>& shares, const 
   return plan;
 }
 
+std::vector<Bucket> plan_buckets(const SlicePlan& slices, const std::vector<Range>& slots) {
+  const std::int64_t blocks = slices.size / kNormBlock;
+  const std::int64_t size = (blocks + kMaxBuckets - 1) / kMaxBuckets * kNormBlock;
+  const auto overlap = [](Range a, Range b) {
+    return std::max<std::int64_t>(std::min(a.end, b.end) - std::max(a.begin, b.begin), 0);
+  };
+  std::vector<Bucket> buckets;
+  for (std::int64_t end = slices.size; end > 0; end -= buckets.back().elements.count()) {
+    Bucket bucket{.elements = {std::max<std::int64_t>(end - size, 0), end}, .slots = {}, .counts = {}};
+    // Slots are ascending: those that overlap are consecutive.
+    const auto first =
+        std::partition_point(slots.begin(), slots.end(), [&](Range slot) { return slot.end <= bucket.elements.begin; });
+    const auto last =
+        std::partition_point(first, slots.end(), [&](Range slot) { return slot.begin < bucket.elements.end; });
+    bucket.slots = {first - slots.begin(), last - slots.begin()};
+    for (const Range& slice : slices.slices) {
+      bucket.counts.push_back(overlap(slice, bucket.elements));
+    }
+    buckets.push_back(std::move(bucket));
+  }
+  return buckets;
+}
+
 Range ReductionPlan::micro_batches_of(int rank) const {
   const Range& share = shares[static_cast<std::size_t>(rank)];
   return {leaves[static_cast<std::size_t>(share.begin)].begin, leaves[static_cast<std::size_t>(share.end - 1)].end};
@@ -124,6 +149,8 @@ ReductionPlan plan_reduction(const ReductionRequest& request) {
   plan.shares = share_leaves(std::ssize(plan.leaves), request.ranks);
   if (request.reduction == Reduction::kExact) {
     plan.exchange = plan_exchange(plan.shares, plan.slices);
+  } else {
+    plan.buckets = plan_buckets(plan.slices, request.slots);
   }
   return plan;
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <numeric>
 #include <unordered_map>
+#include <utility>
 
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/zeros.h>
@@ -28,6 +29,7 @@ struct FlatSpace::State {
   std::int64_t size = 0;
   at::Tensor values;
   at::Tensor gradient;
+  GradientListener listener;
   std::uint64_t generation = 1;
 };
 
@@ -105,6 +107,14 @@ at::Tensor FlatSpace::gradient(std::size_t index) const {
 
 bool FlatSpace::has_gradient() const {
   return state_->gradient.defined();
+}
+void FlatSpace::listen(GradientListener listener) {
+  state_->listener = std::move(listener);
+}
+void FlatSpace::announce(std::size_t index) const {
+  if (state_->listener) {
+    state_->listener(index);
+  }
 }
 std::uint64_t FlatSpace::generation() const {
   return state_->generation;

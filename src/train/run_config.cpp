@@ -114,7 +114,9 @@ void ScheduleSection::describe(config::Visitor& visitor) {
 void ParallelSection::describe(config::Visitor& visitor) {
   visitor.field(
       "reduction", reduction,
-      {.doc = "How gradients of ranks are added. exact: the same bits for every number of ranks. auto: exact on CPUs.",
+      {.doc =
+           "How gradients of ranks are added. exact: the same bits for every number of ranks. fast: in buckets during "
+           "the last backward pass, equal up to rounding. auto: exact on CPUs.",
        .choices = {"auto", "exact", "fast"}});
   visitor.field("shard_optimizer", shard_optimizer,
                 {.doc = "Every rank holds a share of the optimizer's state (ZeRO-1)."});

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <span>
 #include <string>
 #include <utility>
@@ -21,6 +22,7 @@ class Trial;
 /// What one update did, on this rank or (flat buffers) on all.
 struct UpdateTrace {
   std::vector<double> own_losses;                         ///< of this rank's micro-batches
+  std::function<void()> backward_ended;                   ///< called after every micro-batch, where it is set
   at::Tensor before;                                      ///< flat
   at::Tensor gradient;                                    ///< flat, the whole sum before clipping
   at::Tensor after;                                       ///< flat

@@ -9,7 +9,6 @@
 
 #include "dormer/core/error.hpp"
 #include "dormer/core/stop.hpp"
-#include "dormer/objective/next_token.hpp"
 #include "train/agreement.hpp"
 #include "train/trace_file.hpp"
 
@@ -28,6 +27,13 @@ std::unique_ptr<optim::Optimizer> make_optimizer(const OptimizerSection& section
 
 std::span<float> values_of(const tensor::FlatSpace& space) {
   return {space.values().mutable_data_ptr<float>(), static_cast<std::size_t>(space.size())};
+}
+
+parallel::ReductionRequest with_slots(parallel::ReductionRequest request, const tensor::FlatSpace& space) {
+  for (const tensor::ParameterEntry& entry : space.entries()) {
+    request.slots.push_back({entry.offset, entry.offset + entry.stored_count()});
+  }
+  return request;
 }
 
 at::Tensor as_tensor(std::span<float> values) {
@@ -64,9 +70,16 @@ Trial::Trial(const RunConfig& config, const model::LanguageModel& model, optim::
       communicator_(communicator),
       adapters_(config.adapter, model.layers(), RandomKey{static_cast<std::uint64_t>(config.run.seed)}),
       schedule_(config.schedule.kind, horizon),
-      plan_(parallel::plan_reduction(reduction_request(config, adapters_.space().size(), communicator.size()))),
+      plan_(parallel::plan_reduction(
+          with_slots(reduction_request(config, adapters_.space().size(), communicator.size()), adapters_.space()))),
       reducer_(parallel::gradient_reducer(plan_, communicator)),
-      optimizer_(make_optimizer(config.optimizer, adapters_, plan_.gradient_of(communicator.rank()))) {}
+      optimizer_(make_optimizer(config.optimizer, adapters_, plan_.gradient_of(communicator.rank()))) {
+  adapters_.space().listen([this](std::size_t index) {
+    if (last_backward_) {
+      reducer_->announce(index);
+    }
+  });
+}
 
 std::int64_t Trial::parameter_count() const {
   std::int64_t count = 0;
@@ -77,8 +90,18 @@ std::int64_t Trial::parameter_count() const {
 }
 
 // The one place where a batch meets its trials: a pack of one today.
-void Trial::compute_leaves(const UpdateInputs& inputs, UpdateTrace* trace) {
+parallel::LeafLoss Trial::compute_micro_batch(const UpdateInputs& inputs, std::int64_t index,
+                                              const objective::LossScale& scale) {
   const adapter::Pack pack = adapter::Pack::solo(&adapters_, batch_.micro);
+  std::vector<std::int64_t> samples;
+  for (std::int64_t row = 0; row < batch_.micro; ++row) {
+    samples.push_back(inputs.order.sample_at(inputs.position + index * batch_.micro + row));
+  }
+  const objective::LossSums loss = objective::next_token_loss(inputs.model, inputs.data.batch(samples), pack, scale);
+  return {.loss_sum = loss.loss_sum, .tokens = loss.tokens};
+}
+
+void Trial::compute_leaves(const UpdateInputs& inputs, UpdateTrace* trace) {
   std::int64_t targets = 0;  // of the global batch
   for (std::int64_t index = 0; index < batch_.global; ++index) {
     targets += inputs.data.targets(inputs.order.sample_at(inputs.position + index));
@@ -87,21 +110,22 @@ void Trial::compute_leaves(const UpdateInputs& inputs, UpdateTrace* trace) {
                                    .backward = true,
                                    .recompute_blocks = recompute_blocks_};
   const parallel::Range share = plan_.shares.at(static_cast<std::size_t>(communicator_.rank()));
-  std::vector<std::int64_t> samples(static_cast<std::size_t>(batch_.micro));
+  const std::int64_t last = plan_.micro_batches_of(communicator_.rank()).end - 1;
   for (std::int64_t leaf = share.begin; leaf < share.end; ++leaf) {
     adapters_.space().bind_gradient(as_tensor(reducer_->next_leaf_buffer()));
     const parallel::Range micro_batches = plan_.leaves.at(static_cast<std::size_t>(leaf));
     parallel::LeafLoss sum;
     for (std::int64_t index = micro_batches.begin; index < micro_batches.end; ++index) {
-      for (std::int64_t row = 0; row < batch_.micro; ++row) {
-        samples[static_cast<std::size_t>(row)] = inputs.order.sample_at(inputs.position + index * batch_.micro + row);
-      }
-      const objective::LossSums loss =
-          objective::next_token_loss(inputs.model, inputs.data.batch(samples), pack, scale);
+      last_backward_ = index == last;
+      const parallel::LeafLoss loss = compute_micro_batch(inputs, index, scale);
+      last_backward_ = false;
       sum.loss_sum += loss.loss_sum;
       sum.tokens += loss.tokens;
       if (trace != nullptr) {
         trace->own_losses.push_back(loss.loss_sum);
+        if (trace->backward_ended) {
+          trace->backward_ended();
+        }
       }
     }
     reducer_->complete_leaf(sum);

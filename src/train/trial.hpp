@@ -12,6 +12,7 @@
 #include "dormer/data/sample_order.hpp"
 #include "dormer/data/token_dataset.hpp"
 #include "dormer/model/language_model.hpp"
+#include "dormer/objective/next_token.hpp"
 #include "dormer/optim/optimizer.hpp"
 #include "dormer/optim/schedule.hpp"
 #include "dormer/parallel/reducer.hpp"
@@ -65,6 +66,8 @@ class Trial {
 
  private:
   void compute_leaves(const UpdateInputs& inputs, UpdateTrace* trace);
+  parallel::LeafLoss compute_micro_batch(const UpdateInputs& inputs, std::int64_t index,
+                                         const objective::LossScale& scale);
   void apply(std::span<const float> gradient, const optim::UpdateScalars& scalars);
   [[noreturn]] void fail_not_finite(const parallel::ReducedGradient& reduced, std::int64_t step) const;
 
@@ -78,9 +81,10 @@ class Trial {
   parallel::ReductionPlan plan_;
   std::unique_ptr<parallel::GradientReducer> reducer_;
   std::unique_ptr<optim::Optimizer> optimizer_;
+  bool last_backward_ = false;  ///< the backward pass now running is the last of the share: gradients are announced
 };
 
-/// What the reduction of a run's gradients needs to know. Pure.
+/// What the reduction of a run's gradients needs to know, but for the parameters' slots. Pure.
 [[nodiscard]] parallel::ReductionRequest reduction_request(const RunConfig& config, std::int64_t flat_size, int ranks);
 
 /// The optimizer's settings as the configuration says. Pure.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <numeric>
 
 #include <gmock/gmock.h>
 
@@ -67,6 +68,53 @@ TEST(BytesPerUpdate, PowersOfTwoCostOnePartialSumPerRank) {
   EXPECT_EQ(trace.of(comm::Operation::kExchange).bytes_received, size * 3 / 4 * 4);
   const std::int64_t summary = (2 + 2 * 16 + 3) * 8;
   EXPECT_EQ(trace.of(comm::Operation::kAllGather).bytes_sent, summary + size / 4 * 4);
+}
+
+TEST(PlanBuckets, CoverTheFlatSpaceFromItsEndInWholeNormBlocks) {
+  for (std::int64_t blocks = 1; blocks <= 40; ++blocks) {
+    for (const int ranks : {1, 3, 8}) {
+      const SlicePlan slices = plan_slices(blocks * kNormBlock, ranks);
+      const std::vector<Bucket> buckets = plan_buckets(slices, {});
+      ASSERT_LE(std::ssize(buckets), kMaxBuckets);
+      std::int64_t end = slices.size;
+      std::vector<std::int64_t> owned(static_cast<std::size_t>(ranks));
+      for (const Bucket& bucket : buckets) {
+        ASSERT_EQ(bucket.elements.end, end);
+        ASSERT_EQ(bucket.elements.count() % kNormBlock, 0);
+        ASSERT_EQ(std::accumulate(bucket.counts.begin(), bucket.counts.end(), std::int64_t{0}),
+                  bucket.elements.count());
+        std::transform(owned.begin(), owned.end(), bucket.counts.begin(), owned.begin(), std::plus<>());
+        end = bucket.elements.begin;
+      }
+      ASSERT_EQ(end, 0);
+      ASSERT_EQ(owned, slices.counts()) << "every rank gets its slice, " << blocks << " blocks on " << ranks;
+    }
+  }
+}
+
+TEST(PlanBuckets, KnowTheParametersThatLieInThemEvenInPart) {
+  const SlicePlan slices = plan_slices(9 * kNormBlock, 2);  // buckets of two blocks, the last of one
+  const std::vector<Range> slots{
+      {0, 100}, {128, kNormBlock}, {kNormBlock, 5 * kNormBlock + 1}, {6 * kNormBlock, 7 * kNormBlock}};
+  std::vector<Range> found;
+  for (const Bucket& bucket : plan_buckets(slices, slots)) {
+    found.push_back(bucket.slots);
+  }
+  EXPECT_THAT(found, ElementsAre(Range{4, 4}, Range{2, 4}, Range{2, 3}, Range{2, 3}, Range{0, 2}));
+}
+
+TEST(BytesPerUpdate, BucketsCostTheBytesOfOneReduceScatter) {
+  const std::int64_t size = 19 * kNormBlock;
+  for (int rank = 0; rank < 4; ++rank) {
+    const ReductionPlan plan =
+        plan_reduction({.reduction = Reduction::kFast, .micro_batches = 8, .flat_size = size, .ranks = 4});
+    const comm::Trace trace = bytes_per_update(plan, rank);
+    const comm::Trace::Count& count = trace.of(comm::Operation::kReduceScatter);
+    const std::int64_t own = plan.slices.slices[static_cast<std::size_t>(rank)].count();
+    EXPECT_EQ(count.calls, 7);  // three blocks each
+    EXPECT_EQ(count.bytes_sent, (size - own) * 4);
+    EXPECT_EQ(count.bytes_received, own * 4);
+  }
 }
 
 TEST(BytesPerUpdate, OneRankMovesNothing) {

@@ -7,7 +7,7 @@
 namespace dormer::testing {
 
 /// Hands on to a communicator that somebody else owns, so that a test can wrap it in decorators.
-class BorrowedCommunicator final : public comm::Communicator {
+class BorrowedCommunicator : public comm::Communicator {
  public:
   explicit BorrowedCommunicator(comm::Communicator& inner) : inner_(inner) {}
   [[nodiscard]] const comm::Identity& identity() const override { return inner_.identity(); }

@@ -5,7 +5,6 @@
 #include <nlohmann/json.hpp>
 
 #include "dormer/core/atomic_file.hpp"
-#include "dormer/storage/checkpoint.hpp"
 #include "support/tiny_model.hpp"
 
 namespace dormer::train {
@@ -44,11 +43,13 @@ RunConfig TinyRun::config(const std::string& run) const {
   return config;
 }
 
+storage::Checkpoint newest_checkpoint(const std::filesystem::path& run) {
+  return storage::load_checkpoint(storage::list_checkpoints(run / "checkpoints").at(0).folder);
+}
+
 std::string newest_arrays(const std::filesystem::path& run) {
-  const storage::Checkpoint checkpoint =
-      storage::load_checkpoint(storage::list_checkpoints(run / "checkpoints").at(0).folder);
   std::string bytes;
-  for (const storage::StoredArray& array : checkpoint.arrays) {
+  for (const storage::StoredArray& array : newest_checkpoint(run).arrays) {
     bytes += array.name + ':';
     bytes.append(reinterpret_cast<const char*>(array.bytes.data()), array.bytes.size());
   }

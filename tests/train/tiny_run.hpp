@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 
+#include "dormer/storage/checkpoint.hpp"
 #include "dormer/train/run.hpp"
 #include "support/temp_directory.hpp"
 
@@ -28,7 +29,10 @@ class TinyRun {
   std::filesystem::path folder_;
 };
 
-/// The bytes of the newest checkpoint's arrays.
+/// The newest checkpoint, verified.
+[[nodiscard]] storage::Checkpoint newest_checkpoint(const std::filesystem::path& run);
+
+/// The bytes of its arrays.
 [[nodiscard]] std::string newest_arrays(const std::filesystem::path& run);
 
 /// The bytes of the exported adapter_model.safetensors.

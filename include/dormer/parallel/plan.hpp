@@ -38,9 +38,23 @@ struct RankExchange {
 /// to rank, messages between two ranks in the same order on both sides.
 [[nodiscard]] std::vector<RankExchange> plan_exchange(const std::vector<Range>& shares, const SlicePlan& slices);
 
+inline constexpr std::int64_t kMaxBuckets = 8;  ///< an eighth of a fast reduction is left when the backward pass ends
+
+/// A stretch of the flat space that the fast reduction sends as one.
+struct Bucket {
+  Range elements;                    ///< whole norm blocks
+  Range slots;                       ///< indices of the parameters that lie in it, whole or in part
+  std::vector<std::int64_t> counts;  ///< the elements that lie in each rank's slice
+};
+
+/// At most `kMaxBuckets` buckets in the order in which they are sent: from the end of the flat space, where backward
+/// passes begin. They do not move the slices: a reduce-scatter of each bucket to the owners of its parts costs as many
+/// bytes as one of the whole. `slots` are the parameters' elements, ascending.
+[[nodiscard]] std::vector<Bucket> plan_buckets(const SlicePlan& slices, const std::vector<Range>& slots);
+
 enum class Reduction : std::uint8_t {
   kExact,  ///< the same bits for any number of ranks
-  kFast,   ///< the communicator's own reduce-scatter or all-reduce
+  kFast,   ///< the communicator's own reduce-scatter or all-reduce, bucket by bucket during the last backward pass
 };
 
 struct ReductionRequest {
@@ -49,6 +63,7 @@ struct ReductionRequest {
   std::int64_t micro_batches = 1;
   std::int64_t flat_size = 0;
   int ranks = 1;
+  std::vector<Range> slots{};  ///< the parameters' elements, ascending; needed where gradients are announced
 };
 
 /// Everything about the gradients of one update that can be decided before it; equal on all ranks.
@@ -58,6 +73,7 @@ struct ReductionPlan {
   std::vector<Range> shares;  ///< leaves of each rank
   SlicePlan slices;
   std::vector<RankExchange> exchange;  ///< per rank; of an exact reduction
+  std::vector<Bucket> buckets{};       ///< of a fast reduction
 
   /// The micro-batches of a rank, which computes them in order.
   [[nodiscard]] Range micro_batches_of(int rank) const;

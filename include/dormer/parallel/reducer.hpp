@@ -38,13 +38,20 @@ struct ReducedGradient {
 };
 
 /// Sums the gradients of an update over leaves and ranks. For each leaf of the own share, in order: backward passes add
-/// into `next_leaf_buffer`, then `complete_leaf`. Then all ranks call `reduce`.
-/// Use from one thread, the communicator's. Plan and communicator must outlive it.
+/// into `next_leaf_buffer`, then `complete_leaf`. Then all ranks call `reduce`. During the last backward pass of the
+/// share `announce` may say which parameters are done; the fast reduction then sends what is complete.
+/// Use from one thread, the communicator's own: the one that constructs it and trains. LibTorch runs a backward pass on
+/// the CPU in the thread that called it (recomputation too), so `announce` may send. From any other thread it takes
+/// note only, and its own thread sends later; no two calls may overlap. Plan and communicator must outlive it.
 class GradientReducer {
  public:
   virtual ~GradientReducer() = default;
   /// The flat buffer that the next leaf's backward passes add to: `flat_size` elements, aligned to 64 bytes.
   [[nodiscard]] virtual std::span<float> next_leaf_buffer() = 0;
+  /// The gradient of parameter `slot` (index in `ReductionRequest::slots`) is whole: nothing more is added to it before
+  /// `reduce`. Parameters that are not announced count as they stand when `reduce` is called: zero if nothing was
+  /// added.
+  virtual void announce(std::size_t slot) = 0;
   virtual void complete_leaf(const LeafLoss& loss) = 0;
   /// Ends the update. A rank whose report carries an error may call it with leaves missing, so that all hear of it.
   [[nodiscard]] virtual ReducedGradient reduce(const RankReport& report) = 0;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -61,6 +62,11 @@ class FlatSpace {
   void bind_gradient(const at::Tensor& flat);
   [[nodiscard]] at::Tensor gradient(std::size_t index) const;  ///< view of the bound buffer, stored shape
   [[nodiscard]] bool has_gradient() const;
+  /// Told by whoever adds gradients, on the thread that runs the backward pass, when an operation has added all that it
+  /// has for a parameter. Null: nobody listens.
+  using GradientListener = std::function<void(std::size_t index)>;
+  void listen(GradientListener listener);
+  void announce(std::size_t index) const;
 
   [[nodiscard]] std::uint64_t generation() const;
   void mark_written();
