@@ -32,7 +32,9 @@ PATH="$PWD/.venv/bin:$PATH" .venv/bin/ctest --test-dir "$results" --label-regex 
 [ "$status" -eq 0 ] || grep -v ' Passed \|^ *Start ' "$results/ctest.log" | tail -n 200
 say "Tests: done in $((SECONDS - begin)) s (the log: build/release/ctest.log)"
 gpu=0
-[ ! -f "$results/gpu-tests-not-registered.txt" ] || gpu=$(wc -l < "$results/gpu-tests-not-registered.txt")
+if [ -f "$results/gpu-tests-not-registered.txt" ]; then
+  while read -r program; do gpu=$((gpu + $("$program" --gtest_list_tests | grep -c '^  '))); done < "$results/gpu-tests-not-registered.txt"
+fi
 say "GPU tests not registered on this machine: $gpu"
 [ -f "$results/ctest.xml" ] || { say "0 passed, 1 failed"; exit 1; }
 .venv/bin/python launch/summary.py "$results/ctest.xml" "$results/pytest" || status=1

@@ -12,10 +12,6 @@
 namespace dormer::cuda {
 namespace {
 
-std::string cuda_version(int version) {
-  return fmt::format("{}.{}", version / 1000, version % 1000 / 10);
-}
-
 std::string uuid_text(const cudaUUID_t& uuid) {
   std::string text = "GPU-";
   for (std::size_t i = 0; i < sizeof(uuid.bytes); ++i) {
@@ -27,15 +23,13 @@ std::string uuid_text(const cudaUUID_t& uuid) {
 
 }  // namespace
 
-std::string versions() {
-  int runtime = 0;
-  int driver = 0;
-  int nccl = 0;
-  check(cudaRuntimeGetVersion(&runtime), "cudaRuntimeGetVersion");
-  check(cudaDriverGetVersion(&driver), "cudaDriverGetVersion");
-  static_cast<void>(ncclGetVersion(&nccl));  // 0 where it fails; what needs it checks
-  return fmt::format("CUDA {}, driver interface {}, NCCL {}.{}.{}", cuda_version(runtime), cuda_version(driver),
-                     nccl / 10'000, nccl / 100 % 100, nccl % 100);
+device::LibraryVersions libraries() {
+  device::LibraryVersions found{.runtime_built = CUDART_VERSION, .nccl_built = NCCL_VERSION_CODE};
+  check(cudaRuntimeGetVersion(&found.runtime_loaded), "cudaRuntimeGetVersion");
+  check(cudaDriverGetVersion(&found.driver_interface), "cudaDriverGetVersion");
+  const ncclResult_t status = ncclGetVersion(&found.nccl_loaded);
+  require(status == ncclSuccess, Fault::kUsage, "ncclGetVersion: {}; install NCCL again", ncclGetErrorString(status));
+  return found;
 }
 
 std::vector<device::Gpu> gpus() {

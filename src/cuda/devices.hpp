@@ -9,7 +9,7 @@
 namespace dormer::cuda {
 
 // What the table of the module promises; dormer/device/cuda_module.hpp says it.
-[[nodiscard]] std::string versions();
+[[nodiscard]] device::LibraryVersions libraries();
 [[nodiscard]] std::vector<device::Gpu> gpus();
 void select(int device);
 [[nodiscard]] std::int64_t free_bytes(int device);

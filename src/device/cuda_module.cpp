@@ -64,6 +64,7 @@ const CudaModule& load_cuda_module() {
   require(std::string_view(module->build_id) == cuda_build_id(), Fault::kUsage,
           "the CUDA module {} is of build {}, this program of build {}; build both from the same source", path.string(),
           module->build_id, cuda_build_id());
+  require_libraries(module->libraries());
   return *module;
 }
 

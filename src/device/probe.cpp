@@ -47,7 +47,7 @@ GpuProbe probe_gpus() {
   }
   try {
     const CudaModule& module = load_cuda_module();
-    probe.versions = module.versions();
+    probe.versions = describe(module.libraries());
     probe.gpus = module.gpus();
   } catch (const Error& error) {
     probe.module_problem = error.what();

@@ -15,18 +15,22 @@ namespace dormer::comm {
 
 void add_decorated(std::vector<World>& worlds, const World& bare) {
   worlds.push_back(bare);
-  worlds.push_back({bare.name + "_checked_traced", [run = bare.run](const std::function<void(Communicator&)>& body) {
+  worlds.push_back({bare.name + "_checked_traced",
+                    [run = bare.run](const std::function<void(Communicator&)>& body) {
                       run([&](Communicator& inner) {
                         Trace trace;
                         body(*checked(traced(testing::borrowed(inner), trace)));
                       });
-                    }});
-  worlds.push_back({bare.name + "_traced_checked", [run = bare.run](const std::function<void(Communicator&)>& body) {
+                    },
+                    bare.reduces_16_bits});
+  worlds.push_back({bare.name + "_traced_checked",
+                    [run = bare.run](const std::function<void(Communicator&)>& body) {
                       run([&](Communicator& inner) {
                         Trace trace;
                         body(*traced(checked(testing::borrowed(inner)), trace));
                       });
-                    }});
+                    },
+                    bare.reduces_16_bits});
 }
 
 namespace {
@@ -73,13 +77,15 @@ struct TypeOf {
   DType dtype;
 };
 
-/// Calls `body` with a zero of each type that reductions take.
+/// Calls `body` with a zero of each type that the world's reductions take.
 template <typename Body>
-void for_reduced_types(Body body) {
+void for_reduced_types(const World& world, Body body) {
   body(TypeOf<std::uint8_t>{0, DType::kU8});
   body(TypeOf<std::int8_t>{0, DType::kI8});
-  body(TypeOf<std::uint16_t>{0, DType::kU16});
-  body(TypeOf<std::int16_t>{0, DType::kI16});
+  if (world.reduces_16_bits) {
+    body(TypeOf<std::uint16_t>{0, DType::kU16});
+    body(TypeOf<std::int16_t>{0, DType::kI16});
+  }
   body(TypeOf<std::uint32_t>{0, DType::kU32});
   body(TypeOf<std::int32_t>{0, DType::kI32});
   body(TypeOf<std::uint64_t>{0, DType::kU64});
@@ -111,7 +117,7 @@ TEST_P(EveryCommunicator, KnowsItsRanks) {
 
 TEST_P(EveryCommunicator, AllReduceGivesEveryRankTheReduction) {
   run([](Communicator& ranks) {
-    for_reduced_types([&]<typename T>(TypeOf<T> type) {
+    for_reduced_types(GetParam(), [&]<typename T>(TypeOf<T> type) {
       for (const ReduceOp op : {ReduceOp::kSum, ReduceOp::kMin, ReduceOp::kMax}) {
         for (const std::int64_t count : kSizes) {
           std::vector<T> values(static_cast<std::size_t>(count));
@@ -137,7 +143,7 @@ TEST_P(EveryCommunicator, AllReduceGivesEveryRankTheReduction) {
 
 TEST_P(EveryCommunicator, ReduceScatterLeavesTheOwnSliceOfTheSum) {
   run([](Communicator& ranks) {
-    for_reduced_types([&]<typename T>(TypeOf<T> type) {
+    for_reduced_types(GetParam(), [&]<typename T>(TypeOf<T> type) {
       for (const std::int64_t total : kSizes) {
         const std::vector<std::int64_t> counts = uneven_counts(total, ranks.size());
         std::vector<T> send(static_cast<std::size_t>(total));

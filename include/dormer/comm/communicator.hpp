@@ -59,7 +59,7 @@ class [[nodiscard]] Pending {
 };
 
 /// Moves bytes between ranks. All ranks call the same operations in the same order with matching counts.
-/// Every dtype can be moved; reductions take integers, float32 and float64.
+/// Every dtype can be moved; reductions take integers (NCCL: not those of 16 bits), float32 and float64.
 /// One thread calls (the communicator's own); buffers stay untouched until `Pending::wait`.
 class Communicator {
  public:

@@ -2,11 +2,11 @@
 
 #include <cstdint>
 #include <memory>
-#include <string>
 #include <vector>
 
 #include "dormer/comm/communicator.hpp"
 #include "dormer/device/gpu.hpp"
+#include "dormer/device/libraries.hpp"
 
 namespace dormer::kernels {
 class Kernels;
@@ -23,8 +23,7 @@ struct NcclOptions {
 /// What the CUDA module offers. Functions throw `Error`, with the CUDA call and the remedy in one line.
 struct CudaModule {
   const char* build_id = nullptr;  ///< must equal `cuda_build_id()`
-  /// Versions of runtime, driver interface and NCCL, as "CUDA 13.0, driver interface 13.0, NCCL 2.28.9".
-  std::string (*versions)() = nullptr;
+  LibraryVersions (*libraries)() = nullptr;
   /// The visible GPUs; no GPU is no error.
   std::vector<Gpu> (*gpus)() = nullptr;
   /// Throws a usage error unless this build has code for the GPU. Makes it the current device of this thread.
@@ -50,7 +49,8 @@ using CudaModuleFunction = const CudaModule* (*)();
 
 /// Loads LibTorch's GPU half and then the module (`libdormer_cuda.so` beside `libdormer.so`, or the file that
 /// DORMER_CUDA_MODULE names). Call before the first question to LibTorch about CUDA and before the first backward pass.
-/// Usage errors name the remedy where one of them is missing or of another build. Later calls are free.
+/// Usage errors name the remedy where one of them is missing, of another build, or with older libraries than it was
+/// built with. Later calls are free.
 [[nodiscard]] const CudaModule& load_cuda_module();
 
 }  // namespace dormer::device
