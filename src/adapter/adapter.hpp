@@ -17,12 +17,17 @@ class Adapter {
     std::size_t begin = 0;
     std::size_t end = 0;
   };
-  Adapter(std::unique_ptr<Change> change, std::unique_ptr<Decomposition> decomposition, Parameters parameters)
-      : change_(std::move(change)), decomposition_(std::move(decomposition)), parameters_(parameters) {}
+  Adapter(std::unique_ptr<Change> change, std::unique_ptr<Decomposition> decomposition, Parameters parameters,
+          double dropout)
+      : change_(std::move(change)),
+        decomposition_(std::move(decomposition)),
+        parameters_(parameters),
+        dropout_(dropout) {}
   [[nodiscard]] Change& change() { return *change_; }
   [[nodiscard]] const Change& change() const { return *change_; }
   [[nodiscard]] Decomposition* decomposition() { return decomposition_.get(); }
   [[nodiscard]] const Decomposition* decomposition() const { return decomposition_.get(); }
+  [[nodiscard]] double dropout() const { return dropout_; }
   /// Says that a backward pass has added all its gradients. Last parameter first, as backward passes go.
   void announce_gradients() const {
     for (std::size_t index = parameters_.end; index-- > parameters_.begin;) {
@@ -34,6 +39,7 @@ class Adapter {
   std::unique_ptr<Change> change_;
   std::unique_ptr<Decomposition> decomposition_;  // null: the plain kind
   Parameters parameters_;
+  double dropout_;
 };
 
 }  // namespace dormer::adapter

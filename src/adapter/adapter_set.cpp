@@ -1,5 +1,6 @@
 #include "dormer/adapter/adapter_set.hpp"
 
+#include <algorithm>
 #include <map>
 #include <utility>
 
@@ -45,7 +46,8 @@ AdapterSet::AdapterSet(const AdapterConfig& config, std::span<const FrozenLinear
     state_->names.push_back(layer.site.name);
     state_->learning_rates.resize(state_->space.entries().size(), plan.learning_rate);
     state_->adapters.try_emplace(plan.site, std::move(change), std::move(decomposition),
-                                 Adapter::Parameters{state_->space, first, state_->space.entries().size()});
+                                 Adapter::Parameters{state_->space, first, state_->space.entries().size()},
+                                 plan.dropout);
   }
   state_->space.allocate();
   for (auto& [index, adapter] : state_->adapters) {
@@ -120,6 +122,20 @@ void AdapterSet::reset_magnitudes() {
 const at::Tensor* AdapterSet::norm(std::size_t site_index) const {
   const Adapter* adapter = find(site_index);
   return adapter == nullptr || adapter->decomposition() == nullptr ? nullptr : &adapter->decomposition()->norm();
+}
+
+std::vector<RandomKey> dropout_keys(RandomKey seed, std::int64_t step, std::int64_t first_sample,
+                                    std::int64_t samples) {
+  const RandomKey update = seed.child("dropout").child(static_cast<std::uint64_t>(step));
+  std::vector<RandomKey> keys;
+  for (std::int64_t sample = first_sample; sample < first_sample + samples; ++sample) {
+    keys.push_back(update.child(static_cast<std::uint64_t>(sample)));
+  }
+  return keys;
+}
+
+bool AdapterSet::has_dropout() const {
+  return std::ranges::any_of(state_->plans, [](const SitePlan& plan) { return plan.dropout > 0.0; });
 }
 
 std::int64_t Pack::samples() const {

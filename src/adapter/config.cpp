@@ -27,6 +27,10 @@ void AdapterConfig::describe(config::Visitor& visitor) {
   visitor.field("alpha", alpha,
                 {.doc = "The change is scaled by alpha / rank; a number or an expression such as 2*rank. null: rank."});
   visitor.field("rank_stabilized", rank_stabilized, {.doc = "Scale by alpha / sqrt(rank) (rsLoRA)."});
+  visitor.field("dropout", dropout,
+                {.doc = "Share of the adapter's input that is dropped in training, placed as PEFT places it; below 1.",
+                 .min = 0,
+                 .max = 0.999});
   visitor.optional_group("decompose", decompose, "DoRA: magnitude and direction apart. null: the plain kind.");
   visitor.field(
       "targets", targets,

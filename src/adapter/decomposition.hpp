@@ -28,8 +28,8 @@ class Decomposition {
   [[nodiscard]] at::Tensor magnitude_gradient() const { return space_.gradient(magnitude_); }
   /// What turns sum(g * saved output) into the magnitude's gradient: 1/m where the saved output is scaled, 1/n where
   /// not.
-  [[nodiscard]] const at::Tensor& gradient_factor() const {
-    return factor_invertible_ ? inverse_magnitude_ : inverse_norm_;
+  [[nodiscard]] const at::Tensor& gradient_factor(bool output_scaled) const {
+    return output_scaled ? inverse_magnitude_ : inverse_norm_;
   }
 
  private:

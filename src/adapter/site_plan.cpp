@@ -109,7 +109,11 @@ std::vector<std::int64_t> parse_layers(const std::string& text) {
 std::vector<SitePlan> plan_sites(const AdapterConfig& config, std::span<const Site> sites) {
   std::vector<SitePlan> plans;
   for (const std::size_t index : chosen_sites(config, sites)) {
-    plans.push_back({.site = index, .rank = config.rank, .alpha = config.alpha_value(), .learning_rate = {}});
+    plans.push_back({.site = index,
+                     .rank = config.rank,
+                     .alpha = config.alpha_value(),
+                     .dropout = config.dropout,
+                     .learning_rate = {}});
   }
   for (const OverrideConfig& wish : config.overrides) {
     apply_override(config, wish, sites, plans);

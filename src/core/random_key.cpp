@@ -1,5 +1,7 @@
 #include "dormer/core/random_key.hpp"
 
+#include "dormer/core/philox.hpp"
+
 namespace dormer {
 namespace {
 
@@ -26,25 +28,8 @@ RandomKey RandomKey::child(std::uint64_t index) const {
 }
 
 std::array<std::uint32_t, 4> philox(RandomKey key, std::uint64_t counter) {
-  std::uint32_t x0 = static_cast<std::uint32_t>(counter);
-  std::uint32_t x1 = static_cast<std::uint32_t>(counter >> 32);
-  std::uint32_t x2 = 0;
-  std::uint32_t x3 = 0;
-  std::uint32_t k0 = static_cast<std::uint32_t>(key.value);
-  std::uint32_t k1 = static_cast<std::uint32_t>(key.value >> 32);
-  for (int round = 0; round < 10; ++round) {
-    const std::uint64_t product0 = 0xD2511F53ULL * x0;
-    const std::uint64_t product1 = 0xCD9E8D57ULL * x2;
-    const auto high0 = static_cast<std::uint32_t>(product0 >> 32);
-    const auto high1 = static_cast<std::uint32_t>(product1 >> 32);
-    x0 = high1 ^ x1 ^ k0;
-    x1 = static_cast<std::uint32_t>(product1);
-    x2 = high0 ^ x3 ^ k1;
-    x3 = static_cast<std::uint32_t>(product0);
-    k0 += 0x9E3779B9U;
-    k1 += 0xBB67AE85U;
-  }
-  return {x0, x1, x2, x3};
+  const PhiloxWords words = philox_words(key.value, counter);
+  return {words.word[0], words.word[1], words.word[2], words.word[3]};
 }
 
 }  // namespace dormer

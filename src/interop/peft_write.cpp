@@ -104,7 +104,7 @@ std::string config_text(const adapter::AdapterSet& adapters, const BaseFacts& ba
                   {"layers_pattern", none},
                   {"layers_to_transform", none},
                   {"lora_alpha", number(config.alpha_value())},
-                  {"lora_dropout", 0.0},
+                  {"lora_dropout", config.dropout},
                   {"modules_to_save", none},
                   {"peft_type", "LORA"},
                   {"r", config.rank},

@@ -44,11 +44,9 @@ void add_adapter_names(std::vector<config::ForeignName>& names) {
     names.push_back(write(key, "adapter: {targets: [q_proj, v_proj]}"));
   }
   names.push_back(later_for("axis", "input", "write \"axis: output\""));
-  names.push_back(later("exclude", "list the wanted patterns in adapter.targets"));
-  names.push_back(later("layers", "write patterns such as \"*.layers.8.*\" in adapter.targets"));
-  names.push_back(later("use_rslora", "leave it out and write \"adapter: {alpha: rank*…}\" for another scale"));
+  names.push_back(write("use_rslora", "adapter: {rank_stabilized: $}"));
   for (const char* key : {"lora_dropout", "dropout", "network_dropout"}) {
-    names.push_back(later(key, "leave it out (0 is the only value)"));
+    names.push_back(write(key, "adapter: {dropout: $}"));
   }
 }
 

@@ -64,11 +64,12 @@ optim::OptimizerSettings optimizer_settings(const OptimizerSection& section) {
 Trial::Trial(const RunConfig& config, const model::LanguageModel& model, optim::ScheduleHorizon horizon,
              comm::Communicator& communicator)
     : batch_(config.batch),
+      seed_{static_cast<std::uint64_t>(config.run.seed)},
       recompute_blocks_(config.run.recompute),
       learning_rate_(config.optimizer.learning_rate),
       maximum_norm_(config.optimizer.max_gradient_norm.value_or(0.0)),
       communicator_(communicator),
-      adapters_(config.adapter, model.layers(), RandomKey{static_cast<std::uint64_t>(config.run.seed)}),
+      adapters_(config.adapter, model.layers(), seed_),
       schedule_(config.schedule.kind, horizon),
       plan_(parallel::plan_reduction(
           with_slots(reduction_request(config, adapters_.space().size(), communicator.size()), adapters_.space()))),
@@ -92,7 +93,10 @@ std::int64_t Trial::parameter_count() const {
 // The one place where a batch meets its trials: a pack of one today.
 parallel::LeafLoss Trial::compute_micro_batch(const UpdateInputs& inputs, std::int64_t index,
                                               const objective::LossScale& scale) {
-  const adapter::Pack pack = adapter::Pack::solo(&adapters_, batch_.micro);
+  adapter::Pack pack = adapter::Pack::solo(&adapters_, batch_.micro);
+  if (adapters_.has_dropout()) {
+    pack.segments.front().dropout_keys = adapter::dropout_keys(seed_, inputs.step, index * batch_.micro, batch_.micro);
+  }
   std::vector<std::int64_t> samples;
   for (std::int64_t row = 0; row < batch_.micro; ++row) {
     samples.push_back(inputs.order.sample_at(inputs.position + index * batch_.micro + row));

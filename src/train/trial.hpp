@@ -72,6 +72,7 @@ class Trial {
   [[noreturn]] void fail_not_finite(const parallel::ReducedGradient& reduced, std::int64_t step) const;
 
   BatchSection batch_;
+  RandomKey seed_;
   bool recompute_blocks_;
   double learning_rate_;
   double maximum_norm_;

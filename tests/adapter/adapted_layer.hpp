@@ -32,7 +32,7 @@ struct AdaptedLayer {
 
 /// An adapter on it; with `moved` every parameter is away from its start, so that the change is as large as W.
 inline AdaptedLayer adapted_layer(const std::string& kind, bool decompose, bool moved, adapter::FrozenLinear layer,
-                                  std::int64_t rank = 3) {
+                                  std::int64_t rank = 3, double dropout = 0.0) {
   AdaptedLayer result;
   result.layers.push_back(std::move(layer));
   adapter::AdapterConfig config;
@@ -40,6 +40,7 @@ inline AdaptedLayer adapted_layer(const std::string& kind, bool decompose, bool 
   config.rank = rank;
   config.alpha.text = "2*rank";
   config.targets = {"q_proj"};
+  config.dropout = dropout;
   if (decompose) {
     config.decompose.emplace();
   }

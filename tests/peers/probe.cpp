@@ -1,8 +1,8 @@
 // What the peer tests ask the rooms themselves, in fp32:
 //   probe logits    MODEL ADAPTER|- TOKENS OUT   logits [samples, length, vocabulary] of "tokens" [samples, length]
-//   probe gradients MODEL ADAPTER   TOKENS OUT   mean loss of "tokens" [samples, length + 1] and the parameters'
-//   gradients probe generate  MODEL ADAPTER|- TOKENS OUT   24 greedy tokens, with and without a cache, after "tokens"
-//   [1, length]
+//   probe gradients MODEL ADAPTER   TOKENS OUT   mean loss of "tokens" [samples, length + 1] and parameters' gradients
+//   probe dropout   MODEL ADAPTER   TOKENS OUT   the same with dropout, its masks "mask.<site>" and the "logits"
+//   probe generate  MODEL ADAPTER|- TOKENS OUT   24 greedy tokens, with and without a cache, after "tokens" [1, length]
 // TOKENS and OUT are safetensors files, MODEL a Hugging Face folder, ADAPTER a PEFT folder.
 
 #include <cstdio>
@@ -15,6 +15,7 @@
 
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/from_blob.h>
+#include <ATen/ops/ones.h>
 #include <ATen/ops/zeros.h>
 #include <fmt/format.h>
 
@@ -25,6 +26,7 @@
 #include "dormer/model/language_model.hpp"
 #include "dormer/objective/next_token.hpp"
 #include "dormer/storage/safetensors.hpp"
+#include "dormer/tensor/dropout.hpp"
 #include "dormer/train/stored_model.hpp"
 
 namespace dormer {
@@ -77,13 +79,31 @@ bool is_transposed(const std::string& name) {
   return name.ends_with("lora_B");
 }
 
+constexpr double kDropout = 0.3;
+
 std::unique_ptr<adapter::AdapterSet> read_adapter(const std::filesystem::path& folder,
-                                                  const model::LanguageModel& model) {
-  const adapter::AdapterConfig config = train::stored_adapter_config(folder);
+                                                  const model::LanguageModel& model, double dropout) {
+  adapter::AdapterConfig config = train::stored_adapter_config(folder);
+  config.dropout = dropout;
   auto result = std::make_unique<adapter::AdapterSet>(config, model.layers(), RandomKey{0});
   interop::load_peft_into(*result, folder);
   result->refresh();
   return result;
+}
+
+/// The masks of every site for these samples, and the logits under them.
+void add_masks(const model::LanguageModel& model, const adapter::Pack& pack, const at::Tensor& tokens, Output& output) {
+  const at::Tensor inputs = tokens.narrow(1, 0, tokens.size(1) - 1).contiguous();
+  for (const std::size_t index : pack.segments.front().adapters->site_indices()) {
+    const adapter::Site& site = model.layers()[index].site;
+    std::vector<RandomKey> keys;
+    for (const RandomKey key : pack.segments.front().dropout_keys) {
+      keys.push_back(key.child(site.name));
+    }
+    const at::Tensor mask = tensor::dropped_out(at::ones({inputs.numel(), site.in}), keys, kDropout);
+    output.add("mask." + site.name, mask.view({inputs.size(0), inputs.size(1), site.in}), DType::kF32);
+  }
+  output.add("logits", objective::logits(model, inputs, pack).view({inputs.size(0), inputs.size(1), -1}), DType::kF32);
 }
 
 void write_gradients(const model::LanguageModel& model, adapter::AdapterSet& adapters, const at::Tensor& tokens,
@@ -91,11 +111,17 @@ void write_gradients(const model::LanguageModel& model, adapter::AdapterSet& ada
   tensor::FlatSpace& space = adapters.space();
   const at::Tensor gradient = at::zeros({space.size()});
   space.bind_gradient(gradient);
-  const adapter::Pack pack = adapter::Pack::solo(&adapters, tokens.size(0));
+  adapter::Pack pack = adapter::Pack::solo(&adapters, tokens.size(0));
+  if (adapters.has_dropout()) {
+    pack.segments.front().dropout_keys = adapter::dropout_keys(RandomKey{3}, 1, 0, tokens.size(0));
+  }
   const auto targets = static_cast<double>(tokens.size(0) * (tokens.size(1) - 1));
   const objective::LossSums sums = objective::next_token_loss(model, data::TokenBatch::of_rows(tokens), pack,
                                                               {.divisor = targets, .backward = true});
   Output output;
+  if (adapters.has_dropout()) {
+    add_masks(model, pack, tokens, output);
+  }
   output.add("loss", at::zeros({1}, at::kDouble).fill_(sums.loss_sum / targets), DType::kF64);
   for (const tensor::ParameterEntry& entry : space.entries()) {
     const at::Tensor part = tensor::FlatSpace::unpadded_part(gradient, entry);
@@ -125,7 +151,8 @@ void write_generation(const model::LanguageModel& model, const adapter::AdapterS
 
 void run(const Arguments& arguments) {
   const auto model = model::load_language_model(arguments.model, DType::kF32);
-  const auto adapters = arguments.adapter == "-" ? nullptr : read_adapter(arguments.adapter, *model);
+  const double dropout = arguments.command == "dropout" ? kDropout : 0.0;
+  const auto adapters = arguments.adapter == "-" ? nullptr : read_adapter(arguments.adapter, *model, dropout);
   const at::Tensor tokens = read_array(arguments.tokens, "tokens", at::kLong);
   if (arguments.command == "logits") {
     const adapter::Pack pack = adapter::Pack::solo(adapters.get(), tokens.size(0));
@@ -133,7 +160,7 @@ void run(const Arguments& arguments) {
     output.add("logits", objective::logits(*model, tokens, pack).view({tokens.size(0), tokens.size(1), -1}),
                DType::kF32);
     output.write(arguments.out);
-  } else if (arguments.command == "gradients") {
+  } else if (arguments.command == "gradients" || arguments.command == "dropout") {
     require(adapters != nullptr, Fault::kUsage, "gradients need an adapter");
     write_gradients(*model, *adapters, tokens, arguments);
   } else if (arguments.command == "generate") {
@@ -148,7 +175,7 @@ void run(const Arguments& arguments) {
 
 int main(int count, char** words) {
   if (count != 6) {
-    std::fputs("usage: probe logits|gradients|generate MODEL ADAPTER|- TOKENS OUT\n", stderr);
+    std::fputs("usage: probe logits|gradients|dropout|generate MODEL ADAPTER|- TOKENS OUT\n", stderr);
     return static_cast<int>(dormer::Fault::kUsage);
   }
   try {

@@ -174,6 +174,21 @@ TEST_F(RanksTest, GiveTheBitsOfOneRankWithUnevenLeaves) {
   expect_equal_runs("alone", "together");
 }
 
+TEST_F(RanksTest, DropTheSameInputsWithAndWithoutRecomputation) {
+  RunConfig alone = tiny_->config("alone");
+  alone.adapter.dropout = 0.25;
+  RunConfig together = tiny_->config("together");
+  together.adapter.dropout = 0.25;
+  together.run.recompute = true;
+  train_reference(alone);
+  train(together, testing::world());
+  expect_equal_runs("alone", "together");
+  train_reference(tiny_->config("undropped"));
+  if (testing::world().rank() == 0) {
+    EXPECT_NE(newest_arrays(tiny_->folder() / "alone"), newest_arrays(tiny_->folder() / "undropped"));
+  }
+}
+
 TEST_F(RanksTest, GoOnFromAnotherNumberOfRanks) {
   train_reference(tiny_->config("alone"));
   RunConfig first = tiny_->config("resumed");

@@ -41,6 +41,8 @@ class AdapterSet {
   [[nodiscard]] const at::Tensor* norm(std::size_t site_index) const;
   /// Brings norm caches up to the flat space's generation. Call once per update, before forward passes.
   void refresh();
+  /// Whether a site's input is dropped in training: a segment then needs `dropout_keys`.
+  [[nodiscard]] bool has_dropout() const;
   /// Sets every magnitude to the norms of W + change: a LoRA then starts a DoRA at exactly the LoRA's function.
   void reset_magnitudes();
 
@@ -49,25 +51,33 @@ class AdapterSet {
   std::unique_ptr<State> state_;
 };
 
+/// Keys of the dropout of samples [first_sample, first_sample + samples) of update `step`, samples counted within the
+/// update: they depend on neither ranks nor micro-batches. Pure.
+[[nodiscard]] std::vector<RandomKey> dropout_keys(RandomKey seed, std::int64_t step, std::int64_t first_sample,
+                                                  std::int64_t samples);
+
 /// Rows of a batch that belong to one trial. A solo run is one segment over all samples.
 struct Segment {
   std::int64_t first_sample = 0;
   std::int64_t samples = 0;
   const AdapterSet* adapters = nullptr;  ///< null: the base alone
+  std::vector<RandomKey>
+      dropout_keys{};  ///< one a sample (`dropout_keys`); empty: nothing is dropped, as in evaluation
 };
 
 /// The trials that share one forward pass: their segments cover the batch in order.
 struct Pack {
   std::vector<Segment> segments;
   [[nodiscard]] static Pack solo(const AdapterSet* adapters, std::int64_t samples) {
-    return {{{0, samples, adapters}}};
+    return {{{0, samples, adapters, {}}}};
   }
   [[nodiscard]] std::int64_t samples() const;
 };
 
 /// y = x Wᵀ + b with every segment's adapter applied: one differentiable operation. x: [rows, in] with rows a multiple
 /// of the pack's samples, in the compute dtype; returns [rows, out]. Backward adds parameter gradients to the slots of
-/// each flat space.
+/// each flat space. Dropout is PEFT's: with x~ the dropped input, x Wᵀ + x~ Δᵀ + b, and decomposed
+/// x Wᵀ + (f - 1) x~ Wᵀ + f x~ Δᵀ + b with f = m / n.
 [[nodiscard]] at::Tensor adapted_linear(const at::Tensor& x, const FrozenLinear& layer, const Pack& pack);
 
 }  // namespace dormer::adapter

@@ -29,6 +29,7 @@ struct AdapterConfig {
   std::int64_t rank = 16;
   config::Expression alpha;      ///< absent = rank, that is scale 1
   bool rank_stabilized = false;  ///< rsLoRA (Kalajdzievski 2023): alpha / sqrt(rank)
+  double dropout = 0.0;          ///< of the adapter's input, in training
   std::optional<DecomposeConfig> decompose;
   std::vector<std::string> targets{"all-linear"};
   std::vector<std::string> exclude;   ///< patterns of sites that get none

@@ -17,6 +17,7 @@ struct SitePlan {
   std::int64_t rank = 0;
   double alpha = 0.0;
   double scale = 1.0;                   ///< alpha / rank, or alpha / sqrt(rank) where ranks are stabilized
+  double dropout = 0.0;                 ///< of the input, in training
   std::optional<double> learning_rate;  ///< absent: the optimizer's
 };
 

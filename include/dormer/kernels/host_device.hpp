@@ -1,8 +1,3 @@
 #pragma once
 
-/// Marks arithmetic that host loops and GPU launches share. Vanishes without a GPU compiler.
-#if defined(__CUDACC__)
-#define DORMER_HOST_DEVICE __host__ __device__
-#else
-#define DORMER_HOST_DEVICE
-#endif
+#include "dormer/core/host_device.hpp"
