@@ -30,6 +30,8 @@ struct SegmentRecord {
   [[nodiscard]] const Decomposition* decomposition() const {
     return adapter == nullptr ? nullptr : adapter->decomposition();
   }
+  /// Whether the weight itself trains.
+  [[nodiscard]] bool whole() const { return adapter != nullptr && adapter->change().whole_weight() != nullptr; }
   /// Whether a part of the frozen product, too, sees the dropped input x~. The output then is
   /// (x - x~) Wᵀ + f (x~ Wᵀ + x~ Δᵀ) + b, which is PEFT's sum without the cancellation of its terms.
   [[nodiscard]] bool splits() const { return decomposition() != nullptr && dropout.active(); }
@@ -47,6 +49,14 @@ struct LayerRecord {
   at::Tensor weight;
   at::Tensor bias;
   std::vector<SegmentRecord> segments;
+
+  [[nodiscard]] const at::Tensor& weight_of(const SegmentRecord& segment) const {
+    return segment.whole() ? *segment.adapter->change().whole_weight() : weight;
+  }
+  [[nodiscard]] const at::Tensor& bias_of(const SegmentRecord& segment) const {
+    const at::Tensor* own = segment.whole() ? segment.adapter->change().whole_bias() : nullptr;
+    return own != nullptr ? *own : bias;
+  }
 };
 
 at::Tensor rows_of(const at::Tensor& values, const SegmentRecord& segment) {
@@ -86,16 +96,34 @@ std::vector<SegmentInput> inputs_of(const LayerRecord& record, const at::Tensor&
   return inputs;
 }
 
-/// x Wᵀ, or (x - x~) Wᵀ for segments that split.
+/// x Wᵀ, or (x - x~) Wᵀ for segments that split; one product where all segments take the frozen weight.
 at::Tensor base_product(const LayerRecord& record, const at::Tensor& x, const std::vector<SegmentInput>& inputs) {
-  if (std::ranges::none_of(record.segments, &SegmentRecord::splits)) {
+  if (std::ranges::none_of(record.segments,
+                           [](const SegmentRecord& segment) { return segment.splits() || segment.whole(); })) {
     return tensor::multiply_transposed(x, record.weight);
   }
   std::vector<at::Tensor> parts;
   for (const SegmentInput& input : inputs) {
     parts.push_back(input.base);
   }
-  return tensor::multiply_transposed(tensor::joined_rows(parts), record.weight);
+  if (std::ranges::none_of(record.segments, &SegmentRecord::whole)) {
+    return tensor::multiply_transposed(tensor::joined_rows(parts), record.weight);
+  }
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    parts[i] = tensor::multiply_transposed(parts[i], record.weight_of(record.segments[i]));
+  }
+  return tensor::joined_rows(parts);
+}
+
+/// The gradient that these parts of the output's gradient give the input through `base_product`.
+at::Tensor base_product_backward(const LayerRecord& record, std::vector<at::Tensor> parts) {
+  if (std::ranges::none_of(record.segments, &SegmentRecord::whole)) {
+    return tensor::multiply(tensor::joined_rows(parts), record.weight);
+  }
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    parts[i] = tensor::multiply(parts[i], record.weight_of(record.segments[i]));
+  }
+  return tensor::joined_rows(parts);
 }
 
 /// y += f (x~ Wᵀ + x~ Δᵀ) + b.
@@ -117,7 +145,7 @@ void apply_segment(SegmentRecord& segment, const at::Tensor& x, const LayerRecor
   if (segment.adapter != nullptr) {
     segment.saved = segment.adapter->change().add_forward(x, y);
   }
-  const at::Tensor& bias = record.bias;
+  const at::Tensor& bias = record.bias_of(segment);
   const Decomposition* decomposition = segment.decomposition();
   if (decomposition == nullptr) {
     if (bias.defined()) {
@@ -137,6 +165,11 @@ at::Tensor segment_gradient(const SegmentRecord& segment, const at::Tensor& grad
   const Decomposition* decomposition = segment.decomposition();
   if (decomposition == nullptr) {
     return gradient;
+  }
+  if (!decomposition->trains()) {
+    at::Tensor scaled = gradient.clone();
+    tensor::scale_columns(scaled, decomposition->factor(), {});
+    return scaled;
   }
   return tensor::scale_columns_backward(gradient, segment.output, segment.output_scaled ? bias : at::Tensor(),
                                         decomposition->factor(), decomposition->gradient_factor(segment.output_scaled),
@@ -173,7 +206,7 @@ std::vector<at::Tensor> layer_gradients(const LayerRecord& record, const at::Ten
   }
   std::vector<at::Tensor> gradients(wanted.size());
   if (wanted[0]) {
-    gradients[0] = tensor::multiply(tensor::joined_rows(base_parts), record.weight);
+    gradients[0] = base_product_backward(record, std::move(base_parts));
   }
   for (std::size_t i = 0; i < record.segments.size(); ++i) {
     const SegmentRecord& segment = record.segments[i];

@@ -19,7 +19,6 @@ struct AdapterSet::State {
   std::vector<std::size_t> site_indices;
   std::vector<std::string> names;
   std::vector<SitePlan> plans;
-  std::vector<std::optional<double>> learning_rates;  // of the space's entries
   std::map<std::size_t, Adapter> adapters;
   std::uint64_t refreshed = 0;  // the generation that the caches belong to
 };
@@ -32,19 +31,20 @@ AdapterSet::AdapterSet(const AdapterConfig& config, std::span<const FrozenLinear
   for (const FrozenLinear& layer : layers) {
     sites.push_back(layer.site);
   }
-  const AdapterKind kind = adapter_kinds().get("adapter.kind", config.kind);
+  const Registry<AdapterKind> kinds = adapter_kinds();
   state_->plans = plan_sites(config, sites);
   for (const SitePlan& plan : state_->plans) {
     const FrozenLinear& layer = layers[plan.site];
     const std::size_t first = state_->space.entries().size();
-    std::unique_ptr<Change> change = kind.build({layer, plan.rank, plan.scale}, state_->space);
+    std::unique_ptr<Change> change =
+        kinds.get("adapter.kind", plan.kind).build({layer, plan.rank, plan.scale}, state_->space);
     std::unique_ptr<Decomposition> decomposition;
-    if (config.decompose) {
+    if (plan.decompose) {
       decomposition = std::make_unique<Decomposition>(layer, state_->space);
     }
     state_->site_indices.push_back(plan.site);
     state_->names.push_back(layer.site.name);
-    state_->learning_rates.resize(state_->space.entries().size(), plan.learning_rate);
+    state_->space.set_updates(first, plan.learning_rate, plan.stop_after);
     state_->adapters.try_emplace(plan.site, std::move(change), std::move(decomposition),
                                  Adapter::Parameters{state_->space, first, state_->space.entries().size()},
                                  plan.dropout);
@@ -83,9 +83,6 @@ std::span<const std::string> AdapterSet::site_names() const {
 
 std::span<const SitePlan> AdapterSet::plans() const {
   return state_->plans;
-}
-const std::vector<std::optional<double>>& AdapterSet::learning_rates() const {
-  return state_->learning_rates;
 }
 
 const Adapter* AdapterSet::find(std::size_t site_index) const {

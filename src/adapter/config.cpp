@@ -15,10 +15,18 @@ void DecomposeConfig::describe(config::Visitor& visitor) {
 
 void OverrideConfig::describe(config::Visitor& visitor) {
   visitor.field("match", match, {.doc = "Layers that this is for: a pattern as in targets.", .required = true});
+  visitor.field("kind", kind,
+                {.doc = "Form of their change. null: adapter.kind. full sites are not decomposed.",
+                 .choices = adapter_kinds().names()});
   visitor.field("rank", rank, {.doc = "Their rank. null: adapter.rank.", .min = 1, .max = 4096});
   visitor.field("alpha", alpha, {.doc = "Their alpha. null: adapter.alpha, evaluated with their rank."});
+  visitor.field("dropout", dropout,
+                {.doc = "Their dropout. null: adapter.dropout.", .min = 0, .max = AdapterConfig::kMaximumDropout});
   visitor.field("learning_rate", learning_rate,
                 {.doc = "Their learning rate, magnitudes included. null: the optimizer's.", .min = 0});
+  visitor.field(
+      "stop_after", stop_after,
+      {.doc = "Updates after which their parameters stay as they are. null: they train to the end.", .min = 1});
 }
 
 void AdapterConfig::describe(config::Visitor& visitor) {
@@ -30,7 +38,7 @@ void AdapterConfig::describe(config::Visitor& visitor) {
   visitor.field("dropout", dropout,
                 {.doc = "Share of the adapter's input that is dropped in training, placed as PEFT places it; below 1.",
                  .min = 0,
-                 .max = 0.999});
+                 .max = kMaximumDropout});
   visitor.optional_group("decompose", decompose, "DoRA: magnitude and direction apart. null: the plain kind.");
   visitor.field(
       "targets", targets,
@@ -39,7 +47,8 @@ void AdapterConfig::describe(config::Visitor& visitor) {
   visitor.field("exclude", exclude, {.doc = "Patterns over names: layers that get no adapter."});
   visitor.field("layers", layers, {.doc = "Blocks that get adapters, such as 8-31 or 0,2,4-7. null: all."});
   visitor.field("init_from", init_from, {.doc = "Folder of an adapter in PEFT's form to start from."});
-  visitor.list("overrides", overrides, "Layers that differ from the rest; where several match, the later one counts.");
+  visitor.list("overrides", overrides,
+               "Layers that differ from the rest. Several may match a layer where they do not contradict each other.");
 }
 
 double AdapterConfig::alpha_for(std::int64_t site_rank) const {

@@ -25,6 +25,7 @@ class Decomposition {
   /// Whether y / factor is as good as the unscaled output for every row: then the output itself serves the magnitude's
   /// gradient.
   [[nodiscard]] bool factor_invertible() const { return factor_invertible_; }
+  [[nodiscard]] bool trains() const { return space_.trains(magnitude_); }
   [[nodiscard]] at::Tensor magnitude_gradient() const { return space_.gradient(magnitude_); }
   /// What turns sum(g * saved output) into the magnitude's gradient: 1/m where the saved output is scaled, 1/n where
   /// not.

@@ -2,10 +2,13 @@
 
 #include <algorithm>
 #include <charconv>
+#include <map>
+#include <optional>
 #include <set>
 
 #include <fmt/ranges.h>
 
+#include "dormer/adapter/kinds.hpp"
 #include "dormer/core/error.hpp"
 #include "match_targets.hpp"
 
@@ -47,37 +50,110 @@ std::vector<std::size_t> chosen_sites(const AdapterConfig& config, std::span<con
   return chosen;
 }
 
-void apply_override(const AdapterConfig& config, const OverrideConfig& wish, std::span<const Site> sites,
-                    std::vector<SitePlan>& plans) {
-  const std::vector<std::string> pattern{wish.match};
-  const std::vector<std::size_t> matched = match_targets("adapter.overrides.match", pattern, sites);
-  bool any = false;
-  for (SitePlan& plan : plans) {
-    if (!std::ranges::binary_search(matched, plan.site)) {
-      continue;
-    }
-    any = true;
-    plan.rank = wish.rank.value_or(plan.rank);
-    if (!wish.alpha.absent()) {
-      const auto width = static_cast<double>(plan.rank);
-      plan.alpha = wish.alpha.evaluate({{"rank", width}, {"adapter.rank", static_cast<double>(config.rank)}});
-    } else if (wish.rank) {
-      plan.alpha = config.alpha_for(plan.rank);
-    }
-    if (wish.learning_rate) {
-      plan.learning_rate = wish.learning_rate;
-    }
+/// What all overrides together say about one layer, and which pattern said it.
+struct Wishes {
+  OverrideConfig merged;
+  std::map<std::string_view, std::string> said_by;
+};
+
+struct OverrideAtSite {
+  const OverrideConfig& wish;
+  const Site& site;
+};
+
+template <typename T>
+void merge(std::string_view key, std::optional<T> OverrideConfig::*member, const OverrideAtSite& at, Wishes& wishes) {
+  const std::optional<T>& value = at.wish.*member;
+  if (!value) {
+    return;
   }
-  require(any, Fault::kUsage, "adapter.overrides: '{}' matches only layers that get no adapter; change the pattern",
-          wish.match);
+  const std::string& said_by = wishes.said_by.try_emplace(key, at.wish.match).first->second;
+  std::optional<T>& merged = wishes.merged.*member;
+  require(!merged || *merged == *value, Fault::kUsage,
+          "adapter.overrides: '{}' and '{}' contradict each other: both match {}, with {} {} and {}; narrow one of the "
+          "patterns",
+          said_by, at.wish.match, at.site.name, key, merged.value_or(T{}), *value);
+  merged = value;
 }
 
-void check_plan(const SitePlan& plan, const Site& site) {
+void merge_alpha(const OverrideAtSite& at, Wishes& wishes) {
+  if (at.wish.alpha.absent()) {
+    return;
+  }
+  const std::string& said_by = wishes.said_by.try_emplace("alpha", at.wish.match).first->second;
+  require(
+      wishes.merged.alpha.absent() || wishes.merged.alpha.text == at.wish.alpha.text, Fault::kUsage,
+      "adapter.overrides: '{}' and '{}' contradict each other: both match {}, with alpha {} and {}; narrow one of the "
+      "patterns",
+      said_by, at.wish.match, at.site.name, wishes.merged.alpha.text, at.wish.alpha.text);
+  wishes.merged.alpha = at.wish.alpha;
+}
+
+/// The wishes of each chosen site, in their order.
+std::vector<Wishes> collect_wishes(const AdapterConfig& config, std::span<const std::size_t> chosen,
+                                   std::span<const Site> sites) {
+  std::vector<Wishes> all(chosen.size());
+  for (const OverrideConfig& wish : config.overrides) {
+    const std::vector<std::string> pattern{wish.match};
+    const std::vector<std::size_t> matched = match_targets("adapter.overrides.match", pattern, sites);
+    bool any = false;
+    for (std::size_t i = 0; i < chosen.size(); ++i) {
+      if (!std::ranges::binary_search(matched, chosen[i])) {
+        continue;
+      }
+      any = true;
+      const OverrideAtSite at{wish, sites[chosen[i]]};
+      merge("kind", &OverrideConfig::kind, at, all[i]);
+      merge("rank", &OverrideConfig::rank, at, all[i]);
+      merge_alpha(at, all[i]);
+      merge("dropout", &OverrideConfig::dropout, at, all[i]);
+      merge("learning_rate", &OverrideConfig::learning_rate, at, all[i]);
+      merge("stop_after", &OverrideConfig::stop_after, at, all[i]);
+    }
+    require(any, Fault::kUsage, "adapter.overrides: '{}' matches only layers that get no adapter; change the pattern",
+            wish.match);
+  }
+  return all;
+}
+
+SitePlan plan_site(const AdapterConfig& config, const Wishes& wishes, const Site& site) {
+  const OverrideConfig& wish = wishes.merged;
+  SitePlan plan{.site = site.index, .learning_rate = wish.learning_rate, .stop_after = wish.stop_after};
+  plan.kind = wish.kind.value_or(config.kind);
+  plan.whole = adapter_kinds().get("adapter.kind", plan.kind).whole;
+  if (plan.whole) {
+    for (const char* key : {"rank", "alpha", "dropout"}) {
+      const auto said = wishes.said_by.find(key);
+      require(said == wishes.said_by.end(), Fault::kUsage,
+              "adapter.overrides: '{}' gives {} a {}, but its kind is {}, which has none; take it away",
+              said == wishes.said_by.end() ? "" : said->second, site.name, key, plan.kind);
+    }
+    return plan;
+  }
+  plan.rank = wish.rank.value_or(config.rank);
+  const std::map<std::string, double> widths{{"rank", static_cast<double>(plan.rank)},
+                                             {"adapter.rank", static_cast<double>(config.rank)}};
+  plan.alpha = wish.alpha.absent() ? config.alpha_for(plan.rank) : wish.alpha.evaluate(widths);
+  plan.dropout = wish.dropout.value_or(config.dropout);
+  plan.decompose = config.decompose.has_value();
   require(plan.rank <= std::min(site.in, site.out), Fault::kUsage,
           "adapter.rank is larger than a layer: rank {}, {} is {} x {}; lower the rank or leave the layer out of "
           "adapter.targets",
           plan.rank, site.name, site.out, site.in);
   require(plan.alpha > 0.0, Fault::kUsage, "adapter.alpha: must be above 0, is {} for {}", plan.alpha, site.name);
+  plan.scale = config.scale_of(plan.rank, plan.alpha);
+  return plan;
+}
+
+/// Keys of the whole adapter that no layer would follow.
+void require_followed(const AdapterConfig& config, std::span<const SitePlan> plans) {
+  const bool low_rank = std::ranges::any_of(plans, [](const SitePlan& plan) { return !plan.whole; });
+  require(low_rank || !config.decompose, Fault::kUsage,
+          "adapter.decompose: kind: {} trains the weights themselves, which have nothing to decompose; take "
+          "decompose away",
+          config.kind);
+  require(low_rank || config.dropout == 0.0, Fault::kUsage, "adapter.dropout: kind: {} has none; take dropout away",
+          config.kind);
 }
 
 }  // namespace
@@ -107,21 +183,13 @@ std::vector<std::int64_t> parse_layers(const std::string& text) {
 }
 
 std::vector<SitePlan> plan_sites(const AdapterConfig& config, std::span<const Site> sites) {
+  const std::vector<std::size_t> chosen = chosen_sites(config, sites);
+  const std::vector<Wishes> wishes = collect_wishes(config, chosen, sites);
   std::vector<SitePlan> plans;
-  for (const std::size_t index : chosen_sites(config, sites)) {
-    plans.push_back({.site = index,
-                     .rank = config.rank,
-                     .alpha = config.alpha_value(),
-                     .dropout = config.dropout,
-                     .learning_rate = {}});
+  for (std::size_t i = 0; i < chosen.size(); ++i) {
+    plans.push_back(plan_site(config, wishes[i], sites[chosen[i]]));
   }
-  for (const OverrideConfig& wish : config.overrides) {
-    apply_override(config, wish, sites, plans);
-  }
-  for (SitePlan& plan : plans) {
-    check_plan(plan, sites[plan.site]);
-    plan.scale = config.scale_of(plan.rank, plan.alpha);
-  }
+  require_followed(config, plans);
   return plans;
 }
 

@@ -123,12 +123,17 @@ Inspection inspect_adapter(const std::filesystem::path& folder) {
   Inspection result{.title = adapter.decompose
                                  ? "a DoRA in PEFT's form: decompose.axis: output, one magnitude per output row"
                                  : "a LoRA in PEFT's form",
-                    .facts = {{"weights", weights.text()}, {"layers", fmt::format("{}", adapter.layers.size())}},
+                    .facts = {{"weights", weights.text()},
+                              {"layers", fmt::format("{}", adapter.layers.size() + adapter.modules.size())}},
                     .lines = {}};
   Tally tally;
   for (const auto& [name, layer] : adapter.layers) {
     tally.add(fmt::format("{:<22} [{}, {}] rank {}, alpha {}, scale {:.6g}", place_in_block(name), layer.out, layer.in,
                           layer.rank, layer.alpha, layer.scale));
+  }
+  for (const auto& [name, module] : adapter.modules) {
+    tally.add(fmt::format("{:<22} [{}] whole{}", place_in_block(name), fmt::join(module.shape, ", "),
+                          module.bias.empty() ? "" : ", with its bias"));
   }
   result.lines = tally.lines();
   return result;

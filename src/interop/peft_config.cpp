@@ -19,8 +19,7 @@ using Json = nlohmann::ordered_json;
 
 // Settings that change what the adapter computes, or where; all are absent, null, false or empty in plain LoRA and
 // DoRA.
-constexpr std::array<std::string_view, 16> kForeignSettings{"fan_in_fan_out",
-                                                            "modules_to_save",
+constexpr std::array<std::string_view, 15> kForeignSettings{"fan_in_fan_out",
                                                             "lora_bias",
                                                             "use_qalora",
                                                             "layer_replication",
@@ -139,6 +138,10 @@ double PeftConfig::scale_of(const std::string& layer) const {
   return alpha_of(layer) / (rank_stabilized ? std::sqrt(width) : width);
 }
 
+bool PeftConfig::saves(const std::string& module) const {
+  return std::ranges::any_of(modules_to_save, [&](const std::string& end) { return module.ends_with(end); });
+}
+
 PeftConfig read_peft_config(const std::filesystem::path& path) {
   const std::string where = path.string();
   const std::string text = read_file(path, "PEFT configuration");
@@ -152,6 +155,9 @@ PeftConfig read_peft_config(const std::filesystem::path& path) {
     config.decompose = value_or<bool>(root, "use_dora", false);
     config.rank_pattern = read_patterns<std::int64_t>(root, "rank_pattern");
     config.alpha_pattern = read_patterns<double>(root, "alpha_pattern");
+    if (is_set(root, "modules_to_save")) {
+      config.modules_to_save = root.at("modules_to_save").get<std::vector<std::string>>();
+    }
   } catch (const Json::exception&) {
     fail(Fault::kInput, "bad PEFT configuration {}: it is not JSON, or a field is of the wrong type; save it again",
          where);

@@ -20,6 +20,9 @@ void check_layers(const adapter::AdapterSet& adapters, const PeftAdapter& file, 
   for (const auto& entry : file.layers) {
     there.insert(entry.first);
   }
+  for (const auto& entry : file.modules) {
+    there.insert(entry.first);
+  }
   std::vector<std::string> only_there;
   std::vector<std::string> only_wanted;
   std::ranges::set_difference(there, wanted, std::back_inserter(only_there));
@@ -41,10 +44,6 @@ void check_layers(const adapter::AdapterSet& adapters, const PeftAdapter& file, 
 
 void check_numbers(const adapter::AdapterSet& adapters, const PeftAdapter& file, const std::string& where) {
   const adapter::AdapterConfig& config = adapters.config();
-  require(config.kind == "lora", Fault::kUsage,
-          "adapter.init_from {} is a LoRA, and this run trains '{}'; write adapter: "
-          "{{kind: lora}}",
-          where, config.kind);
   require(
       config.decompose || !file.decompose, Fault::kUsage,
       "adapter.init_from {} is a DoRA, and this run has no magnitudes; write adapter: {{decompose: {{axis: output}}}}",
@@ -52,6 +51,15 @@ void check_numbers(const adapter::AdapterSet& adapters, const PeftAdapter& file,
   for (std::size_t i = 0; i < adapters.plans().size(); ++i) {
     const std::string& name = adapters.site_names()[i];
     const adapter::SitePlan& plan = adapters.plans()[i];
+    const char* kind = file.modules.contains(name) ? "full" : "lora";
+    require(
+        plan.kind == kind, Fault::kUsage,
+        "adapter.init_from {} has '{}' as kind: {}, this run as kind: {}; write adapter: {{overrides: [{{match: {}, "
+        "kind: {}}}]}}",
+        where, name, kind, plan.kind, name, kind);
+    if (plan.whole) {
+      continue;
+    }
     const PeftLayer& layer = file.layers.at(name);
     const bool uniform = std::ranges::all_of(file.layers, [&](const auto& other) {
       return other.second.rank == layer.rank && other.second.scale == layer.scale;
@@ -108,6 +116,15 @@ void load_peft_into(adapter::AdapterSet& adapters, const std::filesystem::path& 
     set_values(space, name + ".lora_B", transposed(layer), where);
     if (file.decompose) {
       set_values(space, name + ".magnitude", layer.magnitude, where);
+    }
+  }
+  for (const auto& [name, module] : file.modules) {
+    set_values(space, name + ".weight", module.weight, where);
+    const bool has_bias = space.contains(name + ".bias");
+    require(has_bias == !module.bias.empty(), Fault::kUsage, "adapter.init_from {} has {} bias for '{}', the model {}",
+            where, module.bias.empty() ? "no" : "a", name, has_bias ? "has one" : "none");
+    if (has_bias) {
+      set_values(space, name + ".bias", module.bias, where);
     }
   }
   space.mark_written();

@@ -67,6 +67,24 @@ void take(PeftLayer& layer, PeftTensor kind, const storage::SafetensorsFile& fil
   }
 }
 
+// A tensor of a module that was trained whole.
+void take(PeftModule& module, PeftTensor kind, const storage::SafetensorsFile& file,
+          const storage::TensorEntry& entry) {
+  const std::size_t dimensions = kind == PeftTensor::kBias ? 1 : 2;
+  require(entry.shape.size() == dimensions, Fault::kInput, "'{}' of {} has {} dimensions instead of {}", entry.name,
+          file.path().string(), entry.shape.size(), dimensions);
+  (kind == PeftTensor::kBias ? module.bias : module.weight) = floats_of(file, entry);
+  if (kind == PeftTensor::kWeight) {
+    module.shape = entry.shape;
+  }
+}
+
+void check_module(const std::string& name, const PeftModule& module, const std::string& where) {
+  const auto wanted = module.shape.empty() ? std::size_t{0} : static_cast<std::size_t>(module.shape.front());
+  require(!module.weight.empty() && (module.bias.empty() || module.bias.size() == wanted), Fault::kInput,
+          "{} lacks the weight of '{}', or its bias is of another length", where, name);
+}
+
 // Every layer must be whole, and as wide as the configuration says.
 void check_layer(const std::string& name, const PeftLayer& layer, const PeftConfig& config, const std::string& where) {
   require(!layer.factor_a.empty() && !layer.factor_b.empty(), Fault::kInput, "{} lacks lora_A or lora_B of '{}'", where,
@@ -91,14 +109,28 @@ PeftAdapter read_peft(const std::filesystem::path& folder) {
           Fault::kInput, "{} holds a pickled adapter_model.bin, which can run code; save it as safetensors",
           folder.string());
   const std::shared_ptr<const storage::SafetensorsFile> file = storage::SafetensorsFile::open(path);
-  PeftAdapter adapter{.decompose = config.decompose, .layers = {}};
+  PeftAdapter adapter{.decompose = config.decompose, .layers = {}, .modules = {}};
   for (const storage::TensorEntry& entry : file->tensors()) {
     const std::optional<PeftKey> key = parse_peft_key(entry.name);
-    require(key.has_value(), Fault::kInput, "'{}' of {} is not a tensor of LoRA or DoRA on a linear layer", entry.name,
+    const bool of_module = key && (key->tensor == PeftTensor::kWeight || key->tensor == PeftTensor::kBias);
+    require(key && (!of_module || config.saves(key->layer)), Fault::kInput,
+            "'{}' of {} is not a tensor of LoRA or DoRA on a linear layer, nor of one in modules_to_save", entry.name,
             path.string());
-    take(adapter.layers[key->layer], key->tensor, *file, entry);
+    if (of_module) {
+      take(adapter.modules[key->layer], key->tensor, *file, entry);
+    } else {
+      take(adapter.layers[key->layer], key->tensor, *file, entry);
+    }
   }
-  require(!adapter.layers.empty(), Fault::kInput, "{} holds no tensors", path.string());
+  require(!adapter.layers.empty() || !adapter.modules.empty(), Fault::kInput, "{} holds no tensors", path.string());
+  for (const auto& [name, module] : adapter.modules) {
+    check_module(name, module, path.string());
+  }
+  for (const std::string& end : config.modules_to_save) {
+    require(std::ranges::any_of(adapter.modules, [&](const auto& module) { return module.first.ends_with(end); }),
+            Fault::kInput, "adapter_config.json names '{}' in modules_to_save, but {} has no weight of it", end,
+            path.string());
+  }
   for (auto& [name, layer] : adapter.layers) {
     check_layer(name, layer, config, path.string());
     layer.alpha = config.alpha_of(name);

@@ -63,11 +63,20 @@ void add(OwnedArrays& result, const tensor::FlatSpace& space, const PeftKey& key
 OwnedArrays collect(const adapter::AdapterSet& adapters, DType dtype) {
   const tensor::NoRecording guard;
   OwnedArrays result;
-  for (const std::string& site : adapters.site_names()) {
-    add(result, adapters.space(), {site, PeftTensor::kFactorA}, site + ".lora_A", dtype);
-    add(result, adapters.space(), {site, PeftTensor::kFactorB}, site + ".lora_B", dtype);
-    if (adapters.config().decompose) {
-      add(result, adapters.space(), {site, PeftTensor::kMagnitude}, site + ".magnitude", dtype);
+  const tensor::FlatSpace& space = adapters.space();
+  for (std::size_t i = 0; i < adapters.plans().size(); ++i) {
+    const std::string& site = adapters.site_names()[i];
+    if (adapters.plans()[i].whole) {
+      add(result, space, {site, PeftTensor::kWeight}, site + ".weight", dtype);
+      if (space.contains(site + ".bias")) {
+        add(result, space, {site, PeftTensor::kBias}, site + ".bias", dtype);
+      }
+      continue;
+    }
+    add(result, space, {site, PeftTensor::kFactorA}, site + ".lora_A", dtype);
+    add(result, space, {site, PeftTensor::kFactorB}, site + ".lora_B", dtype);
+    if (adapters.plans()[i].decompose) {
+      add(result, space, {site, PeftTensor::kMagnitude}, site + ".magnitude", dtype);
     }
   }
   return result;
@@ -83,17 +92,33 @@ Json deviations(const adapter::AdapterSet& adapters, Value usual, Value adapter:
   Json result = Json::object();
   for (std::size_t i = 0; i < adapters.plans().size(); ++i) {
     const Value value = adapters.plans()[i].*member;
-    if (value != usual) {
+    if (!adapters.plans()[i].whole && value != usual) {
       result[adapters.site_names()[i]] = number(static_cast<double>(value));
     }
   }
   return result;
 }
 
+std::vector<std::string> names_of(const adapter::AdapterSet& adapters, bool whole) {
+  std::vector<std::string> names;
+  for (std::size_t i = 0; i < adapters.plans().size(); ++i) {
+    if (adapters.plans()[i].whole == whole) {
+      names.push_back(adapters.site_names()[i]);
+    }
+  }
+  return names;
+}
+
+// PEFT refuses a LoRA without any target, but for this word.
+Json target_modules(const std::vector<std::string>& names, const BaseFacts& base) {
+  return names.empty() ? Json("dummy-target-modules") : Json(peft_target_modules(names, base.linear_layers));
+}
+
 // Only fields that PEFT has had since it knows DoRA (0.9): older ones refuse what they do not know.
 std::string config_text(const adapter::AdapterSet& adapters, const BaseFacts& base) {
   const adapter::AdapterConfig& config = adapters.config();
   const Json none = nullptr;
+  const std::vector<std::string> whole = names_of(adapters, true);
   const Json root{{"alpha_pattern", deviations(adapters, config.alpha_value(), &adapter::SitePlan::alpha)},
                   {"auto_mapping", none},
                   {"base_model_name_or_path", base.hub_id ? Json(*base.hub_id) : none},
@@ -105,12 +130,12 @@ std::string config_text(const adapter::AdapterSet& adapters, const BaseFacts& ba
                   {"layers_to_transform", none},
                   {"lora_alpha", number(config.alpha_value())},
                   {"lora_dropout", config.dropout},
-                  {"modules_to_save", none},
+                  {"modules_to_save", whole.empty() ? none : Json(whole)},
                   {"peft_type", "LORA"},
                   {"r", config.rank},
                   {"rank_pattern", deviations(adapters, config.rank, &adapter::SitePlan::rank)},
                   {"revision", none},
-                  {"target_modules", peft_target_modules(adapters.site_names(), base.linear_layers)},
+                  {"target_modules", target_modules(names_of(adapters, false), base)},
                   {"task_type", "CAUSAL_LM"},
                   {"use_dora", config.decompose.has_value()},
                   {"use_rslora", config.rank_stabilized}};
@@ -143,8 +168,13 @@ void compare(const fs::path& folder, const OwnedArrays& wanted, const adapter::A
           file->path().string());
   const PeftAdapter back = read_peft(folder);
   const adapter::AdapterConfig& config = adapters.config();
-  same = back.decompose == config.decompose.has_value() && back.layers.size() == adapters.site_names().size();
+  same = back.decompose == config.decompose.has_value() &&
+         back.layers.size() + back.modules.size() == adapters.site_names().size();
   for (std::size_t i = 0; i < adapters.plans().size(); ++i) {
+    if (adapters.plans()[i].whole) {
+      same = same && back.modules.contains(adapters.site_names()[i]);
+      continue;
+    }
     const auto entry = back.layers.find(adapters.site_names()[i]);
     same = same && entry != back.layers.end() && entry->second.rank == adapters.plans()[i].rank &&
            entry->second.scale == adapters.plans()[i].scale;
@@ -164,8 +194,10 @@ void refuse_to_replace_strangers(const fs::path& folder) {
 }  // namespace
 
 void write_peft(const adapter::AdapterSet& adapters, const fs::path& folder, const BaseFacts& base, DType dtype) {
-  require(adapters.config().kind == "lora", Fault::kUsage, "PEFT's LoRA folder cannot hold an adapter of kind '{}'",
-          adapters.config().kind);
+  for (const adapter::SitePlan& plan : adapters.plans()) {
+    require(plan.kind == "lora" || plan.kind == "full", Fault::kUsage,
+            "PEFT's LoRA folder cannot hold an adapter of kind '{}'", plan.kind);
+  }
   // A trailing slash would make the temporary a child of the target.
   const fs::path target = folder.has_filename() ? folder : folder.parent_path();
   refuse_to_replace_strangers(target);

@@ -31,6 +31,7 @@ struct FlatSpace::State {
   at::Tensor gradient;
   GradientListener listener;
   std::uint64_t generation = 1;
+  std::int64_t updates_done = 0;
 };
 
 std::int64_t ParameterEntry::count() const {
@@ -61,6 +62,23 @@ std::size_t FlatSpace::add(std::string name, std::vector<std::int64_t> shape, st
   return state_->entries.size() - 1;
 }
 
+void FlatSpace::set_updates(std::size_t first, std::optional<double> learning_rate,
+                            std::optional<std::int64_t> stop_after) {
+  for (std::size_t index = first; index < state_->entries.size(); ++index) {
+    state_->entries[index].learning_rate = learning_rate;
+    state_->entries[index].stop_after = stop_after;
+  }
+}
+
+void FlatSpace::set_updates_done(std::int64_t updates) {
+  state_->updates_done = updates;
+}
+
+bool FlatSpace::trains(std::size_t index) const {
+  const std::optional<std::int64_t>& stop = state_->entries.at(index).stop_after;
+  return !stop || state_->updates_done < *stop;
+}
+
 void FlatSpace::allocate() {
   state_->size = round_up(state_->size, kNormBlock);
   state_->values = at::zeros({state_->size}, at::kFloat);
@@ -74,6 +92,10 @@ std::size_t FlatSpace::index_of(const std::string& name) const {
   const auto found = state_->indices.find(name);
   invariant(found != state_->indices.end(), "no parameter of this name: {}", name);
   return found->second;
+}
+
+bool FlatSpace::contains(const std::string& name) const {
+  return state_->indices.contains(name);
 }
 
 std::int64_t FlatSpace::size() const {

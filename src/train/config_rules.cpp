@@ -13,6 +13,7 @@ namespace {
 using Messages = std::vector<std::string>;
 
 constexpr std::array<std::string_view, 5> kReadersOfInputAxis{"comfyui", "a1111", "forge", "kohya", "onetrainer"};
+constexpr std::array<std::string_view, 2> kReadersOfWholeWeights{"peft", "merged"};
 constexpr std::array<std::string_view, 3> kReadersOfOutputAxis{"peft", "diffusers", "merged"};
 
 /// A name that becomes part of a path.
@@ -116,6 +117,19 @@ void check_exports(const RunConfig& config, Messages& messages) {
   }
 }
 
+/// Whole weights must have a place in every export.
+void check_whole_weights(const RunConfig& config, Messages& messages) {
+  const std::vector<adapter::OverrideConfig>& overrides = config.adapter.overrides;
+  const bool whole = config.adapter.kind == "full" ||
+                     std::ranges::any_of(overrides, [](const auto& wish) { return wish.kind == "full"; });
+  for (std::size_t i = 0; i < config.exports.size() && whole; ++i) {
+    if (std::ranges::find(kReadersOfWholeWeights, config.exports[i].consumer) == kReadersOfWholeWeights.end()) {
+      messages.push_back(fmt::format("export.{}.for: {} reads no whole weights (kind: full); export for peft", i,
+                                     config.exports[i].consumer));
+    }
+  }
+}
+
 }  // namespace
 
 std::vector<std::string> check(const RunConfig& config) {
@@ -124,6 +138,7 @@ std::vector<std::string> check(const RunConfig& config) {
   check_numbers(config, messages);
   check_adapter(config, messages);
   check_exports(config, messages);
+  check_whole_weights(config, messages);
   return messages;
 }
 

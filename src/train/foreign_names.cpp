@@ -35,7 +35,7 @@ void add_adapter_names(std::vector<config::ForeignName>& names) {
     names.push_back(write_for("type", value, "adapter: {kind: lora, decompose: {axis: auto}}"));
     names.push_back(write_for("peft_type", value, "adapter: {kind: lora, decompose: {axis: auto}}"));
   }
-  for (const char* value : {"locon", "loha", "lokr", "full"}) {
+  for (const char* value : {"locon", "loha", "lokr"}) {
     names.push_back(later_for("kind", value, "write \"kind: lora\""));
   }
   names.push_back({"peft_type", "", "write \"adapter: {kind: lora}\""});
@@ -48,6 +48,7 @@ void add_adapter_names(std::vector<config::ForeignName>& names) {
   for (const char* key : {"lora_dropout", "dropout", "network_dropout"}) {
     names.push_back(write(key, "adapter: {dropout: $}"));
   }
+  names.push_back(write("modules_to_save", "adapter: {overrides: [{match: down_proj, kind: full}]}"));
 }
 
 void add_optimizer_names(std::vector<config::ForeignName>& names) {

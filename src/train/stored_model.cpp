@@ -22,16 +22,25 @@ DType compute_dtype(const std::string& name) {
 
 adapter::AdapterConfig stored_adapter_config(const std::filesystem::path& folder) {
   const interop::PeftAdapter stored = interop::read_peft(folder);
-  require(!stored.layers.empty(), Fault::kInput, "{} adapts no layer", folder.string());
+  adapter::AdapterConfig config;
+  config.targets.clear();
+  config.kind = stored.layers.empty() ? "full" : "lora";
+  for (const auto& [name, module] : stored.modules) {
+    config.targets.push_back(name);
+    if (!stored.layers.empty()) {
+      config.overrides.push_back({.match = name, .kind = "full"});
+    }
+  }
+  if (stored.layers.empty()) {
+    return config;
+  }
   const interop::PeftLayer& first = stored.layers.begin()->second;
   const auto alpha_text = [](const interop::PeftLayer& layer) {  // of a plain scale, whatever the file's rule was
     const auto width = static_cast<double>(layer.rank);
     return fmt::format("{}", layer.alpha / width == layer.scale ? layer.alpha : layer.scale * width);
   };
-  adapter::AdapterConfig config;
   config.rank = first.rank;
   config.alpha.text = alpha_text(first);
-  config.targets.clear();
   for (const auto& [name, layer] : stored.layers) {
     config.targets.push_back(name);
     if (layer.rank != first.rank || layer.scale != first.scale) {

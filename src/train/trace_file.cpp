@@ -87,7 +87,7 @@ std::string exchange_name(const tensor::ParameterEntry& entry) {
   if (entry.role == tensor::ParameterRole::kMagnitude) {
     return entry.name.substr(0, entry.name.rfind('.')) + ".lora_magnitude_vector";
   }
-  return entry.name + ".weight";
+  return entry.role == tensor::ParameterRole::kFull ? entry.name : entry.name + ".weight";
 }
 
 void record_before(UpdateTrace& trace, const adapter::AdapterSet& adapters) {

@@ -46,7 +46,8 @@ struct TraceContents {
 /// Gathers the losses and writes the file of docs/trace.md on rank 0. All ranks call.
 void write_trace(comm::Communicator& communicator, const std::filesystem::path& file, const TraceContents& contents);
 
-/// The name of a parameter in adapter files: "….lora_A" is "….lora_A.weight", a magnitude "….lora_magnitude_vector".
+/// The name of a parameter in adapter files: "….lora_A" is "….lora_A.weight", a magnitude "….lora_magnitude_vector"; a
+/// whole weight keeps its name.
 [[nodiscard]] std::string exchange_name(const tensor::ParameterEntry& entry);
 
 }  // namespace dormer::train

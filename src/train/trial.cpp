@@ -19,10 +19,10 @@ std::unique_ptr<optim::Optimizer> make_optimizer(const OptimizerSection& section
                                                  parallel::Range slice) {
   const tensor::FlatSpace& space = adapters.space();
   const optim::OptimizerSettings settings = optimizer_settings(section);
-  return optim::optimizer_registry().get("optimizer.kind", section.kind)(
-      {.settings = settings,
-       .groups = optim::plan_groups(space.entries(), space.size(), settings, adapters.learning_rates()),
-       .slice = {slice.begin, slice.end}});
+  return optim::optimizer_registry().get(
+      "optimizer.kind", section.kind)({.settings = settings,
+                                       .groups = optim::plan_groups(space.entries(), space.size(), settings),
+                                       .slice = {slice.begin, slice.end}});
 }
 
 std::span<float> values_of(const tensor::FlatSpace& space) {
@@ -137,6 +137,7 @@ void Trial::compute_leaves(const UpdateInputs& inputs, UpdateTrace* trace) {
 }
 
 UpdateReport Trial::update(const UpdateInputs& inputs, UpdateTrace* trace) {
+  adapters_.space().set_updates_done(inputs.step);
   if (trace != nullptr) {
     record_before(*trace, adapters_);
   }

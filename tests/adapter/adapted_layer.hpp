@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -32,7 +33,8 @@ struct AdaptedLayer {
 
 /// An adapter on it; with `moved` every parameter is away from its start, so that the change is as large as W.
 inline AdaptedLayer adapted_layer(const std::string& kind, bool decompose, bool moved, adapter::FrozenLinear layer,
-                                  std::int64_t rank = 3, double dropout = 0.0) {
+                                  std::int64_t rank = 3, double dropout = 0.0,
+                                  std::optional<std::int64_t> stop_after = {}) {
   AdaptedLayer result;
   result.layers.push_back(std::move(layer));
   adapter::AdapterConfig config;
@@ -41,6 +43,9 @@ inline AdaptedLayer adapted_layer(const std::string& kind, bool decompose, bool 
   config.alpha.text = "2*rank";
   config.targets = {"q_proj"};
   config.dropout = dropout;
+  if (stop_after) {
+    config.overrides.push_back({.match = "q_proj", .stop_after = stop_after});
+  }
   if (decompose) {
     config.decompose.emplace();
   }

@@ -34,7 +34,9 @@ constexpr std::int64_t kIn = 53;
 class EveryKind : public ::testing::TestWithParam<std::tuple<std::string, bool, bool>> {
  protected:
   [[nodiscard]] std::string kind() const { return std::get<0>(GetParam()); }
-  [[nodiscard]] bool decompose() const { return std::get<1>(GetParam()); }
+  /// A kind that trains the weight itself is plain in both rows.
+  [[nodiscard]] bool decompose() const { return std::get<1>(GetParam()) && !whole(); }
+  [[nodiscard]] bool whole() const { return adapter_kinds().get("kind", kind()).whole; }
   [[nodiscard]] AdaptedLayer make(bool moved, at::ScalarType dtype = at::kFloat) const {
     return adapted_layer(kind(), decompose(), moved, frozen_layer(kOut, kIn, std::get<2>(GetParam()), dtype));
   }
@@ -58,9 +60,19 @@ at::Tensor merged_weight(const AdaptedLayer& layer) {
   return sum.mul(magnitude.div(norm).unsqueeze(1));
 }
 
+/// The bias in fp64, the trained one where it trains; undefined where there is none.
+at::Tensor merged_bias(const AdaptedLayer& layer) {
+  const tensor::FlatSpace& space = layer.adapters->space();
+  if (space.contains("block.0.q_proj.bias")) {
+    return space.value(space.index_of("block.0.q_proj.bias")).to(at::kDouble);
+  }
+  return layer.layers[0].bias.defined() ? layer.layers[0].bias.values().to(at::kDouble) : at::Tensor();
+}
+
 at::Tensor merged_forward(const AdaptedLayer& layer, const at::Tensor& x) {
   at::Tensor y = at::matmul(x.to(at::kDouble), merged_weight(layer).t());
-  return layer.layers[0].bias.defined() ? y.add(layer.layers[0].bias.values().to(at::kDouble)) : y;
+  const at::Tensor bias = merged_bias(layer);
+  return bias.defined() ? y.add(bias) : y;
 }
 
 TEST_P(EveryKind, IsTheBaseAtTheStart) {
@@ -104,7 +116,10 @@ TEST_P(EveryKind, GradientsMatchFiniteDifferences) {
       const at::Tensor magnitude = space.value(space.index_of("block.0.q_proj.magnitude")).to(at::kDouble);
       weight = weight.mul(magnitude.div(norm).unsqueeze(1));
     }
-    return at::sum(at::matmul(x.detach().to(at::kDouble), weight.t()).mul(weights.to(at::kDouble))).item<double>();
+    at::Tensor y = at::matmul(x.detach().to(at::kDouble), weight.t());
+    const at::Tensor bias = merged_bias(layer);
+    y = bias.defined() ? y.add(bias) : y;
+    return at::sum(y.mul(weights.to(at::kDouble))).item<double>();
   };
   const double step = 0x1p-7;
   for (const tensor::ParameterEntry& entry : space.entries()) {
@@ -142,6 +157,28 @@ TEST_P(EveryKind, TrainsWhereTheInputNeedsNoGradient) {
   EXPECT_GT(layer.gradient.abs().sum().item<double>(), 0.0);
 }
 
+TEST_P(EveryKind, WhatStoppedPassesTheGradientOnAndTakesNone) {
+  AdaptedLayer layer = make(true);
+  const at::Tensor weights = normal({4, kOut}, 98);
+  const auto input_gradient = [&] {
+    const at::Tensor x = normal({4, kIn}, 97).set_requires_grad(true);
+    tensor::run_backward(forward(layer, x), weights);
+    return x.grad();
+  };
+  const at::Tensor training = input_gradient();
+  layer.gradient.zero_();
+  AdaptedLayer stopped = adapted_layer(kind(), decompose(), true, frozen_layer(kOut, kIn, std::get<2>(GetParam())), 3,
+                                       0.0, /*stop_after=*/2);
+  stopped.adapters->space().set_updates_done(1);
+  std::swap(layer, stopped);
+  EXPECT_TRUE(at::equal(input_gradient(), training));
+  EXPECT_GT(layer.gradient.abs().sum().item<double>(), 0.0);
+  layer.gradient.zero_();
+  layer.adapters->space().set_updates_done(2);
+  EXPECT_TRUE(at::equal(input_gradient(), training));
+  EXPECT_EQ(layer.gradient.abs().sum().item<double>(), 0.0);
+}
+
 TEST_P(EveryKind, PaddingNeverGetsAGradient) {
   const AdaptedLayer layer = make(true);
   tensor::run_backward(forward(layer, normal({4, kIn}, 99)), normal({4, kOut}, 100));
@@ -155,7 +192,8 @@ TEST_P(EveryKind, PaddingNeverGetsAGradient) {
 /// Two trials side by side: each has its own rows, and gets the bits of running alone.
 TEST_P(EveryKind, SegmentsOfAPackAreBitwiseTheirSoloRuns) {
   AdaptedLayer first = make(true);
-  AdaptedLayer second = adapted_layer(kind(), !decompose(), true, frozen_layer(kOut, kIn, std::get<2>(GetParam())), 5);
+  AdaptedLayer second =
+      adapted_layer(kind(), !decompose() && !whole(), true, frozen_layer(kOut, kIn, std::get<2>(GetParam())), 5);
   const std::int64_t rows = 32;
   const at::Tensor x = normal({2 * rows, kIn}, 101);
   const at::Tensor weights = normal({2 * rows, kOut}, 102);

@@ -53,22 +53,65 @@ TEST(PlanSites, LayersAndExcludedPatternsNarrowTheTargets) {
   EXPECT_THAT(chosen(config), ElementsAre(3, 5));
 }
 
-TEST(PlanSites, OverridesGiveRankAlphaAndRateAndTheLaterOneCounts) {
+TEST(PlanSites, OverridesOfSeveralPatternsAddUp) {
   AdapterConfig config;
   config.rank = 16;
+  config.dropout = 0.1;
   config.alpha.text = "2*rank";
-  config.overrides = {{.match = "mlp", .rank = 8, .alpha = {}, .learning_rate = {}},
-                      {.match = "layers.3.*", .rank = 4, .alpha = {"rank/2"}, .learning_rate = 1e-3}};
+  config.overrides = {{.match = "mlp", .rank = 8, .dropout = 0.2},
+                      {.match = "layers.3.*", .learning_rate = 1e-3, .stop_after = 7},
+                      {.match = "layers.0.self_attn.*", .rank = 4, .alpha = {"rank/2"}},
+                      {.match = "layers.2.mlp.up_proj", .rank = 8}};
   const std::vector<SitePlan> plans = plan_sites(config, sites_of_blocks(4));
-  EXPECT_EQ(plans[0].rank, 16);
-  EXPECT_EQ(plans[0].alpha, 32.0);
+  EXPECT_EQ(plans[0].rank, 4);
+  EXPECT_EQ(plans[0].alpha, 2.0);
+  EXPECT_EQ(plans[0].dropout, 0.1);
   EXPECT_EQ(plans[1].rank, 8);
   EXPECT_EQ(plans[1].alpha, 16.0) << "the expression follows the rank";
   EXPECT_EQ(plans[1].scale, 2.0);
-  EXPECT_FALSE(plans[1].learning_rate);
-  EXPECT_EQ(plans[7].rank, 4);
-  EXPECT_EQ(plans[7].alpha, 2.0);
+  EXPECT_EQ(plans[1].dropout, 0.2);
+  EXPECT_FALSE(plans[1].learning_rate || plans[1].stop_after);
+  EXPECT_EQ(plans[7].rank, 8);
   EXPECT_EQ(plans[7].learning_rate, 1e-3);
+  EXPECT_EQ(plans[7].stop_after, 7);
+}
+
+TEST(PlanSites, OverridesThatContradictEachOtherAreRefused) {
+  const auto problem = [](const OverrideConfig& first, const OverrideConfig& second) {
+    AdapterConfig config;
+    config.overrides = {first, second};
+    return problem_of(config);
+  };
+  EXPECT_THAT(
+      problem({.match = "mlp", .rank = 8}, {.match = "layers.3.*", .rank = 4}),
+      HasSubstr("'mlp' and 'layers.3.*' contradict each other: both match model.layers.3.mlp.up_proj, with rank "
+                "8 and 4"));
+  EXPECT_THAT(problem({.match = "mlp", .alpha = {"8"}}, {.match = "up_proj", .alpha = {"rank"}}),
+              HasSubstr("with alpha 8 and rank"));
+  EXPECT_THAT(problem({.match = "mlp", .dropout = 0.1}, {.match = "up_proj", .dropout = 0.0}),
+              HasSubstr("with dropout 0.1 and 0"));
+  EXPECT_THAT(problem({.match = "mlp", .stop_after = 2}, {.match = "up_proj", .stop_after = 3}),
+              HasSubstr("with stop_after 2 and 3"));
+  EXPECT_THAT(problem({.match = "mlp", .kind = "full"}, {.match = "up_proj", .kind = "lora"}),
+              HasSubstr("with kind full and lora"));
+  EXPECT_THAT(problem({.match = "mlp", .kind = "full"}, {.match = "up_proj", .rank = 4}),
+              HasSubstr("'up_proj' gives model.layers.0.mlp.up_proj a rank, but its kind is full"));
+  EXPECT_EQ(problem({.match = "mlp", .rank = 8}, {.match = "layers.3.*", .rank = 8}), "");
+}
+
+TEST(PlanSites, WholeWeightsHaveNoRankNoDropoutAndNoMagnitudes) {
+  AdapterConfig config;
+  config.dropout = 0.1;
+  config.decompose.emplace();
+  config.rank = 16;
+  config.overrides = {{.match = "mlp", .kind = "full"}};
+  const std::vector<SitePlan> plans = plan_sites(config, sites_of_blocks(1));
+  EXPECT_TRUE(plans[0].decompose && !plans[0].whole && plans[0].dropout == 0.1);
+  EXPECT_TRUE(plans[1].whole && !plans[1].decompose && plans[1].dropout == 0.0 && plans[1].rank == 0);
+  config.kind = "full";
+  EXPECT_THAT(problem_of(config), HasSubstr("nothing to decompose"));
+  config.decompose.reset();
+  EXPECT_THAT(problem_of(config), HasSubstr("adapter.dropout: kind: full has none"));
 }
 
 TEST(PlanSites, StabilizedRanksDivideByTheRoot) {
@@ -91,9 +134,9 @@ TEST(PlanSites, WhatChoosesNothingOrCannotBeIsNamed) {
   EXPECT_THAT(problem_of(config), HasSubstr("names block 4, but the model's last block is 3"));
   config.layers.reset();
   config.targets = {"attention"};
-  config.overrides = {{.match = "up_proj", .rank = 8, .alpha = {}, .learning_rate = {}}};
+  config.overrides = {{.match = "up_proj", .rank = 8}};
   EXPECT_THAT(problem_of(config), HasSubstr("'up_proj' matches only layers that get no adapter"));
-  config.overrides = {{.match = "q_proj", .rank = 65, .alpha = {}, .learning_rate = {}}};
+  config.overrides = {{.match = "q_proj", .rank = 65}};
   EXPECT_THAT(problem_of(config), HasSubstr("rank 65, model.layers.0.self_attn.q_proj is 64 x 64"));
   config.targets = {};
   EXPECT_THAT(problem_of(config), HasSubstr("adapter.targets is empty"));

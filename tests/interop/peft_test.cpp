@@ -227,7 +227,7 @@ TEST_F(Peft, WhatWeDoNotComputeIsRefusedByName) {
   };
   EXPECT_THAT(with("peft_type", "LOHA"), AllOf(HasSubstr("3: "), HasSubstr("LOHA")));
   EXPECT_THAT(with("fan_in_fan_out", true), HasSubstr("'fan_in_fan_out'"));
-  EXPECT_THAT(with("modules_to_save", {"lm_head"}), HasSubstr("'modules_to_save'"));
+  EXPECT_THAT(with("modules_to_save", {"lm_head"}), HasSubstr("'lm_head' in modules_to_save"));
   EXPECT_THAT(with("lora_bias", true), HasSubstr("'lora_bias'"));
   EXPECT_THAT(with("bias", "all"), HasSubstr("biases"));
   EXPECT_THAT(with("init_lora_weights", "pissa_niter_4"), HasSubstr("pissa_niter_4"));

@@ -117,17 +117,44 @@ TEST(ParameterGroups, FollowOverridesAndTheRatioOfOuterFactors) {
   const std::vector<tensor::ParameterEntry> entries{
       {"a", {4, 8}, {16, 8}, tensor::ParameterRole::kFactorIn, 0},
       {"b", {4, 8}, {16, 8}, tensor::ParameterRole::kFactorOut, 128},
-      {"c", {4, 8}, {16, 8}, tensor::ParameterRole::kFactorIn, 256},
-      {"d", {4, 8}, {16, 8}, tensor::ParameterRole::kFactorOut, 384},
-      {"m", {8}, {8}, tensor::ParameterRole::kMagnitude, 512},
+      {"c", {4, 8}, {16, 8}, tensor::ParameterRole::kFactorIn, 256, 5e-4},
+      {"d", {4, 8}, {16, 8}, tensor::ParameterRole::kFactorOut, 384, 5e-4},
+      {"m", {8}, {8}, tensor::ParameterRole::kMagnitude, 512, 5e-4},
   };
-  const std::vector<std::optional<double>> rates{{}, {}, 5e-4, 5e-4, 5e-4};
   const std::vector<ParameterGroup> expected{{{0, 128}, 1e-3, 0.1},
                                              {{128, 256}, 16 * 1e-3, 0.1},
                                              {{256, 384}, 5e-4, 0.1},
                                              {{384, 512}, 16 * 5e-4, 0.1},
                                              {{512, 4096}, 5e-4, 0.0}};
-  EXPECT_EQ(plan_groups(entries, 4096, settings, rates), expected);
+  EXPECT_EQ(plan_groups(entries, 4096, settings), expected);
+}
+
+TEST(ParameterGroups, KeepApartWhatStopsAndWhatDoesNot) {
+  const std::vector<tensor::ParameterEntry> entries{
+      {"a", {4, 8}, {16, 8}, tensor::ParameterRole::kFactorIn, 0},
+      {"b", {4, 8}, {16, 8}, tensor::ParameterRole::kFactorIn, 128, {}, 3},
+      {"w", {4, 8}, {4, 8}, tensor::ParameterRole::kFull, 256, {}, 3},
+  };
+  const std::vector<ParameterGroup> expected{{{0, 128}, 1e-3, 0.1}, {{128, 4096}, 1e-3, 0.1, 3}};
+  EXPECT_EQ(plan_groups(entries, 4096, {.factors = {1e-3, 0.1}}), expected);
+}
+
+TEST(AdamW, WhatStoppedStaysAsItIsDecayIncluded) {
+  const OptimizerSettings settings{.factors = {0.1, 0.5}};
+  const std::vector<ParameterGroup> groups{{{0, 8}, 0.1, 0.5, 2}, {{8, 16}, 0.1, 0.5}};
+  const auto optimizer = optimizer_registry().get("optimizer.kind", "adamw")({settings, groups, {0, 16}});
+  std::vector<float> values(16, 1.0F);
+  const std::vector<float> gradients(16, 0.25F);
+  for (std::int64_t step = 0; step < 2; ++step) {
+    optimizer->update(values, gradients, {.step = step});
+  }
+  EXPECT_EQ(values[0], values[8]) << "until it stops it trains as the rest";
+  const float stopped = values[0];
+  const float moment = optimizer->state()[0].values[0];
+  optimizer->update(values, gradients, {.step = 2});
+  EXPECT_EQ(values[7], stopped);
+  EXPECT_EQ(optimizer->state()[0].values[7], moment);
+  EXPECT_NE(values[8], stopped);
 }
 
 TEST(Clipping, ScalesDownToTheMaximumOnly) {

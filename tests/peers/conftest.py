@@ -14,11 +14,12 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(items):
-    """Every adapter case runs on the Llama models; the other families run DoRA on all linear layers, which sees all their parts."""
+    """Every adapter case runs on the Llama models; the other families run DoRA on all linear layers, which sees all their parts.
+    Qwen 2 has biases, which train with whole layers."""
     def is_meant(item):
         values = getattr(item, "callspec", None) and item.callspec.params
         model, adapter = (values.get("model_case"), values.get("adapter_case")) if values else (None, None)
-        return model is None or adapter is None or model.model_type == "llama" or adapter.name == "dora"
+        return model is None or adapter is None or model.model_type == "llama" or adapter.name == "dora" or (model.name == "qwen2" and adapter.whole)
 
     items[:] = [item for item in items if is_meant(item)]
 

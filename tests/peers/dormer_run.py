@@ -42,13 +42,16 @@ class Training:
         }
         if case.rank_stabilized:
             self.groups["adapter"]["rank_stabilized"] = True
-        if case.overrides:
-            self.groups["adapter"]["overrides"] = list(case.overrides)
+        if case.overrides or case.whole:
+            self.groups["adapter"]["overrides"] = [*case.overrides, *({"match": pattern, "kind": "full"} for pattern in case.whole)]
         if case.decompose:
             self.groups["adapter"]["decompose"] = {"axis": "output"}
         for name, changes in groups.items():
             self.groups[name] = {**self.groups[name], **changes}
         self.config = folder / "train.yaml"
+        self.write()
+
+    def write(self):
         self.config.write_text(json.dumps(self.groups, indent=1))  # JSON is YAML
 
     def train(self, program, *arguments):

@@ -75,12 +75,14 @@ class AdapterCase:
     targets: str | tuple[str, ...] = "all-linear"
     rank_stabilized: bool = False
     overrides: tuple[dict, ...] = ()  # match, rank and alpha
+    whole: tuple[str, ...] = ()  # patterns of layers that train themselves: modules_to_save
 
 
 ADAPTER_CASES = [AdapterCase("lora", False), AdapterCase("dora", True),
                  AdapterCase("dora_on_attention", True, rank=16, alpha=16.0, targets=("q_proj", "v_proj")),
                  AdapterCase("dora_with_overrides", True, rank=8, alpha=12.0, rank_stabilized=True,
-                             overrides=({"match": "down_proj", "rank": 3, "alpha": 5.0}, {"match": "layers.1.self_attn.k_proj", "rank": 6, "alpha": 12.0}))]
+                             overrides=({"match": "down_proj", "rank": 3, "alpha": 5.0}, {"match": "layers.1.self_attn.k_proj", "rank": 6, "alpha": 12.0})),
+                 AdapterCase("dora_beside_whole_layers", True, whole=("down_proj", "layers.1.self_attn.k_proj"))]
 
 
 def make_model(case: ModelCase, folder: Path) -> Path:
@@ -119,7 +121,7 @@ def add_adapter(model, case: AdapterCase, seed: int):
     """A PEFT adapter in mid-training: B is not zero, magnitudes are off the norms."""
     targets = case.targets if isinstance(case.targets, str) else list(case.targets)
     adapted = get_peft_model(model, LoraConfig(r=case.rank, lora_alpha=case.alpha, use_dora=case.decompose, target_modules=targets,
-                                               lora_dropout=0.0, bias="none", task_type="CAUSAL_LM", use_rslora=case.rank_stabilized,
+                                               lora_dropout=0.0, modules_to_save=list(case.whole) or None, bias="none", task_type="CAUSAL_LM", use_rslora=case.rank_stabilized,
                                                rank_pattern={line["match"]: line["rank"] for line in case.overrides},
                                                alpha_pattern={line["match"]: line["alpha"] for line in case.overrides}))
     generator = torch.Generator().manual_seed(seed)
@@ -130,6 +132,8 @@ def add_adapter(model, case: AdapterCase, seed: int):
                 parameter.copy_(0.3 / case.rank**0.5 * noise)
             elif "lora_A" in name:
                 parameter.copy_(noise / parameter.shape[1] ** 0.5)
+            elif "modules_to_save" in name:
+                parameter.add_(0.3 * noise * parameter.std())
             elif "magnitude" in name:
                 parameter.mul_(1.0 + 0.3 * noise)
     return adapted

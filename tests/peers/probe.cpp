@@ -67,7 +67,11 @@ at::Tensor read_array(const std::filesystem::path& path, const std::string& name
 }
 
 /// The name in a PEFT file of a parameter of the flat space.
-std::string peft_name(const std::string& name) {
+std::string peft_name(const tensor::ParameterEntry& entry) {
+  const std::string& name = entry.name;
+  if (entry.role == tensor::ParameterRole::kFull) {
+    return "base_model.model." + name;
+  }
   constexpr std::string_view kMagnitude = ".magnitude";
   if (name.ends_with(kMagnitude)) {
     return "base_model.model." + name.substr(0, name.size() - kMagnitude.size()) + ".lora_magnitude_vector";
@@ -94,8 +98,11 @@ std::unique_ptr<adapter::AdapterSet> read_adapter(const std::filesystem::path& f
 /// The masks of every site for these samples, and the logits under them.
 void add_masks(const model::LanguageModel& model, const adapter::Pack& pack, const at::Tensor& tokens, Output& output) {
   const at::Tensor inputs = tokens.narrow(1, 0, tokens.size(1) - 1).contiguous();
-  for (const std::size_t index : pack.segments.front().adapters->site_indices()) {
-    const adapter::Site& site = model.layers()[index].site;
+  for (const adapter::SitePlan& plan : pack.segments.front().adapters->plans()) {
+    const adapter::Site& site = model.layers()[plan.site].site;
+    if (plan.dropout == 0.0) {
+      continue;
+    }
     std::vector<RandomKey> keys;
     for (const RandomKey key : pack.segments.front().dropout_keys) {
       keys.push_back(key.child(site.name));
@@ -125,7 +132,7 @@ void write_gradients(const model::LanguageModel& model, adapter::AdapterSet& ada
   output.add("loss", at::zeros({1}, at::kDouble).fill_(sums.loss_sum / targets), DType::kF64);
   for (const tensor::ParameterEntry& entry : space.entries()) {
     const at::Tensor part = tensor::FlatSpace::unpadded_part(gradient, entry);
-    output.add(peft_name(entry.name), is_transposed(entry.name) ? part.t() : part, DType::kF32);
+    output.add(peft_name(entry), is_transposed(entry.name) ? part.t() : part, DType::kF32);
   }
   output.write(arguments.out);
 }

@@ -13,7 +13,7 @@ def adapted(model_folder, adapter_folder, trainable=False):
 
 def plain_name(name: str) -> str:
     """A parameter of a PEFT model, named as in our traces."""
-    name = name.removeprefix("base_model.model.").replace(".default", "")
+    name = name.removeprefix("base_model.model.").replace(".default", "").replace(".modules_to_save", "")
     return name.replace("lora_magnitude_vector.weight", "lora_magnitude_vector")
 
 
@@ -34,11 +34,16 @@ def logits_of(model, tokens: np.ndarray) -> np.ndarray:
 
 
 def train(model, batches, learning_rates, optimizer: dict):
-    """AdamW over the batches, with decay on factors alone; yields (loss, gradient norm) of every update."""
+    """AdamW over the batches, with the groups that the configuration's optimizer names; yields (loss, gradient norm) of every update."""
     trained = parameters(model)
-    decay = optimizer["weight_decay"]
-    groups = [{"params": [p for name, p in trained.items() if "magnitude" not in name], "weight_decay": decay},
-              {"params": [p for name, p in trained.items() if "magnitude" in name], "weight_decay": 0.0}]
+    rate, decay, magnitude = optimizer["learning_rate"], optimizer["weight_decay"], optimizer.get("magnitude", {})
+
+    def settings(name):
+        if "magnitude" in name:
+            return {"base": magnitude.get("learning_rate", rate), "weight_decay": magnitude.get("weight_decay", 0.0)}
+        return {"base": rate * (optimizer.get("loraplus_ratio", 1.0) if "lora_B" in name else 1.0), "weight_decay": decay}
+
+    groups = [{"params": [parameter], **settings(name)} for name, parameter in trained.items()]
     adamw = torch.optim.AdamW(groups, betas=tuple(optimizer["betas"]), eps=optimizer["epsilon"])
     for tokens, learning_rate in zip(batches, learning_rates, strict=True):
         adamw.zero_grad()
@@ -46,6 +51,6 @@ def train(model, batches, learning_rates, optimizer: dict):
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(list(trained.values()), optimizer["max_gradient_norm"])
         for group in adamw.param_groups:
-            group["lr"] = learning_rate
+            group["lr"] = group["base"] * learning_rate / rate
         adamw.step()
         yield loss.item(), norm.item()

@@ -189,6 +189,17 @@ TEST_F(RanksTest, DropTheSameInputsWithAndWithoutRecomputation) {
   }
 }
 
+TEST_F(RanksTest, TrainWholeWeightsAndStopAlike) {
+  const auto mixed = [&](const std::string& run) {
+    RunConfig config = tiny_->config(run);
+    config.adapter.overrides = {{.match = "down_proj", .kind = "full"}, {.match = "layers.0.*", .stop_after = 3}};
+    return config;
+  };
+  train_reference(mixed("alone"));
+  train(mixed("together"), testing::world());
+  expect_equal_runs("alone", "together");
+}
+
 TEST_F(RanksTest, GoOnFromAnotherNumberOfRanks) {
   train_reference(tiny_->config("alone"));
   RunConfig first = tiny_->config("resumed");

@@ -125,10 +125,12 @@ INSTANTIATE_TEST_SUITE_P(
         Rule{"adapter.alpha=rank-16", "adapter.alpha: must be above 0, is 0"},
         Rule{"adapter.layers=3-1", "adapter.layers: '3-1' has a range that ends before it begins"},
         Rule{"adapter.overrides=[{rank: 4}]", "match"},
+        Rule{"adapter.overrides=[{match: a, stop_after: 0}]", "stop_after: must be at least 1"},
+        Rule{"adapter.dropout=1", "adapter.dropout: must be between 0 and 0.999"},
         Rule{"optimizer.loraplus_ratio=0", "optimizer.loraplus_ratio: must be above 0, is 0"},
         Rule{"adapter.targets=[]", "adapter.targets: must name at least one pattern"},
         Rule{"adapter.decompose={axis: input}", "'input' is not one of auto, output; not available yet"},
-        Rule{"adapter.kind=loha", "'loha' is not one of lora; not available yet"},
+        Rule{"adapter.kind=loha", "'loha' is not one of lora, full; not available yet"},
         Rule{"export=[{for: peft}, {for: peft}]", "export.1.name: a second export for peft under the name 'a'"},
         Rule{"export=[{for: kohya}]", "not available yet; write \"for: peft\""},
         Rule{"export=[{for: peft, name: a/b}]", "export.0.name: names a folder"},
@@ -158,6 +160,9 @@ INSTANTIATE_TEST_SUITE_P(
                     Foreign{"adapter.use_dora=false", "without \"decompose\" the adapter is the plain kind"},
                     Foreign{"dora_wd=true", "write \"adapter: {decompose: {axis: auto}}\""},
                     Foreign{"adapter.kind=dora", "write \"adapter: {kind: lora, decompose: {axis: auto}}\""},
+                    Foreign{"adapter.lora_dropout=0.1", "write \"adapter: {dropout: 0.1}\""},
+                    Foreign{"use_rslora=true", "write \"adapter: {rank_stabilized: true}\""},
+                    Foreign{"modules_to_save=[down_proj]", "overrides: [{match: down_proj, kind: full}]"},
                     Foreign{"target_modules=[q_proj]", "write \"adapter: {targets: [q_proj, v_proj]}\""},
                     Foreign{"optimizer.lr=1e-4", "write \"optimizer: {learning_rate: 1e-4}\""},
                     Foreign{"max_grad_norm=1", "write \"optimizer: {max_gradient_norm: 1}\""},
@@ -172,6 +177,17 @@ INSTANTIATE_TEST_SUITE_P(
                     Foreign{"output_dir=out", "write \"run: {directory: out}\""},
                     Foreign{"bf16=true", "write \"model: {dtype: bfloat16}\""},
                     Foreign{"fp16=true", "write \"model: {dtype: auto}\""}));
+
+TEST(Check, RefusesExportsThatHoldNoWholeWeights) {
+  RunConfig config = valid();
+  config.exports.resize(1);
+  config.exports[0].consumer = "kohya";
+  EXPECT_THAT(check(config), IsEmpty());
+  config.adapter.overrides.push_back({.match = "down_proj", .kind = "full"});
+  EXPECT_THAT(check(config), ElementsAre(StartsWith("export.0.for: kohya reads no whole weights (kind: full)")));
+  config.exports[0].consumer = "peft";
+  EXPECT_THAT(check(config), IsEmpty());
+}
 
 TEST(Check, RefusesExportsThatReadDifferentAxes) {
   RunConfig config = valid();

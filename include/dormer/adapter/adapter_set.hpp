@@ -35,8 +35,6 @@ class AdapterSet {
   [[nodiscard]] const std::vector<std::size_t>& site_indices() const;
   [[nodiscard]] std::span<const std::string> site_names() const;  ///< in the order of `site_indices`
   [[nodiscard]] std::span<const SitePlan> plans() const;          ///< in the order of `site_indices`
-  /// For every entry of `space` the learning rate that an override gives it; absent: the optimizer's.
-  [[nodiscard]] const std::vector<std::optional<double>>& learning_rates() const;
   /// fp32 [out]: the cached row norms of W + change on a site, or null where it is not decomposed.
   [[nodiscard]] const at::Tensor* norm(std::size_t site_index) const;
   /// Brings norm caches up to the flat space's generation. Call once per update, before forward passes.

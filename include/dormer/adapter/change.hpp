@@ -30,10 +30,15 @@ class Change {
   virtual void initialize(RandomKey key) = 0;
   /// Brings copies in the compute dtype up to the parameters. Once per generation.
   virtual void refresh() = 0;
+  /// A kind that trains the weight itself gives what the product takes in the place of the frozen weight and bias, in
+  /// the compute dtype: x Δᵀ is then a part of that product, `add_forward` adds nothing and `backward` nothing to
+  /// x_gradient. Null: the frozen ones.
+  [[nodiscard]] virtual const at::Tensor* whole_weight() const { return nullptr; }
+  [[nodiscard]] virtual const at::Tensor* whole_bias() const { return nullptr; }
   /// y += x Δᵀ. Returns what `backward` needs besides x.
   [[nodiscard]] virtual std::vector<at::Tensor> add_forward(const at::Tensor& x, at::Tensor& y) const = 0;
-  /// Adds the parameters' gradients to the bound slots, given the gradient g [rows, out] of x Δᵀ; with `x_gradient`
-  /// defined also x_gradient += g Δ.
+  /// Adds the gradients of parameters that train (FlatSpace::trains) to the bound slots, given the gradient g [rows,
+  /// out] of x Δᵀ; with `x_gradient` defined also x_gradient += g Δ.
   virtual void backward(const at::Tensor& gradient, const at::Tensor& x, const std::vector<at::Tensor>& saved,
                         at::Tensor& x_gradient) const = 0;
   /// For the norms by output row; see NormTerms.
@@ -52,6 +57,7 @@ struct ChangeRequest {
 /// One registered kind of adapter.
 struct AdapterKind {
   std::string_view doc;
+  bool whole = false;  ///< trains the weight itself: no rank, alpha, dropout or decomposition
   /// Adds the change's parameters to the space (not yet allocated) and returns the change; the space outlives it.
   std::function<std::unique_ptr<Change>(const ChangeRequest& request, tensor::FlatSpace& space)> build;
 };

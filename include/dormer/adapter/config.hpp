@@ -17,14 +17,18 @@ struct DecomposeConfig {
 
 /// Sites that differ from the rest.
 struct OverrideConfig {
-  std::string match;                    ///< a pattern as in `targets`
-  std::optional<std::int64_t> rank;     ///< absent: the adapter's
-  config::Expression alpha;             ///< absent: the adapter's, evaluated with this rank
-  std::optional<double> learning_rate;  ///< absent: the optimizer's
+  std::string match;                         ///< a pattern as in `targets`
+  std::optional<std::string> kind{};         ///< absent: the adapter's
+  std::optional<std::int64_t> rank{};        ///< absent: the adapter's
+  config::Expression alpha{};                ///< absent: the adapter's, evaluated with this rank
+  std::optional<double> dropout{};           ///< absent: the adapter's
+  std::optional<double> learning_rate{};     ///< absent: the optimizer's
+  std::optional<std::int64_t> stop_after{};  ///< updates after which the parameters stay as they are
   void describe(config::Visitor& visitor);
 };
 
 struct AdapterConfig {
+  static constexpr double kMaximumDropout = 0.999;
   std::string kind = "lora";
   std::int64_t rank = 16;
   config::Expression alpha;      ///< absent = rank, that is scale 1

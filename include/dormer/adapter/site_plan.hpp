@@ -14,16 +14,20 @@ namespace dormer::adapter {
 /// What is trained on one site.
 struct SitePlan {
   std::size_t site = 0;  ///< index in the model's list
+  std::string kind = "lora";
+  bool whole = false;  ///< the weight itself trains: no rank, alpha, scale, dropout or decomposition
+  bool decompose = false;
   std::int64_t rank = 0;
   double alpha = 0.0;
-  double scale = 1.0;                   ///< alpha / rank, or alpha / sqrt(rank) where ranks are stabilized
-  double dropout = 0.0;                 ///< of the input, in training
-  std::optional<double> learning_rate;  ///< absent: the optimizer's
+  double scale = 1.0;                        ///< alpha / rank, or alpha / sqrt(rank) where ranks are stabilized
+  double dropout = 0.0;                      ///< of the input, in training
+  std::optional<double> learning_rate;       ///< absent: the optimizer's
+  std::optional<std::int64_t> stop_after{};  ///< updates after which the parameters stay as they are
 };
 
 /// The sites that `config` chooses (targets, then layers and exclude), each with what the overrides say, in the model's
-/// order. Where several overrides match, the later one counts. Pure. Throws a usage error for a pattern that matches
-/// nothing, an empty choice, an alpha that is not above 0, or a rank above a layer's smaller width.
+/// order. Pure. Throws a usage error for a pattern that matches nothing, an empty choice, overrides that contradict
+/// each other or the kind of a layer, an alpha that is not above 0, or a rank above a layer's smaller width.
 [[nodiscard]] std::vector<SitePlan> plan_sites(const AdapterConfig& config, std::span<const Site> sites);
 
 /// Block numbers from text such as "8-31" or "0,2,4-7". Throws a usage error for any other text. Pure.

@@ -24,10 +24,18 @@ struct PeftLayer {
   std::vector<float> magnitude;  ///< [out], or empty
 };
 
+/// One module that was trained whole (PEFT's modules_to_save), in fp32.
+struct PeftModule {
+  std::vector<std::int64_t> shape;  ///< of the weight
+  std::vector<float> weight;
+  std::vector<float> bias;  ///< or empty
+};
+
 /// A PEFT folder: adapter_config.json and adapter_model.safetensors.
 struct PeftAdapter {
   bool decompose = false;                   ///< use_dora
   std::map<std::string, PeftLayer> layers;  ///< by module path, without "base_model.model."
+  std::map<std::string, PeftModule> modules{};
 };
 
 /// Reads and validates a folder; what its config asks that we do not do is refused by name (input faults).

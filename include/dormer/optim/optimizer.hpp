@@ -26,6 +26,7 @@ struct ParameterGroup {
   ElementRange range;
   double learning_rate = 0.0;  ///< before the schedule's factor
   double weight_decay = 0.0;
+  std::optional<std::int64_t> stop_after{};  ///< updates after which the elements and their state stay as they are
   bool operator==(const ParameterGroup&) const = default;
 };
 
@@ -44,11 +45,10 @@ struct OptimizerSettings {
   double outer_factor_ratio = 1.0;  ///< learning rate of B over that of A: LoRA+ (Hayou et al. 2024)
 };
 
-/// The groups of a flat space, neighbours of one kind merged; they cover `[0, size)` without gaps. `learning_rates` has
-/// for every entry a rate of its own (before LoRA+'s ratio) or nothing; empty: no entry has. Pure.
+/// The groups of a flat space, neighbours of one kind merged; they cover `[0, size)` without gaps. A rate of an entry's
+/// own stands before LoRA+'s ratio. Pure.
 [[nodiscard]] std::vector<ParameterGroup> plan_groups(std::span<const tensor::ParameterEntry> entries,
-                                                      std::int64_t size, const OptimizerSettings& settings,
-                                                      std::span<const std::optional<double>> learning_rates = {});
+                                                      std::int64_t size, const OptimizerSettings& settings);
 
 /// What changes from update to update.
 struct UpdateScalars {

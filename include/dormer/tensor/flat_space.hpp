@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -23,6 +24,8 @@ struct ParameterEntry {
   std::vector<std::int64_t> stored_shape;  ///< with padding of the first dimension
   ParameterRole role = ParameterRole::kFactorIn;
   std::int64_t offset = 0;                          ///< in elements, a multiple of 64
+  std::optional<double> learning_rate{};            ///< of its own; absent: the optimizer's
+  std::optional<std::int64_t> stop_after{};         ///< updates after which it stays as it is
   [[nodiscard]] std::int64_t count() const;         ///< elements without padding (prefix of the stored ones)
   [[nodiscard]] std::int64_t stored_count() const;  ///< elements with padding
 };
@@ -44,12 +47,15 @@ class FlatSpace {
   /// Adds a parameter and returns its index. Only before `allocate`.
   std::size_t add(std::string name, std::vector<std::int64_t> shape, std::vector<std::int64_t> stored_shape,
                   ParameterRole role);
+  /// What the parameters from `first` on are told about their updates. Only before `allocate`.
+  void set_updates(std::size_t first, std::optional<double> learning_rate, std::optional<std::int64_t> stop_after);
   /// Allocates values (zero) and ends the adding.
   void allocate();
 
   [[nodiscard]] std::span<const ParameterEntry> entries() const;
   /// Index of a parameter by name; throws a bug error for unknown names.
   [[nodiscard]] std::size_t index_of(const std::string& name) const;
+  [[nodiscard]] bool contains(const std::string& name) const;
   [[nodiscard]] std::int64_t size() const;  ///< elements, with alignment and padding
 
   [[nodiscard]] const at::Tensor& values() const;           ///< fp32 [size]
@@ -67,6 +73,11 @@ class FlatSpace {
   using GradientListener = std::function<void(std::size_t index)>;
   void listen(GradientListener listener);
   void announce(std::size_t index) const;
+
+  /// Says how many updates are done: parameters whose `stop_after` it has reached train no more.
+  void set_updates_done(std::int64_t updates);
+  /// Whether gradients are wanted. Backward passes leave the slots of others as they are: zero.
+  [[nodiscard]] bool trains(std::size_t index) const;
 
   [[nodiscard]] std::uint64_t generation() const;
   void mark_written();

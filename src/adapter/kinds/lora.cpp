@@ -58,8 +58,10 @@ class LowRankChange final : public Change {
     const at::Tensor& projected = saved.front();
     const at::Tensor projected_gradient =
         tensor::multiply_transposed(gradient, scaled_b_compute_);  // s g B: [rows, rank]
-    space_.gradient(b_).add_(tensor::multiply(projected.t(), gradient), scale_);
-    space_.gradient(a_).add_(tensor::multiply(projected_gradient.t(), x));
+    if (space_.trains(a_)) {
+      space_.gradient(b_).add_(tensor::multiply(projected.t(), gradient), scale_);
+      space_.gradient(a_).add_(tensor::multiply(projected_gradient.t(), x));
+    }
     if (x_gradient.defined()) {
       x_gradient.addmm_(projected_gradient, a_compute_);
     }

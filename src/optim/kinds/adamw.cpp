@@ -26,7 +26,7 @@ class AdamW final : public Optimizer {
     for (const ParameterGroup& group : groups_) {
       const std::int64_t begin = std::max(group.range.begin, slice_.begin) - slice_.begin;
       const std::int64_t end = std::min(group.range.end, slice_.end) - slice_.begin;
-      if (begin < end) {
+      if (begin < end && scalars.step < group.stop_after.value_or(scalars.step + 1)) {
         update_range({begin, end}, parameters, gradients, step_of(group, scalars));
       }
     }

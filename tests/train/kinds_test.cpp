@@ -1,0 +1,108 @@
+// Runs whose layers differ: whole weights beside low-rank changes, layers that stop, dropout.
+#include <algorithm>
+#include <map>
+#include <string>
+
+#include <gmock/gmock.h>
+
+#include "dormer/comm/single.hpp"
+#include "dormer/storage/checkpoint.hpp"
+#include "dormer/storage/safetensors.hpp"
+#include "dormer/train/run.hpp"
+#include "train/tiny_run.hpp"
+
+namespace dormer::train {
+namespace {
+
+class KindsTest : public ::testing::Test {
+ protected:
+  /// DoRA, with whole weights on one layer and others that stop after three of six updates.
+  [[nodiscard]] RunConfig mixed(const std::string& run) const {
+    RunConfig config = tiny_.config(run);
+    config.adapter.dropout = 0.2;
+    config.adapter.overrides = {{.match = "down_proj", .kind = "full", .learning_rate = 1e-3},
+                                {.match = "layers.0.*", .stop_after = 3},
+                                {.match = "q_proj", .dropout = 0.0}};
+    config.checkpoint.keep.last = 9;
+    return config;
+  }
+  static void train_alone(const RunConfig& config, const TrainOptions& options = {}) {
+    const std::unique_ptr<comm::Communicator> single = comm::single();
+    train(config, *single, options);
+  }
+  static std::map<std::string, std::string> arrays_after(const RunConfig& config, std::int64_t step) {
+    std::map<std::string, std::string> arrays;
+    const auto folder = config.run.directory / fmt::format("checkpoints/step-{:09d}", step);
+    for (const storage::StoredArray& array : storage::load_checkpoint(folder).arrays) {
+      arrays[array.name].assign(reinterpret_cast<const char*>(array.bytes.data()), array.bytes.size());
+    }
+    return arrays;
+  }
+  TinyRun tiny_;
+};
+
+TEST_F(KindsTest, WhatStoppedKeepsParametersAndMomentsAndLeavesTheNorm) {
+  const RunConfig config = mixed("run");
+  train_alone(config, {.trace_step = 5, .on_progress = {}});
+  const auto fourth = arrays_after(config, 4);
+  const auto second = arrays_after(config, 2);
+  for (const auto& [name, bytes] : arrays_after(config, 6)) {
+    const bool stops = name.find("layers.0.") != std::string::npos;
+    EXPECT_EQ(bytes == fourth.at(name), stops) << name;
+    EXPECT_NE(fourth.at(name), second.at(name)) << name;
+  }
+  const auto trace = storage::SafetensorsFile::open(config.run.directory / "trace/update-000000005.safetensors");
+  double squares = 0.0;
+  for (const storage::TensorEntry& entry : trace->tensors()) {
+    if (!entry.name.starts_with("gradient.")) {
+      continue;
+    }
+    const auto bytes = trace->bytes(entry);
+    const auto* values = reinterpret_cast<const float*>(bytes.data());
+    double own = 0.0;
+    for (std::size_t i = 0; i < bytes.size() / sizeof(float); ++i) {
+      own += static_cast<double>(values[i]) * values[i];
+    }
+    EXPECT_EQ(own == 0.0, entry.name.find("layers.0.") != std::string::npos) << entry.name;
+    squares += own;
+  }
+  const storage::TensorEntry* norm = trace->find("gradient_norm");
+  ASSERT_NE(norm, nullptr);
+  EXPECT_NEAR(*reinterpret_cast<const double*>(trace->bytes(*norm).data()), std::sqrt(squares),
+              1e-12 * std::sqrt(squares));
+}
+
+TEST_F(KindsTest, ResumeGivesTheBitsOfAnUnbrokenRun) {
+  RunConfig whole = mixed("whole");
+  whole.schedule.kind = "constant";
+  train_alone(whole);
+  RunConfig broken = mixed("broken");
+  broken.schedule.kind = "constant";
+  broken.run.steps = 4;
+  train_alone(broken);
+  broken.run.steps = 6;
+  broken.schedule.extend = "keep";
+  train_alone(broken);
+  EXPECT_EQ(arrays_after(whole, 6), arrays_after(broken, 6));
+  EXPECT_EQ(exported_weights(whole.run.directory), exported_weights(broken.run.directory));
+}
+
+TEST_F(KindsTest, WholeWeightsStartAsTheModel) {
+  RunConfig config = tiny_.config("full");
+  config.adapter.decompose.reset();
+  config.adapter.kind = "full";
+  config.adapter.targets = {"q_proj", "down_proj"};
+  train_alone(config);
+  RunConfig other = tiny_.config("lora");
+  other.adapter.decompose.reset();
+  train_alone(other);
+  const auto first_line = [](const RunConfig& run) {
+    const std::string lines = timeless_metrics(run.run.directory);
+    return lines.substr(0, lines.find('\n'));
+  };
+  EXPECT_EQ(first_line(config), first_line(other)) << "the held-out loss before any update";
+  EXPECT_THAT(exported_weights(config.run.directory), ::testing::HasSubstr("q_proj.weight"));
+}
+
+}  // namespace
+}  // namespace dormer::train
