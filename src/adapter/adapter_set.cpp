@@ -20,10 +20,12 @@ struct AdapterSet::State {
   std::vector<std::string> names;
   std::vector<SitePlan> plans;
   std::map<std::size_t, Adapter> adapters;
-  std::uint64_t refreshed = 0;  // the generation that the caches belong to
+  std::unique_ptr<AddedTokens> tokens;  // null: none
+  std::uint64_t refreshed = 0;          // the generation that the caches belong to
 };
 
-AdapterSet::AdapterSet(const AdapterConfig& config, std::span<const FrozenLinear> layers, RandomKey seed)
+AdapterSet::AdapterSet(const AdapterConfig& config, std::span<const FrozenLinear> layers, RandomKey seed,
+                       const AddedTokensRequest& tokens)
     : state_(std::make_unique<State>()) {
   const tensor::NoRecording guard;
   state_->config = config;
@@ -33,6 +35,9 @@ AdapterSet::AdapterSet(const AdapterConfig& config, std::span<const FrozenLinear
   }
   const Registry<AdapterKind> kinds = adapter_kinds();
   state_->plans = plan_sites(config, sites);
+  if (tokens.count > 0) {  // first: their gradients come last
+    state_->tokens = std::make_unique<AddedTokens>(tokens, state_->space);
+  }
   for (const SitePlan& plan : state_->plans) {
     const FrozenLinear& layer = layers[plan.site];
     const std::size_t first = state_->space.entries().size();
@@ -52,6 +57,9 @@ AdapterSet::AdapterSet(const AdapterConfig& config, std::span<const FrozenLinear
   state_->space.allocate();
   for (auto& [index, adapter] : state_->adapters) {
     adapter.change().initialize(seed.child("adapter"));
+  }
+  if (state_->tokens) {
+    state_->tokens->initialize();
   }
   state_->space.mark_written();
   if (config.decompose) {
@@ -95,6 +103,9 @@ void AdapterSet::refresh() {
     return;
   }
   const tensor::NoRecording guard;
+  if (state_->tokens) {
+    state_->tokens->refresh();
+  }
   for (auto& [index, adapter] : state_->adapters) {
     adapter.change().refresh();
     if (adapter.decomposition() != nullptr) {
@@ -129,6 +140,21 @@ std::vector<RandomKey> dropout_keys(RandomKey seed, std::int64_t step, std::int6
     keys.push_back(update.child(static_cast<std::uint64_t>(sample)));
   }
   return keys;
+}
+
+const AddedTokens* AdapterSet::added_tokens() const {
+  return state_->tokens.get();
+}
+
+const AddedTokens* Pack::added_tokens() const {
+  const AddedTokens* found = nullptr;
+  for (const Segment& segment : segments) {
+    if (segment.adapters != nullptr && segment.adapters->added_tokens() != nullptr) {
+      invariant(segments.size() == 1, "a pack of {} trials has added tokens", segments.size());
+      found = segment.adapters->added_tokens();
+    }
+  }
+  return found;
 }
 
 bool AdapterSet::has_dropout() const {

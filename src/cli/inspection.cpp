@@ -131,6 +131,9 @@ Inspection inspect_adapter(const std::filesystem::path& folder) {
     tally.add(fmt::format("{:<22} [{}, {}] rank {}, alpha {}, scale {:.6g}", place_in_block(name), layer.out, layer.in,
                           layer.rank, layer.alpha, layer.scale));
   }
+  for (const auto& [name, tokens] : adapter.tokens) {
+    tally.add(fmt::format("{:<22} rows of {} tokens from {} on", name, tokens.indices.size(), tokens.indices.front()));
+  }
   for (const auto& [name, module] : adapter.modules) {
     tally.add(fmt::format("{:<22} [{}] whole{}", place_in_block(name), fmt::join(module.shape, ", "),
                           module.bias.empty() ? "" : ", with its bias"));

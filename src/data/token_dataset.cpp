@@ -52,8 +52,9 @@ void check_header(const storage::Hdf5Reader& file, const std::string& where, con
   const std::optional<std::int64_t> vocabulary = file.integer_attribute("vocab_size");
   require(vocabulary && *vocabulary > 0, Fault::kInput, "{} has no attribute vocab_size; {}", where, kMakeAgain);
   require(*vocabulary <= use.model_vocabulary, Fault::kInput,
-          "{} was made for a vocabulary of {} tokens, the model has {}; {} and the model's own tokenizer", where,
-          *vocabulary, use.model_vocabulary, kMakeAgain);
+          "{} was made for a vocabulary of {} tokens, the model has {}; {} and the model's own tokenizer, or, where "
+          "that has more tokens than the model, set model.added_tokens: train",
+          where, *vocabulary, use.model_vocabulary, kMakeAgain);
   const std::optional<std::string> tokenizer = file.string_attribute("tokenizer_sha256");
   require(tokenizer.has_value(), Fault::kInput, "{} has no attribute tokenizer_sha256; {}", where, kMakeAgain);
   require(!use.tokenizer_sha256 || *use.tokenizer_sha256 == *tokenizer, Fault::kInput,

@@ -113,4 +113,24 @@ std::optional<std::string> folder_tokenizer_sha256(const std::filesystem::path& 
   return tokenizer_sha256(read_file(file, "tokenizer"), file.string());
 }
 
+std::optional<std::int64_t> folder_tokenizer_size(const std::filesystem::path& folder) {
+  const std::filesystem::path file = folder / "tokenizer.json";
+  if (!std::filesystem::exists(file)) {
+    return std::nullopt;
+  }
+  try {
+    const json tokenizer = json::parse(read_file(file, "tokenizer"));
+    std::int64_t size = 0;
+    for (const Entry& entry : vocabulary_of(tokenizer.at("model"))) {
+      size = std::max(size, entry.id + 1);
+    }
+    for (const json& token : list_of(tokenizer, "added_tokens")) {
+      size = std::max(size, token.at("id").get<std::int64_t>() + 1);
+    }
+    return size;
+  } catch (const json::exception& error) {
+    fail(Fault::kInput, "{} is not a tokenizer.json ({}); fetch the model's folder again", file.string(), error.what());
+  }
+}
+
 }  // namespace dormer::data

@@ -27,12 +27,13 @@ void check_options(const GenerateOptions& options) {
           "top_p is {}, but must be above 0 and at most 1", options.sampling.top_p);
 }
 
-void check_prompt(const std::vector<std::int64_t>& prompt, const model::LanguageModelFacts& facts) {
+void check_prompt(const std::vector<std::int64_t>& prompt, const model::LanguageModelFacts& facts,
+                  std::int64_t vocabulary) {
   require(!prompt.empty(), Fault::kInput, "the prompt has no tokens; give at least one");
   for (std::size_t i = 0; i < prompt.size(); ++i) {
-    require(prompt[i] >= 0 && prompt[i] < facts.vocabulary, Fault::kInput,
+    require(prompt[i] >= 0 && prompt[i] < vocabulary, Fault::kInput,
             "token {} of the prompt is {}, but the model's vocabulary ends at {}; was it made with another tokenizer?",
-            i, prompt[i], facts.vocabulary - 1);
+            i, prompt[i], vocabulary - 1);
   }
   require(std::ssize(prompt) <= facts.maximum_positions, Fault::kInput,
           "the prompt has {} tokens and the model {} positions; shorten the prompt", prompt.size(),
@@ -45,7 +46,8 @@ at::Tensor next_logits(const model::LanguageModel& model, const adapter::Pack& p
   const at::Tensor batch = at::from_blob(tokens.data(), {1, std::ssize(tokens)}, at::kLong);
   const at::Tensor hidden = model.hidden_states({.tokens = batch}, pack, cache);
   const at::Tensor last = hidden.narrow(0, hidden.size(0) - 1, 1);
-  const at::Tensor logits = at::linear(last, model.head().values());
+  const at::Tensor logits = pack.added_tokens() == nullptr ? at::linear(last, model.head().values())
+                                                           : adapter::adapted_head(last, model.head(), pack);
   if (model.facts().logit_soft_cap > 0.0) {
     tensor::soft_cap_(logits, model.facts().logit_soft_cap);
   }
@@ -58,7 +60,8 @@ Generation generate(const model::LanguageModel& model, const adapter::AdapterSet
                     std::vector<std::int64_t> prompt, const GenerateOptions& options) {
   const model::LanguageModelFacts& facts = model.facts();
   check_options(options);
-  check_prompt(prompt, facts);
+  const adapter::AddedTokens* added = adapters == nullptr ? nullptr : adapters->added_tokens();
+  check_prompt(prompt, facts, facts.vocabulary + (added == nullptr ? 0 : added->count()));
   const tensor::NoRecording guard;
   const RandomKey key = RandomKey{options.seed}.child("generate");
   const adapter::Pack pack = adapter::Pack::solo(adapters, 1);

@@ -19,21 +19,10 @@ using Json = nlohmann::ordered_json;
 
 // Settings that change what the adapter computes, or where; all are absent, null, false or empty in plain LoRA and
 // DoRA.
-constexpr std::array<std::string_view, 15> kForeignSettings{"fan_in_fan_out",
-                                                            "lora_bias",
-                                                            "use_qalora",
-                                                            "layer_replication",
-                                                            "arrow_config",
-                                                            "target_parameters",
-                                                            "kasa_config",
-                                                            "use_bdlora",
-                                                            "velora_config",
-                                                            "monteclora_config",
-                                                            "trainable_token_indices",
-                                                            "alora_invocation_tokens",
-                                                            "megatron_config",
-                                                            "lora_ga_config",
-                                                            "ensure_weight_tying"};
+constexpr std::array<std::string_view, 14> kForeignSettings{
+    "fan_in_fan_out",          "lora_bias",       "use_qalora",     "layer_replication",  "arrow_config",
+    "target_parameters",       "kasa_config",     "use_bdlora",     "velora_config",      "monteclora_config",
+    "alora_invocation_tokens", "megatron_config", "lora_ga_config", "ensure_weight_tying"};
 
 // Ways to start that change the base's weights: the adapter alone then is not the trained function.
 constexpr std::array<std::string_view, 5> kStartsThatChangeTheBase{"pissa", "olora", "loftq", "corda", "lora_ga"};
@@ -142,6 +131,15 @@ bool PeftConfig::saves(const std::string& module) const {
   return std::ranges::any_of(modules_to_save, [&](const std::string& end) { return module.ends_with(end); });
 }
 
+std::vector<std::int64_t> PeftConfig::tokens_of(const std::string& module) const {
+  for (const auto& [end, indices] : token_indices) {
+    if (module.ends_with(end)) {
+      return indices;
+    }
+  }
+  return {};
+}
+
 PeftConfig read_peft_config(const std::filesystem::path& path) {
   const std::string where = path.string();
   const std::string text = read_file(path, "PEFT configuration");
@@ -157,6 +155,16 @@ PeftConfig read_peft_config(const std::filesystem::path& path) {
     config.alpha_pattern = read_patterns<double>(root, "alpha_pattern");
     if (is_set(root, "modules_to_save")) {
       config.modules_to_save = root.at("modules_to_save").get<std::vector<std::string>>();
+    }
+    if (is_set(root, "trainable_token_indices")) {
+      const Json& tokens = root.at("trainable_token_indices");
+      if (tokens.is_array()) {
+        config.token_indices.emplace_back("embed_tokens", tokens.get<std::vector<std::int64_t>>());
+      } else {
+        for (const auto& [name, indices] : tokens.items()) {
+          config.token_indices.emplace_back(name, indices.get<std::vector<std::int64_t>>());
+        }
+      }
     }
   } catch (const Json::exception&) {
     fail(Fault::kInput, "bad PEFT configuration {}: it is not JSON, or a field is of the wrong type; save it again",

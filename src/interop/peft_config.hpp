@@ -15,12 +15,15 @@ struct PeftConfig {
   bool decompose = false;
   std::vector<std::pair<std::string, std::int64_t>> rank_pattern;  ///< in the file's order; the first match counts
   std::vector<std::pair<std::string, double>> alpha_pattern;
-  std::vector<std::string> modules_to_save;  ///< ends of module paths
+  std::vector<std::string> modules_to_save;                                      ///< ends of module paths
+  std::vector<std::pair<std::string, std::vector<std::int64_t>>> token_indices;  ///< by ends of module paths
 
   [[nodiscard]] std::int64_t rank_of(const std::string& layer) const;
   [[nodiscard]] double alpha_of(const std::string& layer) const;
   [[nodiscard]] double scale_of(const std::string& layer) const;
   [[nodiscard]] bool saves(const std::string& module) const;
+  /// The tokens whose rows of this table are trained; empty: none.
+  [[nodiscard]] std::vector<std::int64_t> tokens_of(const std::string& module) const;
 };
 
 /// Reads adapter_config.json and refuses by name what changes the function in ways that we do not compute.

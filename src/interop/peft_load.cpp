@@ -102,6 +102,29 @@ std::vector<float> transposed(const PeftLayer& layer) {
   return result;
 }
 
+// The rows of added tokens: the same tables and tokens on both sides.
+void set_tokens(adapter::AdapterSet& adapters, const PeftAdapter& file, const std::string& where) {
+  const adapter::AddedTokens* added = adapters.added_tokens();
+  const std::vector<std::string> modules = added == nullptr ? std::vector<std::string>{} : added->modules();
+  std::vector<std::string> there;
+  for (const auto& [name, tokens] : file.tokens) {
+    there.push_back(name);
+  }
+  require(there.size() == modules.size() && std::ranges::is_permutation(there, modules), Fault::kUsage,
+          "adapter.init_from {} trains rows for tokens in [{}], this run in [{}]; see model.added_tokens", where,
+          fmt::join(there, ", "), fmt::join(modules, ", "));
+  for (const auto& [name, tokens] : file.tokens) {
+    bool same = std::ssize(tokens.indices) == added->count();
+    for (std::size_t i = 0; i < tokens.indices.size(); ++i) {
+      same = same && tokens.indices[i] == added->first_token() + static_cast<std::int64_t>(i);
+    }
+    require(same, Fault::kUsage,
+            "adapter.init_from {} trains other tokens of '{}' than the {} from {} on that the model has no rows for",
+            where, name, added->count(), added->first_token());
+    set_values(adapters.space(), name + adapter::AddedTokens::kSuffix, tokens.rows, where);
+  }
+}
+
 }  // namespace
 
 void load_peft_into(adapter::AdapterSet& adapters, const std::filesystem::path& folder) {
@@ -127,6 +150,7 @@ void load_peft_into(adapter::AdapterSet& adapters, const std::filesystem::path& 
       set_values(space, name + ".bias", module.bias, where);
     }
   }
+  set_tokens(adapters, file, where);
   space.mark_written();
   if (adapters.config().decompose && !file.decompose) {
     adapters.reset_magnitudes();

@@ -12,11 +12,12 @@ namespace dormer::interop {
 namespace {
 
 constexpr std::string_view kPrefix = "base_model.model.";
-constexpr std::array<std::pair<std::string_view, PeftTensor>, 6> kSuffixes{{
+constexpr std::array<std::pair<std::string_view, PeftTensor>, 7> kSuffixes{{
     {".lora_A.weight", PeftTensor::kFactorA},
     {".lora_B.weight", PeftTensor::kFactorB},
     {".lora_magnitude_vector", PeftTensor::kMagnitude},  // as PEFT writes it
     {".lora_magnitude_vector.weight", PeftTensor::kMagnitude},
+    {".token_adapter.trainable_tokens_delta", PeftTensor::kTokens},
     {".weight", PeftTensor::kWeight},  // after those that it ends
     {".bias", PeftTensor::kBias},
 }};

@@ -7,7 +7,7 @@
 
 namespace dormer::interop {
 
-enum class PeftTensor : std::uint8_t { kFactorA, kFactorB, kMagnitude, kWeight, kBias };
+enum class PeftTensor : std::uint8_t { kFactorA, kFactorB, kMagnitude, kWeight, kBias, kTokens };
 
 struct PeftKey {
   std::string layer;  ///< module path

@@ -79,6 +79,14 @@ void take(PeftModule& module, PeftTensor kind, const storage::SafetensorsFile& f
   }
 }
 
+PeftTokens take_tokens(std::vector<std::int64_t> indices, const storage::SafetensorsFile& file,
+                       const storage::TensorEntry& entry) {
+  require(!indices.empty() && entry.shape.size() == 2 && entry.shape.front() == std::ssize(indices), Fault::kInput,
+          "'{}' of {} does not have one row for each of the {} trainable_token_indices of adapter_config.json",
+          entry.name, file.path().string(), indices.size());
+  return {.indices = std::move(indices), .rows = floats_of(file, entry)};
+}
+
 void check_module(const std::string& name, const PeftModule& module, const std::string& where) {
   const auto wanted = module.shape.empty() ? std::size_t{0} : static_cast<std::size_t>(module.shape.front());
   require(!module.weight.empty() && (module.bias.empty() || module.bias.size() == wanted), Fault::kInput,
@@ -109,14 +117,16 @@ PeftAdapter read_peft(const std::filesystem::path& folder) {
           Fault::kInput, "{} holds a pickled adapter_model.bin, which can run code; save it as safetensors",
           folder.string());
   const std::shared_ptr<const storage::SafetensorsFile> file = storage::SafetensorsFile::open(path);
-  PeftAdapter adapter{.decompose = config.decompose, .layers = {}, .modules = {}};
+  PeftAdapter adapter{.decompose = config.decompose, .layers = {}, .modules = {}, .tokens = {}};
   for (const storage::TensorEntry& entry : file->tensors()) {
     const std::optional<PeftKey> key = parse_peft_key(entry.name);
     const bool of_module = key && (key->tensor == PeftTensor::kWeight || key->tensor == PeftTensor::kBias);
     require(key && (!of_module || config.saves(key->layer)), Fault::kInput,
             "'{}' of {} is not a tensor of LoRA or DoRA on a linear layer, nor of one in modules_to_save", entry.name,
             path.string());
-    if (of_module) {
+    if (key->tensor == PeftTensor::kTokens) {
+      adapter.tokens[key->layer] = take_tokens(config.tokens_of(key->layer), *file, entry);
+    } else if (of_module) {
       take(adapter.modules[key->layer], key->tensor, *file, entry);
     } else {
       take(adapter.layers[key->layer], key->tensor, *file, entry);

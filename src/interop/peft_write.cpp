@@ -2,6 +2,7 @@
 #include <array>
 #include <cmath>
 #include <memory>
+#include <numeric>
 
 #include <ATen/core/Tensor.h>
 #include <nlohmann/json.hpp>
@@ -64,6 +65,11 @@ OwnedArrays collect(const adapter::AdapterSet& adapters, DType dtype) {
   const tensor::NoRecording guard;
   OwnedArrays result;
   const tensor::FlatSpace& space = adapters.space();
+  if (adapters.added_tokens() != nullptr) {
+    for (const std::string& module : adapters.added_tokens()->modules()) {
+      add(result, space, {module, PeftTensor::kTokens}, module + adapter::AddedTokens::kSuffix, dtype);
+    }
+  }
   for (std::size_t i = 0; i < adapters.plans().size(); ++i) {
     const std::string& site = adapters.site_names()[i];
     if (adapters.plans()[i].whole) {
@@ -114,31 +120,45 @@ Json target_modules(const std::vector<std::string>& names, const BaseFacts& base
   return names.empty() ? Json("dummy-target-modules") : Json(peft_target_modules(names, base.linear_layers));
 }
 
+// A tied head follows the embedding by itself.
+Json token_indices(const adapter::AddedTokens& tokens) {
+  std::vector<std::int64_t> indices(static_cast<std::size_t>(tokens.count()));
+  std::iota(indices.begin(), indices.end(), tokens.first_token());
+  Json result = Json::object();
+  for (const std::string& module : tokens.modules()) {
+    result[module.substr(module.rfind('.') + 1)] = indices;
+  }
+  return result;
+}
+
 // Only fields that PEFT has had since it knows DoRA (0.9): older ones refuse what they do not know.
 std::string config_text(const adapter::AdapterSet& adapters, const BaseFacts& base) {
   const adapter::AdapterConfig& config = adapters.config();
   const Json none = nullptr;
   const std::vector<std::string> whole = names_of(adapters, true);
-  const Json root{{"alpha_pattern", deviations(adapters, config.alpha_value(), &adapter::SitePlan::alpha)},
-                  {"auto_mapping", none},
-                  {"base_model_name_or_path", base.hub_id ? Json(*base.hub_id) : none},
-                  {"bias", "none"},
-                  {"fan_in_fan_out", false},
-                  {"inference_mode", true},
-                  {"init_lora_weights", true},
-                  {"layers_pattern", none},
-                  {"layers_to_transform", none},
-                  {"lora_alpha", number(config.alpha_value())},
-                  {"lora_dropout", config.dropout},
-                  {"modules_to_save", whole.empty() ? none : Json(whole)},
-                  {"peft_type", "LORA"},
-                  {"r", config.rank},
-                  {"rank_pattern", deviations(adapters, config.rank, &adapter::SitePlan::rank)},
-                  {"revision", none},
-                  {"target_modules", target_modules(names_of(adapters, false), base)},
-                  {"task_type", "CAUSAL_LM"},
-                  {"use_dora", config.decompose.has_value()},
-                  {"use_rslora", config.rank_stabilized}};
+  Json root{{"alpha_pattern", deviations(adapters, config.alpha_value(), &adapter::SitePlan::alpha)},
+            {"auto_mapping", none},
+            {"base_model_name_or_path", base.hub_id ? Json(*base.hub_id) : none},
+            {"bias", "none"},
+            {"fan_in_fan_out", false},
+            {"inference_mode", true},
+            {"init_lora_weights", true},
+            {"layers_pattern", none},
+            {"layers_to_transform", none},
+            {"lora_alpha", number(config.alpha_value())},
+            {"lora_dropout", config.dropout},
+            {"modules_to_save", whole.empty() ? none : Json(whole)},
+            {"peft_type", "LORA"},
+            {"r", config.rank},
+            {"rank_pattern", deviations(adapters, config.rank, &adapter::SitePlan::rank)},
+            {"revision", none},
+            {"target_modules", target_modules(names_of(adapters, false), base)},
+            {"task_type", "CAUSAL_LM"},
+            {"use_dora", config.decompose.has_value()},
+            {"use_rslora", config.rank_stabilized}};
+  if (adapters.added_tokens() != nullptr) {  // a newer field than the others, so only where it says something
+    root["trainable_token_indices"] = token_indices(*adapters.added_tokens());
+  }
   return root.dump(2) + "\n";
 }
 
@@ -169,7 +189,8 @@ void compare(const fs::path& folder, const OwnedArrays& wanted, const adapter::A
   const PeftAdapter back = read_peft(folder);
   const adapter::AdapterConfig& config = adapters.config();
   same = back.decompose == config.decompose.has_value() &&
-         back.layers.size() + back.modules.size() == adapters.site_names().size();
+         back.layers.size() + back.modules.size() == adapters.site_names().size() &&
+         back.tokens.size() == (adapters.added_tokens() == nullptr ? 0 : adapters.added_tokens()->modules().size());
   for (std::size_t i = 0; i < adapters.plans().size(); ++i) {
     if (adapters.plans()[i].whole) {
       same = same && back.modules.contains(adapters.site_names()[i]);

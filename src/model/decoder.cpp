@@ -8,7 +8,6 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cos.h>
-#include <ATen/ops/index_select.h>
 #include <ATen/ops/sin.h>
 #include <ATen/ops/split_with_sizes.h>
 
@@ -90,6 +89,7 @@ class Decoder final : public LanguageModel {
 
   [[nodiscard]] const LanguageModelFacts& facts() const override { return facts_; }
   [[nodiscard]] std::span<const FrozenLinear> layers() const override { return layers_; }
+  [[nodiscard]] const BaseWeight& embedding() const override { return embedding_; }
   [[nodiscard]] const BaseWeight& head() const override { return head_; }
   [[nodiscard]] std::unique_ptr<KeyValueCache> make_cache() const override {
     return std::make_unique<DecoderCache>(config_.blocks);
@@ -100,7 +100,7 @@ class Decoder final : public LanguageModel {
     auto* past = static_cast<DecoderCache*>(cache);
     const BatchShape batch{input.tokens.size(0), input.tokens.size(1), input.document_begin};
     const std::vector<Angles> angles = angles_of(past != nullptr ? past->length() : 0, batch);
-    at::Tensor x = embed(input.tokens);
+    at::Tensor x = embed(input.tokens, pack);
     for (std::size_t index = 0; index < blocks_.size(); ++index) {
       if (input.recompute_blocks && past == nullptr) {
         x = tensor::recomputed(x, [this, index, angles, batch, pack](const at::Tensor& again) {
@@ -195,8 +195,8 @@ class Decoder final : public LanguageModel {
     return result;
   }
 
-  [[nodiscard]] at::Tensor embed(const at::Tensor& tokens) const {
-    const at::Tensor rows = at::index_select(embedding_.values(), 0, tokens.reshape({-1}));
+  [[nodiscard]] at::Tensor embed(const at::Tensor& tokens, const Pack& pack) const {
+    const at::Tensor rows = adapter::adapted_embedding(tokens, embedding_, pack);
     if (config_.embedding_scale == 1.0) {
       return rows;
     }

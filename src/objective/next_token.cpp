@@ -3,7 +3,6 @@
 #include <ATen/core/Tensor.h>
 
 #include "dormer/tensor/differentiable.hpp"
-#include "dormer/tensor/frozen_product.hpp"
 #include "dormer/tensor/operations.hpp"
 
 namespace dormer::objective {
@@ -16,9 +15,16 @@ LossSums loss_of(const model::LanguageModel& model, const data::TokenBatch& batc
   const at::Tensor hidden = model.hidden_states(
       {.tokens = inputs, .document_begin = batch.document_begin(), .recompute_blocks = scale.recompute_blocks}, pack,
       nullptr);
+  const adapter::AddedTokens* added = pack.added_tokens();
+  tensor::AddedRows rows;
+  at::Tensor slot;
+  if (added != nullptr) {
+    slot = scale.backward ? added->head_gradient() : at::Tensor();
+    rows = {.values = &added->head_rows(), .gradient = scale.backward ? &slot : nullptr};
+  }
   const tensor::CrossEntropySums sums = tensor::linear_cross_entropy(
       hidden, model.head().values(), targets,
-      {.divisor = scale.divisor, .backward = scale.backward, .soft_cap = model.facts().logit_soft_cap});
+      {.divisor = scale.divisor, .backward = scale.backward, .soft_cap = model.facts().logit_soft_cap}, rows);
   return {sums.loss_sum, sums.targets};
 }
 
@@ -36,7 +42,7 @@ LossSums next_token_loss(const model::LanguageModel& model, const data::TokenBat
 at::Tensor logits(const model::LanguageModel& model, const at::Tensor& tokens, const adapter::Pack& pack) {
   const tensor::NoRecording guard;
   const at::Tensor hidden = model.hidden_states({.tokens = tokens}, pack, nullptr);
-  const at::Tensor result = tensor::multiply_transposed(hidden, model.head().values());
+  const at::Tensor result = adapter::adapted_head(hidden, model.head(), pack);
   if (model.facts().logit_soft_cap > 0.0) {
     tensor::soft_cap_(result, model.facts().logit_soft_cap);
   }

@@ -2,6 +2,7 @@
 #include <vector>
 
 #include <ATen/core/Tensor.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 
 #include "dormer/tensor/differentiable.hpp"
@@ -38,10 +39,29 @@ void soft_cap_gradient(const at::Tensor& capped, const at::Tensor& gradient, dou
   });
 }
 
+at::Tensor logits_of(const at::Tensor& x, const at::Tensor& head, const AddedRows& added) {
+  const at::Tensor logits = multiply_transposed(x, head);
+  return added.values == nullptr ? logits : at::cat({logits, multiply_transposed(x, *added.values)}, 1);
+}
+
+/// The gradient of x, and of the added rows on the way.
+at::Tensor logits_backward(const at::Tensor& gradient, const at::Tensor& x, const at::Tensor& head,
+                           const AddedRows& added) {
+  if (added.values == nullptr) {
+    return multiply(gradient, head);
+  }
+  const at::Tensor frozen = gradient.narrow(1, 0, head.size(0)).contiguous();
+  const at::Tensor fresh = gradient.narrow(1, head.size(0), added.values->size(0)).contiguous();
+  if (added.gradient != nullptr) {
+    added.gradient->add_(multiply(fresh.t(), x));
+  }
+  return multiply(frozen, head).add_(multiply(fresh, *added.values));
+}
+
 }  // namespace
 
 CrossEntropySums linear_cross_entropy(const at::Tensor& hidden, const at::Tensor& head, const at::Tensor& targets,
-                                      const CrossEntropyScale& how) {
+                                      const CrossEntropyScale& how, const AddedRows& added) {
   const at::Tensor input = detached(hidden);
   const bool wants_gradient = how.backward && hidden.requires_grad();
   const auto scale = static_cast<float>(1.0 / how.divisor);
@@ -56,7 +76,8 @@ CrossEntropySums linear_cross_entropy(const at::Tensor& hidden, const at::Tensor
     const std::int64_t chunk = chunk_rows(head.size(0));
     for (std::int64_t first = 0; first < input.size(0); first += chunk) {
       const std::int64_t rows = std::min(chunk, input.size(0) - first);
-      const at::Tensor logits = multiply_transposed(input.narrow(0, first, rows), head);
+      const at::Tensor x = input.narrow(0, first, rows);
+      const at::Tensor logits = logits_of(x, head, added);
       at::Tensor capped;
       if (how.soft_cap > 0.0) {
         soft_cap_(logits, how.soft_cap);
@@ -68,7 +89,7 @@ CrossEntropySums linear_cross_entropy(const at::Tensor& hidden, const at::Tensor
         soft_cap_gradient(capped, logits, how.soft_cap);
       }
       if (wants_gradient) {
-        gradient.narrow(0, first, rows).copy_(multiply(logits, head));
+        gradient.narrow(0, first, rows).copy_(logits_backward(logits, x, head, added));
       }
     }
     const float* values = losses.const_data_ptr<float>();

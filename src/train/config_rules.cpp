@@ -117,15 +117,16 @@ void check_exports(const RunConfig& config, Messages& messages) {
   }
 }
 
-/// Whole weights must have a place in every export.
+/// Whole weights and rows of added tokens must have a place in every export.
 void check_whole_weights(const RunConfig& config, Messages& messages) {
   const std::vector<adapter::OverrideConfig>& overrides = config.adapter.overrides;
   const bool whole = config.adapter.kind == "full" ||
                      std::ranges::any_of(overrides, [](const auto& wish) { return wish.kind == "full"; });
-  for (std::size_t i = 0; i < config.exports.size() && whole; ++i) {
+  const bool tokens = config.model.added_tokens == "train";
+  for (std::size_t i = 0; i < config.exports.size() && (whole || tokens); ++i) {
     if (std::ranges::find(kReadersOfWholeWeights, config.exports[i].consumer) == kReadersOfWholeWeights.end()) {
-      messages.push_back(fmt::format("export.{}.for: {} reads no whole weights (kind: full); export for peft", i,
-                                     config.exports[i].consumer));
+      messages.push_back(fmt::format("export.{}.for: {} reads no {}; export for peft", i, config.exports[i].consumer,
+                                     whole ? "whole weights (kind: full)" : "rows of added tokens"));
     }
   }
 }

@@ -58,9 +58,10 @@ Evaluation evaluate(const RunConfig& config, comm::Communicator& communicator, c
   agree(communicator, [&] {
     const std::filesystem::path folder = model::resolve_model_folder(config.model.path);
     model = model::load_language_model(folder, numerics.dtype);
-    dataset = std::make_unique<data::TokenDataset>(config.data.validation, data_use(config.data, *model, folder));
+    dataset = std::make_unique<data::TokenDataset>(config.data.validation, data_use(config, *model, folder));
     if (options.adapter) {
-      adapters = std::make_unique<adapter::AdapterSet>(config.adapter, model->layers(), RandomKey{});
+      adapters = std::make_unique<adapter::AdapterSet>(config.adapter, model->layers(), RandomKey{},
+                                                       added_tokens(config.model, *model, folder));
       interop::load_adapter_into(*adapters, *options.adapter);
     }
   });

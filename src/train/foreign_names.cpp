@@ -49,6 +49,9 @@ void add_adapter_names(std::vector<config::ForeignName>& names) {
     names.push_back(write(key, "adapter: {dropout: $}"));
   }
   names.push_back(write("modules_to_save", "adapter: {overrides: [{match: down_proj, kind: full}]}"));
+  for (const char* key : {"trainable_token_indices", "resize_vocab", "added_tokens_overrides"}) {
+    names.push_back(write(key, "model: {added_tokens: train}"));
+  }
 }
 
 void add_optimizer_names(std::vector<config::ForeignName>& names) {

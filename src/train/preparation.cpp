@@ -147,7 +147,7 @@ void Preparation::load_model(const NumericChoice& numerics) {
 
 void Preparation::load_data() {
   agree(communicator, [&] {
-    const data::TokenDatasetUse use = data_use(config.data, *model, model_folder);
+    const data::TokenDatasetUse use = data_use(config, *model, model_folder);
     if (!use.tokenizer_sha256) {
       log::warn("{} has no tokenizer.json: whether the data was made with the model's tokenizer cannot be checked",
                 model_folder.string());

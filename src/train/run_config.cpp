@@ -45,6 +45,10 @@ void ModelSection::describe(config::Visitor& visitor) {
       "dtype", dtype,
       {.doc = "Numbers of the frozen model and of activations. auto: bfloat16 where the processor computes it.",
        .choices = {"auto", "float32", "bfloat16", "float16"}});
+  visitor.field("added_tokens", added_tokens,
+                {.doc = "Tokens of the folder's tokenizer beyond the model's vocabulary. train: they get rows in "
+                        "embedding and head, which start at the mean of the others and train with the adapter.",
+                 .choices = {"none", "train"}});
 }
 
 void DataSection::describe(config::Visitor& visitor) {

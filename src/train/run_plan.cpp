@@ -17,15 +17,17 @@ void plan_data(const RunConfig& config, const StoredModel& stored, RunPlan& plan
   require(config.data.sequence_length <= positions, Fault::kUsage,
           "data.sequence_length is {}, but the model in {} was made for at most {} positions",
           config.data.sequence_length, stored.folder.string(), positions);
-  const data::TokenDataset data(config.data.train, data_use(config.data, *stored.model, stored.folder));
+  const data::TokenDataset data(config.data.train, data_use(config, *stored.model, stored.folder));
   plan.training_samples = data.samples();
   plan.training_tokens = data.tokens();
   plan.total_steps = total_steps(config.run, data.samples(), config.batch.global);
   plan.warmup_steps = config.schedule.warmup.steps_of(plan.total_steps);
 }
 
-void plan_adapters(const RunConfig& config, const model::LanguageModel& model, RunPlan& plan) {
-  const adapter::AdapterSet adapters(config.adapter, model.layers(), RandomKey{});
+void plan_adapters(const RunConfig& config, const StoredModel& stored, RunPlan& plan) {
+  const model::LanguageModel& model = *stored.model;
+  const adapter::AdapterSet adapters(config.adapter, model.layers(), RandomKey{},
+                                     added_tokens(config.model, model, stored.folder));
   plan.adapted_layers = static_cast<std::int64_t>(adapters.site_indices().size());
   plan.flat_elements = adapters.space().size();
   for (const tensor::ParameterEntry& entry : adapters.space().entries()) {
@@ -61,7 +63,7 @@ RunPlan plan_run(const RunConfig& config, int ranks) {
   plan.model = fmt::format("{}, {} blocks of width {}, {}, in {}", facts.family, facts.blocks, facts.hidden,
                            name_of(facts.compute_dtype), stored.folder.string());
   plan_data(config, stored, plan);
-  plan_adapters(config, *stored.model, plan);
+  plan_adapters(config, stored, plan);
   plan_ranks(config, ranks, plan);
   return plan;
 }

@@ -55,15 +55,38 @@ NumericChoice choose_numerics(comm::Communicator& communicator, const RunConfig&
   return choice;
 }
 
-data::TokenDatasetUse data_use(const DataSection& section, const model::LanguageModel& model,
+adapter::AddedTokensRequest added_tokens(const ModelSection& section, const model::LanguageModel& model,
+                                         const std::filesystem::path& model_folder) {
+  if (section.added_tokens != "train") {
+    return {};
+  }
+  const std::optional<std::int64_t> tokens = data::folder_tokenizer_size(model_folder);
+  require(
+      tokens.has_value(), Fault::kUsage,
+      "model.added_tokens: {} has no tokenizer.json, which says how many tokens there are; save the tokenizer there",
+      model_folder.string());
+  const std::int64_t vocabulary = model.facts().vocabulary;
+  require(
+      *tokens > vocabulary, Fault::kUsage,
+      "model.added_tokens: the tokenizer in {} has {} tokens and the model rows for {}; there is nothing to add, take "
+      "the key away",
+      model_folder.string(), *tokens, vocabulary);
+  const bool tied = model.head().name() == model.embedding().name();
+  return {.count = *tokens - vocabulary,
+          .embedding = model.embedding(),
+          .head = tied ? tensor::BaseWeight() : model.head()};
+}
+
+data::TokenDatasetUse data_use(const RunConfig& config, const model::LanguageModel& model,
                                const std::filesystem::path& model_folder) {
+  const DataSection& section = config.data;
   const std::map<std::string, data::Packing> packings{
       {"auto", data::Packing::kAuto}, {"blocks", data::Packing::kBlocks}, {"documents", data::Packing::kDocuments}};
   const std::map<std::string, data::LongDocuments> policies{{"truncate", data::LongDocuments::kTruncate},
                                                             {"drop", data::LongDocuments::kDrop},
                                                             {"error", data::LongDocuments::kError}};
   return {.sequence_length = section.sequence_length,
-          .model_vocabulary = model.facts().vocabulary,
+          .model_vocabulary = model.facts().vocabulary + added_tokens(config.model, model, model_folder).count,
           .tokenizer_sha256 = data::folder_tokenizer_sha256(model_folder),
           .packing = packings.at(section.packing),
           .too_long = policies.at(section.too_long)};

@@ -27,8 +27,13 @@ struct NumericChoice {
 [[nodiscard]] NumericChoice choose_numerics(comm::Communicator& communicator, const RunConfig& config,
                                             const Fingerprint* stored);
 
+/// The trained rows that `model.added_tokens` asks for. Throws a usage error where the folder's tokenizer has no token
+/// beyond the model's vocabulary. Reads the folder's tokenizer.
+[[nodiscard]] adapter::AddedTokensRequest added_tokens(const ModelSection& section, const model::LanguageModel& model,
+                                                       const std::filesystem::path& model_folder);
+
 /// What the data of a run must fit. Pure, but for reading the folder's tokenizer.
-[[nodiscard]] data::TokenDatasetUse data_use(const DataSection& section, const model::LanguageModel& model,
+[[nodiscard]] data::TokenDatasetUse data_use(const RunConfig& config, const model::LanguageModel& model,
                                              const std::filesystem::path& model_folder);
 
 /// What this process' numbers depend on, data sets and model left out.

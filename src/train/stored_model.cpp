@@ -56,12 +56,25 @@ adapter::AdapterConfig stored_adapter_config(const std::filesystem::path& folder
   return config;
 }
 
+adapter::AddedTokensRequest stored_added_tokens(const std::filesystem::path& folder,
+                                                const model::LanguageModel& model) {
+  const interop::PeftAdapter stored = interop::read_peft(folder);
+  if (stored.tokens.empty()) {
+    return {};
+  }
+  const bool tied = model.head().name() == model.embedding().name();
+  return {.count = std::ssize(stored.tokens.begin()->second.indices),
+          .embedding = model.embedding(),
+          .head = tied ? tensor::BaseWeight() : model.head()};
+}
+
 StoredModel load_stored_model(const StoredModelRequest& request) {
   StoredModel result;
   result.folder = model::resolve_model_folder(request.model);
   result.model = model::load_language_model(result.folder, compute_dtype(request.dtype));
   if (request.adapter) {
-    result.adapters.emplace(stored_adapter_config(*request.adapter), result.model->layers(), RandomKey{});
+    result.adapters.emplace(stored_adapter_config(*request.adapter), result.model->layers(), RandomKey{},
+                            stored_added_tokens(*request.adapter, *result.model));
     interop::load_adapter_into(*result.adapters, *request.adapter);
     result.adapters->refresh();
   }

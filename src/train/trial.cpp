@@ -9,7 +9,9 @@
 
 #include "dormer/core/error.hpp"
 #include "dormer/core/stop.hpp"
+#include "dormer/model/model_folder.hpp"
 #include "train/agreement.hpp"
+#include "train/startup.hpp"
 #include "train/trace_file.hpp"
 
 namespace dormer::train {
@@ -34,6 +36,12 @@ parallel::ReductionRequest with_slots(parallel::ReductionRequest request, const 
     request.slots.push_back({entry.offset, entry.offset + entry.stored_count()});
   }
   return request;
+}
+
+adapter::AddedTokensRequest tokens_of(const RunConfig& config, const model::LanguageModel& model) {
+  return config.model.added_tokens == "none"
+             ? adapter::AddedTokensRequest{}
+             : added_tokens(config.model, model, model::resolve_model_folder(config.model.path));
 }
 
 at::Tensor as_tensor(std::span<float> values) {
@@ -69,7 +77,7 @@ Trial::Trial(const RunConfig& config, const model::LanguageModel& model, optim::
       learning_rate_(config.optimizer.learning_rate),
       maximum_norm_(config.optimizer.max_gradient_norm.value_or(0.0)),
       communicator_(communicator),
-      adapters_(config.adapter, model.layers(), seed_),
+      adapters_(config.adapter, model.layers(), seed_, tokens_of(config, model)),
       schedule_(config.schedule.kind, horizon),
       plan_(parallel::plan_reduction(
           with_slots(reduction_request(config, adapters_.space().size(), communicator.size()), adapters_.space()))),

@@ -45,6 +45,7 @@ class CountingModel final : public model::LanguageModel {
 
   [[nodiscard]] const model::LanguageModelFacts& facts() const override { return facts_; }
   [[nodiscard]] std::span<const adapter::FrozenLinear> layers() const override { return {}; }
+  [[nodiscard]] const tensor::BaseWeight& embedding() const override { return head_; }
   [[nodiscard]] const tensor::BaseWeight& head() const override { return head_; }
   [[nodiscard]] std::unique_ptr<model::KeyValueCache> make_cache() const override {
     return std::make_unique<CountingCache>();

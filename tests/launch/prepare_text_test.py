@@ -62,6 +62,23 @@ def documents(path: Path, model_folder: Path) -> list:
     return texts
 
 
+def test_added_tokens_count_in_the_vocabulary(model_folder, tmp_path):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    tokenizer = Tokenizer.from_file(str(model_folder / "tokenizer.json"))
+    before = tokenizer.get_vocab_size()
+    tokenizer.add_tokens(["<new a>", "<new b>"])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").write_text((model_folder / "tokenizer_config.json").read_text())
+    (tmp_path / "text.txt").write_text("some <new b> text")
+    done = run(folder, tmp_path / "train.h5", tmp_path / "text.txt")
+    assert done.returncode == 0, done.stderr
+    assert documents(tmp_path / "train.h5", folder) == ["some <new b> text"]
+    with h5py.File(tmp_path / "train.h5") as file:
+        assert file.attrs["vocab_size"] == before + 2
+        assert before + 1 in file["tokens"][:] and before not in file["tokens"][:]
+
+
 def test_files_folders_and_lines_become_documents_in_order(model_folder, tmp_path):
     (tmp_path / "folder/inner").mkdir(parents=True)
     (tmp_path / "folder/b.txt").write_text("second, ä\n")

@@ -89,7 +89,8 @@ std::unique_ptr<adapter::AdapterSet> read_adapter(const std::filesystem::path& f
                                                   const model::LanguageModel& model, double dropout) {
   adapter::AdapterConfig config = train::stored_adapter_config(folder);
   config.dropout = dropout;
-  auto result = std::make_unique<adapter::AdapterSet>(config, model.layers(), RandomKey{0});
+  auto result = std::make_unique<adapter::AdapterSet>(config, model.layers(), RandomKey{0},
+                                                      train::stored_added_tokens(folder, model));
   interop::load_peft_into(*result, folder);
   result->refresh();
   return result;

@@ -104,5 +104,26 @@ TEST_F(KindsTest, WholeWeightsStartAsTheModel) {
   EXPECT_THAT(exported_weights(config.run.directory), ::testing::HasSubstr("q_proj.weight"));
 }
 
+TEST_F(KindsTest, AddedTokensTrainAndGoOnAfterAResume) {
+  for (const bool tied : {true, false}) {
+    const auto with_tokens = [&](const std::string& run, std::int64_t steps) {
+      RunConfig config = tiny_.config_with_added_tokens(run + (tied ? "-tied" : ""), tied);
+      config.run.steps = steps;
+      config.schedule.kind = "constant";
+      config.schedule.extend = "keep";
+      config.checkpoint.keep.last = 9;
+      return config;
+    };
+    const RunConfig whole = with_tokens("whole", 6);
+    train_alone(whole);
+    train_alone(with_tokens("broken", 4));
+    train_alone(with_tokens("broken", 6));
+    const auto arrays = arrays_after(whole, 6);
+    EXPECT_EQ(arrays, arrays_after(with_tokens("broken", 6), 6));
+    EXPECT_EQ(arrays.at("parameters/model.embed_tokens.added_tokens").size(), 3U * 64U * sizeof(float));
+    EXPECT_EQ(arrays.contains("parameters/lm_head.added_tokens"), !tied);
+  }
+}
+
 }  // namespace
 }  // namespace dormer::train

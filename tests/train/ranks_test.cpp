@@ -200,6 +200,17 @@ TEST_F(RanksTest, TrainWholeWeightsAndStopAlike) {
   expect_equal_runs("alone", "together");
 }
 
+TEST_F(RanksTest, TrainAddedTokensAlike) {
+  for (const bool tied : {true, false}) {
+    const std::string suffix = tied ? "-tied" : "-separate";
+    train_reference(tiny_->config_with_added_tokens("alone" + suffix, tied));
+    RunConfig together = tiny_->config_with_added_tokens("together" + suffix, tied);
+    together.run.recompute = true;
+    train(together, testing::world());
+    expect_equal_runs("alone" + suffix, "together" + suffix);
+  }
+}
+
 TEST_F(RanksTest, GoOnFromAnotherNumberOfRanks) {
   train_reference(tiny_->config("alone"));
   RunConfig first = tiny_->config("resumed");

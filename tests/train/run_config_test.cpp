@@ -163,6 +163,7 @@ INSTANTIATE_TEST_SUITE_P(
                     Foreign{"adapter.lora_dropout=0.1", "write \"adapter: {dropout: 0.1}\""},
                     Foreign{"use_rslora=true", "write \"adapter: {rank_stabilized: true}\""},
                     Foreign{"modules_to_save=[down_proj]", "overrides: [{match: down_proj, kind: full}]"},
+                    Foreign{"trainable_token_indices=[7]", "write \"model: {added_tokens: train}\""},
                     Foreign{"target_modules=[q_proj]", "write \"adapter: {targets: [q_proj, v_proj]}\""},
                     Foreign{"optimizer.lr=1e-4", "write \"optimizer: {learning_rate: 1e-4}\""},
                     Foreign{"max_grad_norm=1", "write \"optimizer: {max_gradient_norm: 1}\""},
@@ -187,6 +188,11 @@ TEST(Check, RefusesExportsThatHoldNoWholeWeights) {
   EXPECT_THAT(check(config), ElementsAre(StartsWith("export.0.for: kohya reads no whole weights (kind: full)")));
   config.exports[0].consumer = "peft";
   EXPECT_THAT(check(config), IsEmpty());
+  config.adapter.overrides.clear();
+  config.model.added_tokens = "train";
+  EXPECT_THAT(check(config), IsEmpty());
+  config.exports[0].consumer = "comfyui";
+  EXPECT_THAT(check(config), ElementsAre(HasSubstr("comfyui reads no rows of added tokens")));
 }
 
 TEST(Check, RefusesExportsThatReadDifferentAxes) {

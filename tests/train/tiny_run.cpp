@@ -17,6 +17,22 @@ void TinyRun::prepare(const std::filesystem::path& folder) {
   test::write_tiny_model(folder / "model");
   test::write_tiny_tokens(folder / "train.h5", 16 * 50 + 1, 1);
   test::write_tiny_tokens(folder / "validation.h5", 16 * 9 + 1, 2);
+  for (const bool tied : {true, false}) {
+    const std::filesystem::path small = folder / (tied ? "tied" : "separate");
+    test::write_tiny_model(small, {.vocabulary = 20, .tied = tied});
+    write_file_atomically(small / "tokenizer.json", test::tiny_tokenizer(23));
+  }
+  test::write_tiny_tokens(folder / "train23.h5", 16 * 50 + 1, 3, 23);
+  test::write_tiny_tokens(folder / "validation23.h5", 16 * 9 + 1, 4, 23);
+}
+
+RunConfig TinyRun::config_with_added_tokens(const std::string& run, bool tied) const {
+  RunConfig result = config(run);
+  result.model.path = folder_ / (tied ? "tied" : "separate");
+  result.model.added_tokens = "train";
+  result.data.train = folder_ / "train23.h5";
+  result.data.validation = folder_ / "validation23.h5";
+  return result;
 }
 
 RunConfig TinyRun::config(const std::string& run) const {

@@ -22,6 +22,8 @@ class TinyRun {
   /// DoRA, 6 updates of 8 samples of 16 tokens in micro-batches of 2, validation and checkpoint every 2, one export for
   /// PEFT.
   [[nodiscard]] RunConfig config(const std::string& run = "run") const;
+  /// The same on a model of 20 tokens, with a tied or a separate head, whose tokenizer and data have three more.
+  [[nodiscard]] RunConfig config_with_added_tokens(const std::string& run, bool tied) const;
   [[nodiscard]] const std::filesystem::path& folder() const { return folder_; }
 
  private:

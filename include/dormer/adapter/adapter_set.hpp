@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "dormer/adapter/added_tokens.hpp"
 #include "dormer/adapter/config.hpp"
 #include "dormer/adapter/site.hpp"
 #include "dormer/adapter/site_plan.hpp"
@@ -21,8 +22,10 @@ class Adapter;
 class AdapterSet {
  public:
   /// Chooses sites as `plan_sites` does, adds their parameters to a new flat space and initializes them: A uniform
-  /// (Kaiming, a = sqrt(5)) from (seed, parameter name), B zero, magnitudes the row norms of W.
-  AdapterSet(const AdapterConfig& config, std::span<const FrozenLinear> layers, RandomKey seed);
+  /// (Kaiming, a = sqrt(5)) from (seed, parameter name), B zero, magnitudes the row norms of W. `tokens` adds trained
+  /// rows to embedding and head.
+  AdapterSet(const AdapterConfig& config, std::span<const FrozenLinear> layers, RandomKey seed,
+             const AddedTokensRequest& tokens = {});
   ~AdapterSet();
   AdapterSet(AdapterSet&&) noexcept;
   AdapterSet& operator=(AdapterSet&&) noexcept;
@@ -41,6 +44,8 @@ class AdapterSet {
   void refresh();
   /// Whether a site's input is dropped in training: a segment then needs `dropout_keys`.
   [[nodiscard]] bool has_dropout() const;
+  /// Trained rows of added tokens, or null.
+  [[nodiscard]] const AddedTokens* added_tokens() const;
   /// Sets every magnitude to the norms of W + change: a LoRA then starts a DoRA at exactly the LoRA's function.
   void reset_magnitudes();
 
@@ -70,6 +75,8 @@ struct Pack {
     return {{{0, samples, adapters, {}}}};
   }
   [[nodiscard]] std::int64_t samples() const;
+  /// The trained rows of added tokens, of which a pack of several trials has none; or null.
+  [[nodiscard]] const AddedTokens* added_tokens() const;
 };
 
 /// y = x Wᵀ + b with every segment's adapter applied: one differentiable operation. x: [rows, in] with rows a multiple

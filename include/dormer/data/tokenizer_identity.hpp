@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <optional>
 #include <string>
@@ -13,5 +14,9 @@ namespace dormer::data {
 
 /// The identity of the tokenizer in a model's folder, or nothing where there is no tokenizer.json.
 [[nodiscard]] std::optional<std::string> folder_tokenizer_sha256(const std::filesystem::path& folder);
+
+/// One more than the largest token id of the folder's tokenizer.json, added tokens included; nothing where there is no
+/// such file.
+[[nodiscard]] std::optional<std::int64_t> folder_tokenizer_size(const std::filesystem::path& folder);
 
 }  // namespace dormer::data

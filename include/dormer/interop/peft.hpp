@@ -31,11 +31,18 @@ struct PeftModule {
   std::vector<float> bias;  ///< or empty
 };
 
+/// Trained rows of an embedding or a head (PEFT's trainable_token_indices), in fp32, row-major.
+struct PeftTokens {
+  std::vector<std::int64_t> indices;  ///< token ids
+  std::vector<float> rows;
+};
+
 /// A PEFT folder: adapter_config.json and adapter_model.safetensors.
 struct PeftAdapter {
   bool decompose = false;                   ///< use_dora
   std::map<std::string, PeftLayer> layers;  ///< by module path, without "base_model.model."
   std::map<std::string, PeftModule> modules{};
+  std::map<std::string, PeftTokens> tokens{};  ///< "model.embed_tokens", and "lm_head" where it is not tied
 };
 
 /// Reads and validates a folder; what its config asks that we do not do is refused by name (input faults).

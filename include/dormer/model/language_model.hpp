@@ -50,6 +50,8 @@ class LanguageModel {
   /// rows then are one document each.
   [[nodiscard]] virtual at::Tensor hidden_states(const ModelInput& input, const adapter::Pack& pack,
                                                  KeyValueCache* cache) const = 0;
+  /// The embedding table [vocabulary, hidden].
+  [[nodiscard]] virtual const tensor::BaseWeight& embedding() const = 0;
   /// The output projection [vocabulary, hidden] (the embedding itself where the config ties them).
   [[nodiscard]] virtual const tensor::BaseWeight& head() const = 0;
   [[nodiscard]] virtual std::unique_ptr<KeyValueCache> make_cache() const = 0;

@@ -60,6 +60,12 @@ struct CrossEntropySums {
   std::int64_t targets = 0;  ///< counted
 };
 
+/// Trained rows after those of a frozen head, and the fp32 slot that their gradient is added to (null: none).
+struct AddedRows {
+  const at::Tensor* values = nullptr;  ///< [rows, width]; null: there are none
+  const at::Tensor* gradient = nullptr;
+};
+
 struct CrossEntropyScale {
   double divisor = 1.0;
   bool backward = false;
@@ -70,7 +76,9 @@ struct CrossEntropyScale {
 /// targets int64 [rows] (negative: left out), in chunks of at most 256 rows and 16 Mi logits: they never exist whole,
 /// and the memory does not grow with the vocabulary. With `backward` the
 /// gradient of loss_sum / divisor runs back through the graph at once.
+/// Rows of `added` stand after the head's.
 [[nodiscard]] CrossEntropySums linear_cross_entropy(const at::Tensor& hidden, const at::Tensor& head,
-                                                    const at::Tensor& targets, const CrossEntropyScale& scale);
+                                                    const at::Tensor& targets, const CrossEntropyScale& scale,
+                                                    const AddedRows& added = {});
 
 }  // namespace dormer::tensor

@@ -34,7 +34,8 @@ struct RunSection {
 
 struct ModelSection {
   std::filesystem::path path;
-  std::string dtype = "auto";  ///< auto | float32 | bfloat16 | float16
+  std::string dtype = "auto";         ///< auto | float32 | bfloat16 | float16
+  std::string added_tokens = "none";  ///< none | train: rows for the tokenizer's tokens that the model has not
   void describe(config::Visitor& visitor);
 };
 

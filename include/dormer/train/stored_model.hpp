@@ -30,5 +30,8 @@ struct StoredModel {
 
 /// The configuration of a run that would have made the adapter in `folder`.
 [[nodiscard]] adapter::AdapterConfig stored_adapter_config(const std::filesystem::path& folder);
+/// The rows for added tokens that the adapter in `folder` has trained on this model; none: count 0.
+[[nodiscard]] adapter::AddedTokensRequest stored_added_tokens(const std::filesystem::path& folder,
+                                                              const model::LanguageModel& model);
 
 }  // namespace dormer::train
