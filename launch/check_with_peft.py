@@ -71,12 +71,15 @@ def compare_logits(model, path: Path) -> bool:
 def main() -> int:
     arguments = parse_arguments()
     begin = time.monotonic()
-    from peft import PeftModel
+    from peft import PeftConfig, PeftModel
     from transformers import AutoModelForCausalLM
     import transformers
 
     transformers.utils.logging.disable_progress_bar()
     model = AutoModelForCausalLM.from_pretrained(arguments.model, dtype=arguments.dtype)
+    added = getattr(PeftConfig.from_pretrained(arguments.adapter), "trainable_token_indices", None)
+    if added:  # the adapter's rows take the place of whatever resizing puts there
+        model.resize_token_embeddings(max(max(tokens) for tokens in added.values()) + 1, mean_resizing=False)
     model = PeftModel.from_pretrained(model, arguments.adapter).eval()
     blocks = read_blocks(arguments.data, arguments.sequence_length, arguments.samples)
     loss = held_out_loss(model, blocks)

@@ -42,6 +42,7 @@ def test_pefts_column_is_the_installed_packages(tmp_path):
         "adapter.rank": lora.r,
         "adapter.alpha": lora.lora_alpha,
         "adapter.rank_stabilized": lora.use_rslora,
+        "adapter.dropout": lora.lora_dropout,
         "adapter.decompose": lora.use_dora,
         "optimizer.learning_rate": training.learning_rate,
         "optimizer.weight_decay": training.weight_decay,

@@ -1,6 +1,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <memory>
+#include <string>
 
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
@@ -29,8 +30,9 @@ void print_plan(const train::RunConfig& config, const train::RunPlan& plan) {
   fmt::print("run        {} in {}, {} updates, {} of warm-up\n", config.name(), config.run.directory.string(),
              plan.total_steps, plan.warmup_steps);
   fmt::print("model      {}\n", plan.model);
-  fmt::print("adapter    {}{} of rank {} on {} layers, {} parameters\n", config.adapter.decompose ? "decomposed " : "",
-             config.adapter.kind, config.adapter.rank, plan.adapted_layers, plan.parameters);
+  const std::string of_rank = config.adapter.kind == "full" ? "" : fmt::format(" of rank {}", config.adapter.rank);
+  fmt::print("adapter    {}{}{} on {} layers, {} parameters\n", config.adapter.decompose ? "decomposed " : "",
+             config.adapter.kind, of_rank, plan.adapted_layers, plan.parameters);
   fmt::print("data       {} samples of {} tokens ({} tokens)\n", plan.training_samples, config.data.sequence_length,
              plan.training_tokens);
   fmt::print("update     {} samples in {} micro-batches of {}, {} leaves\n", config.batch.global, plan.micro_batches,
