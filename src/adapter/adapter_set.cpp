@@ -5,6 +5,7 @@
 #include <utility>
 
 #include <ATen/core/Tensor.h>
+#include <ATen/ops/stack.h>
 
 #include "adapter.hpp"
 #include "dormer/adapter/kinds.hpp"
@@ -54,7 +55,7 @@ AdapterSet::AdapterSet(const AdapterConfig& config, std::span<const FrozenLinear
                                  Adapter::Parameters{state_->space, first, state_->space.entries().size()},
                                  plan.dropout);
   }
-  state_->space.allocate();
+  state_->space.allocate(layers.empty() ? "cpu" : layers.front().weight.device());
   for (auto& [index, adapter] : state_->adapters) {
     adapter.change().initialize(seed.child("adapter"));
   }
@@ -98,6 +99,29 @@ const Adapter* AdapterSet::find(std::size_t site_index) const {
   return found == state_->adapters.end() ? nullptr : &found->second;
 }
 
+namespace {
+
+/// One copy to the host for all sites.
+void settle_decompositions(std::map<std::size_t, Adapter>& adapters) {
+  std::vector<Decomposition*> decompositions;
+  std::vector<at::Tensor> smallest;
+  for (auto& [index, adapter] : adapters) {
+    if (adapter.decomposition() != nullptr) {
+      decompositions.push_back(adapter.decomposition());
+      smallest.push_back(adapter.decomposition()->smallest_factor());
+    }
+  }
+  if (decompositions.empty()) {
+    return;
+  }
+  const at::Tensor on_host = at::stack(smallest).cpu();
+  for (std::size_t i = 0; i < decompositions.size(); ++i) {
+    decompositions[i]->settle(on_host.const_data_ptr<float>()[i]);
+  }
+}
+
+}  // namespace
+
 void AdapterSet::refresh() {
   if (state_->refreshed == state_->space.generation()) {
     return;
@@ -112,6 +136,7 @@ void AdapterSet::refresh() {
       adapter.decomposition()->refresh(adapter.change());
     }
   }
+  settle_decompositions(state_->adapters);
   state_->refreshed = state_->space.generation();
 }
 

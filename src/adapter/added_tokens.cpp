@@ -23,7 +23,7 @@ namespace {
 /// The mean row of a table in fp64, by blocks: a half-precision table never exists whole in fp64.
 at::Tensor mean_row(const at::Tensor& table) {
   constexpr std::int64_t kBlock = 4'096;
-  const at::Tensor sum = at::zeros({table.size(1)}, at::kDouble);
+  const at::Tensor sum = at::zeros({table.size(1)}, table.options().dtype(at::kDouble));
   for (std::int64_t first = 0; first < table.size(0); first += kBlock) {
     const std::int64_t rows = std::min(kBlock, table.size(0) - first);
     sum.add_(at::sum(table.narrow(0, first, rows).to(at::kDouble), {0}));

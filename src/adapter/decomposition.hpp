@@ -14,8 +14,16 @@ class Decomposition {
  public:
   Decomposition(const FrozenLinear& layer, tensor::FlatSpace& space);
 
-  /// Norms of W + Δ, from terms (design: cross and square), with cancelling rows computed densely.
+  /// A saved scaled output is divided by the magnitude only where every factor is at least this: no overflow, no lost
+  /// bits.
+  static constexpr float kSafeFactor = 1e-6F;
+
+  /// Norms of W + Δ, from terms (design: cross and square), with cancelling rows computed densely. `settle` follows.
   void refresh(const Change& change);
+  /// Decides with `smallest_factor`'s value how the outputs are saved. The value comes over from the device for all
+  /// sites at once.
+  void settle(float smallest_factor) { factor_invertible_ = smallest_factor >= kSafeFactor; }
+  [[nodiscard]] const at::Tensor& smallest_factor() const { return smallest_factor_; }  ///< fp32 []: min |m / n|
   /// m := n. `refresh` comes before and after.
   void reset_magnitude();
 
@@ -41,6 +49,7 @@ class Decomposition {
   at::Tensor factor_;
   at::Tensor inverse_magnitude_;
   at::Tensor inverse_norm_;
+  at::Tensor smallest_factor_;
   bool factor_invertible_ = true;
 };
 

@@ -43,11 +43,13 @@ double stretched(const RowTerms& row, const float* magnitude) {
 
 WeightChange measure(const FrozenLinear& layer, const Adapter& adapter) {
   const NormTerms terms = adapter.change().norm_terms(layer.weight);
-  const at::Tensor cross = terms.cross_and_square.at(0).contiguous();
-  const at::Tensor square = terms.cross_and_square.at(1).contiguous();
-  const float* base = layer.weight.squared_row_norms().const_data_ptr<float>();
+  const at::Tensor cross = terms.cross_and_square.at(0).contiguous().cpu();
+  const at::Tensor square = terms.cross_and_square.at(1).contiguous().cpu();
+  const at::Tensor base_norms = layer.weight.squared_row_norms().cpu();
+  const float* base = base_norms.const_data_ptr<float>();
   const Decomposition* decomposition = adapter.decomposition();
-  const at::Tensor magnitude = decomposition == nullptr ? at::Tensor() : decomposition->magnitude();
+  const at::Tensor magnitude = decomposition == nullptr ? at::Tensor() : decomposition->magnitude().cpu();
+  const at::Tensor norm = decomposition == nullptr ? at::Tensor() : decomposition->norm().cpu();
   WeightChange change{.site = layer.site.name};
   const std::int64_t rows = layer.weight.rows();
   for (std::int64_t index = 0; index < rows; ++index) {
@@ -55,7 +57,7 @@ WeightChange measure(const FrozenLinear& layer, const Adapter& adapter) {
                  .cross = cross.const_data_ptr<float>()[index],
                  .square = square.const_data_ptr<float>()[index]};
     row.norm = decomposition == nullptr ? std::sqrt(std::max(row.base + 2.0 * row.cross + row.square, 0.0))
-                                        : static_cast<double>(decomposition->norm().const_data_ptr<float>()[index]);
+                                        : static_cast<double>(norm.const_data_ptr<float>()[index]);
     change.direction += turned(row) / static_cast<double>(rows);
     change.magnitude += stretched(row, decomposition == nullptr ? nullptr : magnitude.const_data_ptr<float>() + index) /
                         static_cast<double>(rows);

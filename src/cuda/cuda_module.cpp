@@ -1,6 +1,7 @@
 #include "dormer/device/cuda_module.hpp"
 
 #include "cuda/devices.hpp"
+#include "cuda/launches.hpp"
 #include "cuda/nccl_communicator.hpp"
 
 extern "C" __attribute__((visibility("default"))) const dormer::device::CudaModule* dormer_cuda_module() {
@@ -12,7 +13,7 @@ extern "C" __attribute__((visibility("default"))) const dormer::device::CudaModu
                                                   .free_bytes = &cuda::free_bytes,
                                                   .current_stream = &cuda::current_stream,
                                                   .synchronize = &cuda::synchronize,
-                                                  .kernels = nullptr,
+                                                  .kernels = &cuda::launches,
                                                   .nccl = &cuda::make_nccl_communicator};
   return &kModule;
 }

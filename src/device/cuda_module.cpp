@@ -7,6 +7,7 @@
 #include <dlfcn.h>
 
 #include "dormer/core/error.hpp"
+#include "dormer/tensor/device_kernels.hpp"
 
 namespace dormer::device {
 namespace {
@@ -65,6 +66,7 @@ const CudaModule& load_cuda_module() {
           "the CUDA module {} is of build {}, this program of build {}; build both from the same source", path.string(),
           module->build_id, cuda_build_id());
   require_libraries(module->libraries());
+  tensor::register_gpu_kernels(module->kernels());
   return *module;
 }
 

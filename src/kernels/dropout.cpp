@@ -34,10 +34,10 @@ DropoutMask dropout_mask(std::uint64_t key, double rate) {
           .scale = static_cast<float>(1.0 / (1.0 - rate))};
 }
 
-DORMER_CLONES void dropout(const DropoutArguments<float>& arguments, Range quads) {
+DORMER_CLONES void compute_range(const DropoutArguments<float>& arguments, Range quads) {
   dropout_quads(arguments, quads);
 }
-DORMER_CLONES void dropout(const DropoutArguments<BFloat16>& arguments, Range quads) {
+DORMER_CLONES void compute_range(const DropoutArguments<BFloat16>& arguments, Range quads) {
   dropout_quads(arguments, quads);
 }
 

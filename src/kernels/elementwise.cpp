@@ -1,90 +1,41 @@
+#include "dormer/kernels/elements.hpp"
 #include "dormer/kernels/rows.hpp"
 #include "lanes.hpp"
 
 namespace dormer::kernels {
 namespace {
 
-/// y = g * sigmoid(z(g)); `slope` is dz/dg and `complement` 1 - sigmoid, given e = e^-z.
-struct Silu {
-  static DORMER_INLINE float argument(float gate) { return gate; }
-  static DORMER_INLINE float slope(float /*gate*/) { return 1.0F; }
-  static DORMER_INLINE float complement(float /*e*/, float sigmoid) { return 1.0F - sigmoid; }
-};
-
-struct GeluTanh {
-  static constexpr float kTwiceRootTwoOverPi = 1.5957691216057308F;
-  static constexpr float kCubic = 0.044715F;
-  static DORMER_INLINE float argument(float gate) {
-    const float z = kTwiceRootTwoOverPi * (gate + kCubic * gate * gate * gate);
-    return z < -80.0F ? -80.0F : z;  // e^-z stays finite
-  }
-  static DORMER_INLINE float slope(float gate) { return kTwiceRootTwoOverPi * (1.0F + 3.0F * kCubic * gate * gate); }
-  // The slope grows with the square of the gate: 1 - sigmoid would bring its rounding into the gradient.
-  static DORMER_INLINE float complement(float e, float sigmoid) { return e * sigmoid; }
-};
-
-template <typename Gate, typename Element>
-DORMER_INLINE void gated_elements(const GatedUnitArguments<Element>& a, Range elements) {
+template <typename Arguments>
+DORMER_INLINE void elements_of(const Arguments& arguments, Range elements) {
   for (std::int64_t i = elements.begin; i < elements.end; ++i) {
-    const float gate = load(a.gate + i);
-    const float sigmoid = 1.0F / (1.0F + exponential(-Gate::argument(gate)));
-    store(a.y + i, gate * sigmoid * load(a.up + i));
+    compute_element(arguments, i);
   }
 }
 
-template <typename Gate, typename Element>
-DORMER_INLINE void gated_backward_elements(const GatedUnitBackwardArguments<Element>& a, Range elements) {
-  for (std::int64_t i = elements.begin; i < elements.end; ++i) {
-    const float gate = load(a.gate + i);
-    const float gradient = load(a.gradient + i);
-    const float e = exponential(-Gate::argument(gate));
-    const float sigmoid = 1.0F / (1.0F + e);
-    store(a.up_gradient + i, gradient * gate * sigmoid);
-    store(a.gate_gradient + i,
-          gradient * load(a.up + i) * sigmoid * (1.0F + gate * Gate::complement(e, sigmoid) * Gate::slope(gate)));
-  }
-}
-
+// The gate is chosen outside of the loop, so that the loop vectorizes.
 template <typename Element>
 DORMER_INLINE void gated_unit_elements(const GatedUnitArguments<Element>& a, Range elements) {
   if (a.function == GateFunction::kSilu) {
-    gated_elements<Silu>(a, elements);
+    for (std::int64_t i = elements.begin; i < elements.end; ++i) {
+      gated_element<Silu>(a, i);
+    }
   } else {
-    gated_elements<GeluTanh>(a, elements);
+    for (std::int64_t i = elements.begin; i < elements.end; ++i) {
+      gated_element<GeluTanh>(a, i);
+    }
   }
 }
 
 template <typename Element>
 DORMER_INLINE void gated_unit_backward_elements(const GatedUnitBackwardArguments<Element>& a, Range elements) {
   if (a.function == GateFunction::kSilu) {
-    gated_backward_elements<Silu>(a, elements);
+    for (std::int64_t i = elements.begin; i < elements.end; ++i) {
+      gated_backward_element<Silu>(a, i);
+    }
   } else {
-    gated_backward_elements<GeluTanh>(a, elements);
-  }
-}
-
-// tanh(u) = 1 - 2 / (1 + e^2u) loses digits near zero; there the first five terms of its series are exact to fp32.
-DORMER_INLINE float hyperbolic_tangent(float u) {
-  const float square = u * u;
-  const float terms = 17.0F / 315.0F - square * (62.0F / 2835.0F);
-  const float series = u * (1.0F - square * (1.0F / 3.0F - square * (2.0F / 15.0F - square * terms)));
-  const float whole = 1.0F - 2.0F / (1.0F + exponential(2.0F * u));
-  return square < 0.04F ? series : whole;
-}
-
-template <typename Element>
-DORMER_INLINE void soft_cap_elements(const SoftCapArguments<Element>& a, Range elements) {
-  const float inward = a.scale / a.cap;
-  for (std::int64_t i = elements.begin; i < elements.end; ++i) {
-    store(a.x + i, a.cap * hyperbolic_tangent(load(a.x + i) * inward));
-  }
-}
-
-template <typename Element>
-DORMER_INLINE void soft_cap_backward_elements(const SoftCapBackwardArguments<Element>& a, Range elements) {
-  for (std::int64_t i = elements.begin; i < elements.end; ++i) {
-    const float share = load(a.y + i) / a.cap;
-    store(a.gradient + i, load(a.gradient + i) * a.scale * (1.0F - share * share));
+    for (std::int64_t i = elements.begin; i < elements.end; ++i) {
+      gated_backward_element<GeluTanh>(a, i);
+    }
   }
 }
 
@@ -186,46 +137,46 @@ DORMER_INLINE void rotary_positions(const RotaryArguments<Element>& a, Range bat
 
 }  // namespace
 
-DORMER_CLONES void gated_unit(const GatedUnitArguments<float>& arguments, Range elements) {
+DORMER_CLONES void compute_range(const GatedUnitArguments<float>& arguments, Range elements) {
   gated_unit_elements(arguments, elements);
 }
-DORMER_CLONES void gated_unit(const GatedUnitArguments<BFloat16>& arguments, Range elements) {
+DORMER_CLONES void compute_range(const GatedUnitArguments<BFloat16>& arguments, Range elements) {
   gated_unit_elements(arguments, elements);
 }
-DORMER_CLONES void gated_unit_backward(const GatedUnitBackwardArguments<float>& arguments, Range elements) {
+DORMER_CLONES void compute_range(const GatedUnitBackwardArguments<float>& arguments, Range elements) {
   gated_unit_backward_elements(arguments, elements);
 }
-DORMER_CLONES void gated_unit_backward(const GatedUnitBackwardArguments<BFloat16>& arguments, Range elements) {
+DORMER_CLONES void compute_range(const GatedUnitBackwardArguments<BFloat16>& arguments, Range elements) {
   gated_unit_backward_elements(arguments, elements);
 }
-DORMER_CLONES void soft_cap(const SoftCapArguments<float>& arguments, Range elements) {
-  soft_cap_elements(arguments, elements);
+DORMER_CLONES void compute_range(const SoftCapArguments<float>& arguments, Range elements) {
+  elements_of(arguments, elements);
 }
-DORMER_CLONES void soft_cap(const SoftCapArguments<BFloat16>& arguments, Range elements) {
-  soft_cap_elements(arguments, elements);
+DORMER_CLONES void compute_range(const SoftCapArguments<BFloat16>& arguments, Range elements) {
+  elements_of(arguments, elements);
 }
-DORMER_CLONES void soft_cap_backward(const SoftCapBackwardArguments<float>& arguments, Range elements) {
-  soft_cap_backward_elements(arguments, elements);
+DORMER_CLONES void compute_range(const SoftCapBackwardArguments<float>& arguments, Range elements) {
+  elements_of(arguments, elements);
 }
-DORMER_CLONES void soft_cap_backward(const SoftCapBackwardArguments<BFloat16>& arguments, Range elements) {
-  soft_cap_backward_elements(arguments, elements);
+DORMER_CLONES void compute_range(const SoftCapBackwardArguments<BFloat16>& arguments, Range elements) {
+  elements_of(arguments, elements);
 }
-DORMER_CLONES void scale_columns(const ScaleColumnsArguments<float>& arguments, Range rows) {
+DORMER_CLONES void compute_range(const ScaleColumnsArguments<float>& arguments, Range rows) {
   scale_columns_rows(arguments, rows);
 }
-DORMER_CLONES void scale_columns(const ScaleColumnsArguments<BFloat16>& arguments, Range rows) {
+DORMER_CLONES void compute_range(const ScaleColumnsArguments<BFloat16>& arguments, Range rows) {
   scale_columns_rows(arguments, rows);
 }
-DORMER_CLONES void scale_columns_backward(const ScaleColumnsBackwardArguments<float>& arguments, Range columns) {
+DORMER_CLONES void compute_range(const ScaleColumnsBackwardArguments<float>& arguments, Range columns) {
   scale_columns_backward_range(arguments, columns);
 }
-DORMER_CLONES void scale_columns_backward(const ScaleColumnsBackwardArguments<BFloat16>& arguments, Range columns) {
+DORMER_CLONES void compute_range(const ScaleColumnsBackwardArguments<BFloat16>& arguments, Range columns) {
   scale_columns_backward_range(arguments, columns);
 }
-DORMER_CLONES void rotary(const RotaryArguments<float>& arguments, Range batch_positions) {
+DORMER_CLONES void compute_range(const RotaryArguments<float>& arguments, Range batch_positions) {
   rotary_positions(arguments, batch_positions);
 }
-DORMER_CLONES void rotary(const RotaryArguments<BFloat16>& arguments, Range batch_positions) {
+DORMER_CLONES void compute_range(const RotaryArguments<BFloat16>& arguments, Range batch_positions) {
   rotary_positions(arguments, batch_positions);
 }
 

@@ -68,22 +68,22 @@ DORMER_INLINE void squared_row_sums_rows(const SquaredRowSumsArguments<Element>&
 
 }  // namespace
 
-DORMER_CLONES void rms_norm(const RmsNormArguments<float>& arguments, Range rows) {
+DORMER_CLONES void compute_range(const RmsNormArguments<float>& arguments, Range rows) {
   rms_norm_rows(arguments, rows);
 }
-DORMER_CLONES void rms_norm(const RmsNormArguments<BFloat16>& arguments, Range rows) {
+DORMER_CLONES void compute_range(const RmsNormArguments<BFloat16>& arguments, Range rows) {
   rms_norm_rows(arguments, rows);
 }
-DORMER_CLONES void rms_norm_backward(const RmsNormBackwardArguments<float>& arguments, Range rows) {
+DORMER_CLONES void compute_range(const RmsNormBackwardArguments<float>& arguments, Range rows) {
   rms_norm_backward_rows(arguments, rows);
 }
-DORMER_CLONES void rms_norm_backward(const RmsNormBackwardArguments<BFloat16>& arguments, Range rows) {
+DORMER_CLONES void compute_range(const RmsNormBackwardArguments<BFloat16>& arguments, Range rows) {
   rms_norm_backward_rows(arguments, rows);
 }
-DORMER_CLONES void squared_row_sums(const SquaredRowSumsArguments<float>& arguments, Range rows) {
+DORMER_CLONES void compute_range(const SquaredRowSumsArguments<float>& arguments, Range rows) {
   squared_row_sums_rows(arguments, rows);
 }
-DORMER_CLONES void squared_row_sums(const SquaredRowSumsArguments<BFloat16>& arguments, Range rows) {
+DORMER_CLONES void compute_range(const SquaredRowSumsArguments<BFloat16>& arguments, Range rows) {
   squared_row_sums_rows(arguments, rows);
 }
 

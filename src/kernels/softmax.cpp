@@ -117,10 +117,10 @@ DORMER_INLINE void cross_entropy_rows(const CrossEntropyArguments<Element>& a, R
         counted
             ? static_cast<float>(std::log(sum) + static_cast<double>(maximum) - static_cast<double>(load(x + target)))
             : 0.0F;
-    if (a.gradient_scale == nullptr) {
+    if (!a.wants_gradient) {
       continue;
     }
-    const float scale = counted ? *a.gradient_scale : 0.0F;
+    const float scale = counted ? a.gradient_scale : 0.0F;
     const auto factor = static_cast<float>(static_cast<double>(scale) / sum);
     const float at_target = counted ? exponential(load(x + target) - maximum) * factor - scale : 0.0F;
     for (std::int64_t i = 0; i < a.vocabulary; ++i) {
@@ -134,22 +134,22 @@ DORMER_INLINE void cross_entropy_rows(const CrossEntropyArguments<Element>& a, R
 
 }  // namespace
 
-DORMER_CLONES void causal_softmax(const CausalSoftmaxArguments<float>& arguments, Range batch_rows) {
+DORMER_CLONES void compute_range(const CausalSoftmaxArguments<float>& arguments, Range batch_rows) {
   causal_softmax_rows(arguments, batch_rows);
 }
-DORMER_CLONES void causal_softmax(const CausalSoftmaxArguments<BFloat16>& arguments, Range batch_rows) {
+DORMER_CLONES void compute_range(const CausalSoftmaxArguments<BFloat16>& arguments, Range batch_rows) {
   causal_softmax_rows(arguments, batch_rows);
 }
-DORMER_CLONES void softmax_backward(const SoftmaxBackwardArguments<float>& arguments, Range rows) {
+DORMER_CLONES void compute_range(const SoftmaxBackwardArguments<float>& arguments, Range rows) {
   softmax_backward_rows(arguments, rows);
 }
-DORMER_CLONES void softmax_backward(const SoftmaxBackwardArguments<BFloat16>& arguments, Range rows) {
+DORMER_CLONES void compute_range(const SoftmaxBackwardArguments<BFloat16>& arguments, Range rows) {
   softmax_backward_rows(arguments, rows);
 }
-DORMER_CLONES void cross_entropy(const CrossEntropyArguments<float>& arguments, Range rows) {
+DORMER_CLONES void compute_range(const CrossEntropyArguments<float>& arguments, Range rows) {
   cross_entropy_rows(arguments, rows);
 }
-DORMER_CLONES void cross_entropy(const CrossEntropyArguments<BFloat16>& arguments, Range rows) {
+DORMER_CLONES void compute_range(const CrossEntropyArguments<BFloat16>& arguments, Range rows) {
   cross_entropy_rows(arguments, rows);
 }
 

@@ -58,32 +58,32 @@ struct Angles {
 struct BatchShape {
   std::int64_t samples;
   std::int64_t positions;
-  const at::Tensor* document_begin;
+  at::Tensor document_begin;  // or undefined
 };
 
 /// Pre-norm blocks of grouped-query attention with rotary embedding and a gated MLP, as Touvron et al. 2023 and the
 /// families that followed; see DecoderDescription for where they differ.
 class Decoder final : public LanguageModel {
  public:
-  Decoder(DecoderDescription description, const storage::SafetensorsSet& files, DType dtype)
-      : config_(std::move(description)) {
+  Decoder(DecoderDescription description, const storage::SafetensorsSet& files, Placement placement)
+      : config_(std::move(description)), placement_(std::move(placement)) {
     facts_ = {.family = config_.family,
               .vocabulary = config_.vocabulary,
               .hidden = config_.hidden,
               .blocks = config_.blocks,
               .maximum_positions = config_.maximum_positions,
-              .compute_dtype = dtype,
+              .compute_dtype = placement_.dtype,
               .logit_soft_cap = config_.logit_soft_cap,
               .end_of_text = config_.end_of_text};
     const std::array<std::int64_t, 2> table{config_.vocabulary, config_.hidden};
-    embedding_ = tensor::load_base_weight(files, "model.embed_tokens.weight", table, dtype);
+    embedding_ = load_weight(files, "model.embed_tokens.weight", table);
     for (std::int64_t block = 0; block < config_.blocks; ++block) {
-      load_block(files, block, dtype);
+      load_block(files, block);
     }
     norm_ = load_norm(files, "model.norm", config_.hidden);
-    head_ = config_.tied_head ? embedding_ : tensor::load_base_weight(files, "lm_head.weight", table, dtype);
+    head_ = config_.tied_head ? embedding_ : load_weight(files, "lm_head.weight", table);
     for (const RotaryConfig& rotary : config_.rotaries) {
-      frequencies_.push_back(inverse_frequencies(rotary, config_.head_width));
+      frequencies_.push_back(inverse_frequencies(rotary, config_.head_width).to(at::Device(placement_.device)));
     }
   }
 
@@ -98,9 +98,11 @@ class Decoder final : public LanguageModel {
   [[nodiscard]] at::Tensor hidden_states(const ModelInput& input, const Pack& pack,
                                          KeyValueCache* cache) const override {
     auto* past = static_cast<DecoderCache*>(cache);
-    const BatchShape batch{input.tokens.size(0), input.tokens.size(1), input.document_begin};
+    const at::Device device(placement_.device);
+    const BatchShape batch{input.tokens.size(0), input.tokens.size(1),
+                           input.document_begin != nullptr ? input.document_begin->to(device) : at::Tensor()};
     const std::vector<Angles> angles = angles_of(past != nullptr ? past->length() : 0, batch);
-    at::Tensor x = embed(input.tokens, pack);
+    at::Tensor x = embed(input.tokens.to(device), pack);
     for (std::size_t index = 0; index < blocks_.size(); ++index) {
       if (input.recompute_blocks && past == nullptr) {
         x = tensor::recomputed(x, [this, index, angles, batch, pack](const at::Tensor& again) {
@@ -114,31 +116,36 @@ class Decoder final : public LanguageModel {
   }
 
  private:
+  [[nodiscard]] BaseWeight load_weight(const storage::SafetensorsSet& files, const std::string& name,
+                                       std::span<const std::int64_t> shape) const {
+    return tensor::load_base_weight(files, name, shape, placement_.dtype, placement_.device);
+  }
+
   [[nodiscard]] at::Tensor load_norm(const storage::SafetensorsSet& files, const std::string& name,
                                      std::int64_t width) const {
     // A copy: where the file has fp32, the values are its mapping, which may end with the loading.
-    const BaseWeight weight = tensor::load_base_weight(files, name + ".weight", std::array{width}, DType::kF32);
+    const BaseWeight weight =
+        tensor::load_base_weight(files, name + ".weight", std::array{width}, DType::kF32, placement_.device);
     return weight.values().add(config_.norm_offset);
   }
 
-  std::size_t add_layer(const storage::SafetensorsSet& files, Site site, bool bias, DType dtype) {
+  std::size_t add_layer(const storage::SafetensorsSet& files, Site site, bool bias) {
     FrozenLinear layer;
     layer.site = std::move(site);
     layer.site.index = layers_.size();
     const std::string& name = layer.site.name;
-    layer.weight = tensor::load_base_weight(files, name + ".weight", std::array{layer.site.out, layer.site.in}, dtype);
+    layer.weight = load_weight(files, name + ".weight", std::array{layer.site.out, layer.site.in});
     if (bias) {
-      layer.bias = tensor::load_base_weight(files, name + ".bias", std::array{layer.site.out}, dtype);
+      layer.bias = load_weight(files, name + ".bias", std::array{layer.site.out});
     }
     layers_.push_back(std::move(layer));
     return layers_.size() - 1;
   }
 
-  void load_block(const storage::SafetensorsSet& files, std::int64_t number, DType dtype) {
+  void load_block(const storage::SafetensorsSet& files, std::int64_t number) {
     const std::string prefix = fmt::format("model.layers.{}.", number);
     const auto linear = [&](const char* name, const char* group, std::int64_t out, std::int64_t in, bool bias) {
-      return add_layer(files, {.name = prefix + name, .group = group, .layer = number, .out = out, .in = in}, bias,
-                       dtype);
+      return add_layer(files, {.name = prefix + name, .group = group, .layer = number, .out = out, .in = in}, bias);
     };
     const std::int64_t query = config_.heads * config_.head_width;
     const std::int64_t key = config_.key_value_heads * config_.head_width;
@@ -183,9 +190,10 @@ class Decoder final : public LanguageModel {
     require(first + batch.positions <= config_.maximum_positions, Fault::kUsage,
             "a sequence of {} tokens is longer than the model's {} positions (max_position_embeddings)",
             first + batch.positions, config_.maximum_positions);
-    at::Tensor numbers = at::arange(first, first + batch.positions, at::kLong);
-    if (batch.document_begin != nullptr) {  // every document counts from 0
-      numbers = numbers.sub(*batch.document_begin).reshape({-1});
+    at::Tensor numbers =
+        at::arange(first, first + batch.positions, at::TensorOptions(at::kLong).device(at::Device(placement_.device)));
+    if (batch.document_begin.defined()) {  // every document counts from 0
+      numbers = numbers.sub(batch.document_begin).reshape({-1});
     }
     std::vector<Angles> result;
     for (const at::Tensor& frequencies : frequencies_) {
@@ -263,7 +271,8 @@ class Decoder final : public LanguageModel {
                                        .soft_cap = config_.attention_soft_cap,
                                        .window = config_.windows[block]};
     const Angles& turns = angles[config_.rotary_of_block[block]];
-    const tensor::RotaryTable table{turns.cosine, turns.sine, batch.document_begin};
+    const tensor::RotaryTable table{turns.cosine, turns.sine,
+                                    batch.document_begin.defined() ? &batch.document_begin : nullptr};
     const at::Tensor mixed = past == nullptr ? tensor::causal_attention(query, key, projected[2], table, shape)
                                              : tensor::cached_attention(query, key, projected[2], table, shape,
                                                                         past->keys[block], past->values[block]);
@@ -277,6 +286,7 @@ class Decoder final : public LanguageModel {
   }
 
   DecoderDescription config_;
+  Placement placement_;
   LanguageModelFacts facts_;
   BaseWeight embedding_;
   std::vector<Block> blocks_;
@@ -289,8 +299,8 @@ class Decoder final : public LanguageModel {
 }  // namespace
 
 std::unique_ptr<LanguageModel> load_decoder(DecoderDescription description, const std::filesystem::path& folder,
-                                            DType compute_dtype) {
-  return std::make_unique<Decoder>(std::move(description), storage::SafetensorsSet::open_folder(folder), compute_dtype);
+                                            const Placement& placement) {
+  return std::make_unique<Decoder>(std::move(description), storage::SafetensorsSet::open_folder(folder), placement);
 }
 
 DecoderDescription describe_decoder(const std::function<DecoderDescription(ConfigFields&)>& describe,
@@ -308,9 +318,9 @@ ModelFamily decoder_family(std::string_view doc, std::vector<std::string> model_
   return {.doc = doc,
           .model_types = std::move(model_types),
           .load = [describe = std::move(describe)](const std::filesystem::path& folder, const std::string& config_text,
-                                                   DType dtype) {
+                                                   const Placement& placement) {
             return load_decoder(describe_decoder(describe, config_text, (folder / "config.json").string()), folder,
-                                dtype);
+                                placement);
           }};
 }
 

@@ -13,7 +13,8 @@ namespace dormer::model {
 
 /// Loads the weights of a Hugging Face folder as this decoder.
 [[nodiscard]] std::unique_ptr<LanguageModel> load_decoder(DecoderDescription description,
-                                                          const std::filesystem::path& folder, DType compute_dtype);
+                                                          const std::filesystem::path& folder,
+                                                          const Placement& placement);
 
 /// A family of decoders: `describe` reads config.json and notes what it cannot do.
 [[nodiscard]] ModelFamily decoder_family(std::string_view doc, std::vector<std::string> model_types,

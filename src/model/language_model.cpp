@@ -11,7 +11,7 @@
 
 namespace dormer::model {
 
-std::unique_ptr<LanguageModel> load_language_model(const std::filesystem::path& folder, DType compute_dtype) {
+std::unique_ptr<LanguageModel> load_language_model(const std::filesystem::path& folder, const Placement& placement) {
   const std::filesystem::path resolved = resolve_model_folder(folder);
   const std::string text = read_file(resolved / "config.json", "the model's config.json");
   const nlohmann::json config = nlohmann::json::parse(text, nullptr, false);
@@ -24,11 +24,15 @@ std::unique_ptr<LanguageModel> load_language_model(const std::filesystem::path& 
   std::vector<std::string> known;
   for (const auto& [name, family] : families.entries()) {
     if (std::find(family.model_types.begin(), family.model_types.end(), type) != family.model_types.end()) {
-      return family.load(resolved, text, compute_dtype);
+      return family.load(resolved, text, placement);
     }
     known.insert(known.end(), family.model_types.begin(), family.model_types.end());
   }
   fail(Fault::kInput, "{}: no family reads model_type '{}'; known: {}", where, type, fmt::join(known, ", "));
+}
+
+std::unique_ptr<LanguageModel> load_language_model(const std::filesystem::path& folder, DType compute_dtype) {
+  return load_language_model(folder, Placement{.dtype = compute_dtype});
 }
 
 }  // namespace dormer::model

@@ -38,8 +38,7 @@ at::Tensor move_heads(const at::Tensor& from, const RotaryTable* table, const At
                                                       shape.width,
                                                       inverse,
                                                       table != nullptr && table->document_begin != nullptr};
-    for_rows(shape.batch * shape.positions, shape.groups * width,
-             [&](kernels::Range range) { kernels::rotary(arguments, range); });
+    kernels_for(from).run(arguments, shape.batch * shape.positions);
   });
   return to;
 }
@@ -51,7 +50,7 @@ at::Tensor scores_of(const at::Tensor& query, const at::Tensor& key, const Atten
     dispatch_element(scores, [&]<typename Element>(Element) {
       const kernels::SoftCapArguments<Element> arguments{data<Element>(scores), static_cast<float>(shape.scale),
                                                          static_cast<float>(shape.soft_cap)};
-      for_rows(scores.numel(), 1, [&](kernels::Range elements) { kernels::soft_cap(arguments, elements); });
+      kernels_for(scores).run(arguments, scores.numel());
     });
   }
   return scores;
@@ -73,8 +72,7 @@ void softmax_(const at::Tensor& scores, std::int64_t first, const AttentionShape
         .document_begin = document_begin.defined() ? data<const std::int64_t>(document_begin) : nullptr,
         .positions = shape.positions,
         .batches_per_sample = shape.groups};
-    for_rows(scores.size(0) * scores.size(1), scores.size(2),
-             [&](kernels::Range rows) { kernels::causal_softmax(arguments, rows); });
+    kernels_for(scores).run(arguments, scores.size(0) * scores.size(1));
   });
 }
 
@@ -93,13 +91,12 @@ void score_gradient_(const at::Tensor& probabilities, const at::Tensor& capped, 
   dispatch_element(gradient, [&]<typename Element>(Element) {
     const kernels::SoftmaxBackwardArguments<Element> arguments{
         data<const Element>(probabilities), data<Element>(gradient), gradient.size(2), static_cast<float>(scale)};
-    for_rows(gradient.size(0) * gradient.size(1), gradient.size(2),
-             [&](kernels::Range rows) { kernels::softmax_backward(arguments, rows); });
+    kernels_for(gradient).run(arguments, gradient.size(0) * gradient.size(1));
     if (capped.defined()) {
       const kernels::SoftCapBackwardArguments<Element> cap{data<const Element>(capped), data<Element>(gradient),
                                                            static_cast<float>(shape.scale),
                                                            static_cast<float>(shape.soft_cap)};
-      for_rows(gradient.numel(), 1, [&](kernels::Range elements) { kernels::soft_cap_backward(cap, elements); });
+      kernels_for(gradient).run(cap, gradient.numel());
     }
   });
 }

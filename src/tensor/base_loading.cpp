@@ -35,7 +35,7 @@ std::optional<at::ScalarType> scalar_type_of(DType dtype) {
 }  // namespace
 
 BaseWeight load_base_weight(const storage::SafetensorsSet& files, const std::string& name,
-                            std::span<const std::int64_t> shape, DType dtype) {
+                            std::span<const std::int64_t> shape, DType dtype, const std::string& device) {
   const auto found = files.find(name);
   require(found.has_value(), Fault::kInput,
           "the model's files have no tensor {}; the folder is incomplete or of another architecture", name);
@@ -56,6 +56,10 @@ BaseWeight load_base_weight(const storage::SafetensorsSet& files, const std::str
   } else {
     values = at::empty(entry.shape, at::TensorOptions(*stored));
     std::memcpy(values.mutable_data_ptr(), bytes.data(), bytes.size());
+  }
+  const at::Device place(device);
+  if (!place.is_cpu()) {
+    return BaseWeight(name, to_dtype(values, dtype).to(place), nullptr, false);
   }
   if (entry.dtype == dtype) {
     return BaseWeight(name, values, aligned ? std::shared_ptr<const void>(found->file) : nullptr, aligned);

@@ -40,6 +40,9 @@ std::int64_t BaseWeight::rows() const {
 std::int64_t BaseWeight::columns() const {
   return state_->values.size(1);
 }
+std::string BaseWeight::device() const {
+  return state_->values.device().str();
+}
 bool BaseWeight::mapped() const {
   return state_->mapped;
 }
@@ -50,12 +53,11 @@ bool BaseWeight::defined() const {
 const at::Tensor& BaseWeight::squared_row_norms() const {
   std::call_once(state_->norms_once, [this] {
     const at::Tensor& values = state_->values;
-    const at::Tensor sums = at::empty({values.size(0)}, at::kFloat);
+    const at::Tensor sums = at::empty({values.size(0)}, values.options().dtype(at::kFloat));
     dispatch_element(values, [&]<typename Element>(Element) {
       const kernels::SquaredRowSumsArguments<Element> arguments{data<const Element>(values), data<float>(sums),
                                                                 values.numel() / values.size(0)};
-      for_rows(values.size(0), arguments.width,
-               [&](kernels::Range rows) { kernels::squared_row_sums(arguments, rows); });
+      kernels_for(values).run(arguments, values.size(0));
     });
     state_->squared_row_norms = sums;
   });

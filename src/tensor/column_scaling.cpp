@@ -13,14 +13,14 @@ void scale_columns(at::Tensor& y, const at::Tensor& factor, const at::Tensor& bi
   dispatch_element(y, [&]<typename Element>(Element) {
     const kernels::ScaleColumnsArguments<Element> arguments{
         data<Element>(y), data<const float>(factor), bias.defined() ? data<const Element>(bias) : nullptr, y.size(1)};
-    for_rows(y.size(0), y.size(1), [&](kernels::Range rows) { kernels::scale_columns(arguments, rows); });
+    kernels_for(y).run(arguments, y.size(0));
   });
 }
 
 at::Tensor scale_columns_backward(const at::Tensor& gradient, const at::Tensor& y, const at::Tensor& bias,
                                   const at::Tensor& factor, const at::Tensor& sum_factor, at::Tensor sums) {
   at::Tensor scaled = at::empty_like(gradient);
-  const at::Tensor products = at::empty({gradient.size(1)}, at::kFloat);
+  const at::Tensor products = at::empty({gradient.size(1)}, gradient.options().dtype(at::kFloat));
   dispatch_element(gradient, [&]<typename Element>(Element) {
     const kernels::ScaleColumnsBackwardArguments<Element> arguments{
         data<const Element>(gradient),
@@ -31,8 +31,7 @@ at::Tensor scale_columns_backward(const at::Tensor& gradient, const at::Tensor& 
         data<float>(products),
         gradient.size(0),
         gradient.size(1)};
-    for_rows(gradient.size(1), gradient.size(0),
-             [&](kernels::Range columns) { kernels::scale_columns_backward(arguments, columns); });
+    kernels_for(gradient).run(arguments, gradient.size(1));
   });
   sums.addcmul_(products, sum_factor);
   return scaled;

@@ -20,7 +20,7 @@ at::Tensor dropped_out(const at::Tensor& x, std::span<const RandomKey> sample_ke
       const kernels::DropoutArguments<Element> arguments{
           data<const Element>(x) + sample * count, data<Element>(y) + sample * count, count,
           kernels::dropout_mask(sample_keys[static_cast<std::size_t>(sample)].value, rate)};
-      for_rows(quads, 4, [&](kernels::Range range) { kernels::dropout(arguments, range); });
+      kernels_for(x).run(arguments, quads);
     }
   });
   return y;

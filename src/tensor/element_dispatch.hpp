@@ -1,13 +1,10 @@
 #pragma once
 
-#include <algorithm>
-#include <cstdint>
-
 #include <ATen/core/Tensor.h>
 
 #include "dormer/core/error.hpp"
 #include "dormer/kernels/rows.hpp"
-#include "dormer/tensor/process.hpp"
+#include "dormer/tensor/device_kernels.hpp"
 
 namespace dormer::tensor {
 
@@ -32,13 +29,6 @@ template <typename Element>
 Element* data(const at::Tensor& values) {
   invariant(values.is_contiguous(), "kernels take contiguous tensors");
   return static_cast<Element*>(values.data_ptr());
-}
-
-/// Shares rows of `width` elements among LibTorch's threads, at least 16 Ki elements each.
-template <typename Body>
-void for_rows(std::int64_t rows, std::int64_t width, const Body& body) {
-  const std::int64_t grain = std::max<std::int64_t>(1, 16'384 / std::max<std::int64_t>(1, width));
-  for_parts(rows, grain, [&](std::int64_t begin, std::int64_t end) { body(kernels::Range{begin, end}); });
 }
 
 }  // namespace dormer::tensor

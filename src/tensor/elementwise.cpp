@@ -19,7 +19,7 @@ at::Tensor rms_norm_gradient(const at::Tensor& x, const at::Tensor& weight, cons
     const kernels::RmsNormBackwardArguments<Element> arguments{
         data<const Element>(x),         data<const float>(weight), data<const Element>(gradient),
         data<const float>(inverse_rms), data<Element>(result),     x.size(1)};
-    for_rows(x.size(0), x.size(1), [&](kernels::Range rows) { kernels::rms_norm_backward(arguments, rows); });
+    kernels_for(x).run(arguments, x.size(0));
   });
   return result;
 }
@@ -28,12 +28,12 @@ at::Tensor rms_norm_gradient(const at::Tensor& x, const at::Tensor& weight, cons
 
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double epsilon) {
   at::Tensor y = at::empty(x.sizes(), x.options().requires_grad(false));
-  const at::Tensor inverse_rms = at::empty({x.size(0)}, at::kFloat);
+  const at::Tensor inverse_rms = at::empty({x.size(0)}, x.options().dtype(at::kFloat));
   dispatch_element(x, [&]<typename Element>(Element) {
     const kernels::RmsNormArguments<Element> arguments{
         data<const Element>(x),     data<const float>(weight), data<Element>(y), data<float>(inverse_rms), x.size(1),
         static_cast<float>(epsilon)};
-    for_rows(x.size(0), x.size(1), [&](kernels::Range rows) { kernels::rms_norm(arguments, rows); });
+    kernels_for(x).run(arguments, x.size(0));
   });
   record(y, {x}, "RmsNorm",
          [x = detached(x), weight, inverse_rms](const at::Tensor& gradient, const std::vector<bool>&) {
@@ -47,7 +47,7 @@ at::Tensor gated_unit(const at::Tensor& gate, const at::Tensor& up, GateFunction
   dispatch_element(gate, [&]<typename Element>(Element) {
     const kernels::GatedUnitArguments<Element> arguments{data<const Element>(gate), data<const Element>(up),
                                                          data<Element>(y), function};
-    for_rows(gate.numel(), 1, [&](kernels::Range elements) { kernels::gated_unit(arguments, elements); });
+    kernels_for(gate).run(arguments, gate.numel());
   });
   record(y, {gate, up}, "GatedUnit",
          [gate = detached(gate), up = detached(up), function](const at::Tensor& gradient, const std::vector<bool>&) {
@@ -57,8 +57,7 @@ at::Tensor gated_unit(const at::Tensor& gate, const at::Tensor& up, GateFunction
              const kernels::GatedUnitBackwardArguments<Element> arguments{
                  data<const Element>(gate),    data<const Element>(up),    data<const Element>(gradient),
                  data<Element>(gate_gradient), data<Element>(up_gradient), function};
-             for_rows(gate.numel(), 1,
-                      [&](kernels::Range elements) { kernels::gated_unit_backward(arguments, elements); });
+             kernels_for(gate).run(arguments, gate.numel());
            });
            return std::vector<at::Tensor>{gate_gradient, up_gradient};
          });
@@ -68,7 +67,7 @@ at::Tensor gated_unit(const at::Tensor& gate, const at::Tensor& up, GateFunction
 void soft_cap_(const at::Tensor& logits, double cap) {
   dispatch_element(logits, [&]<typename Element>(Element) {
     const kernels::SoftCapArguments<Element> arguments{data<Element>(logits), 1.0F, static_cast<float>(cap)};
-    for_rows(logits.numel(), 1, [&](kernels::Range elements) { kernels::soft_cap(arguments, elements); });
+    kernels_for(logits).run(arguments, logits.numel());
   });
 }
 

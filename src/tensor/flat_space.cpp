@@ -79,9 +79,9 @@ bool FlatSpace::trains(std::size_t index) const {
   return !stop || state_->updates_done < *stop;
 }
 
-void FlatSpace::allocate() {
+void FlatSpace::allocate(const std::string& device) {
   state_->size = round_up(state_->size, kNormBlock);
-  state_->values = at::zeros({state_->size}, at::kFloat);
+  state_->values = at::zeros({state_->size}, at::TensorOptions(at::kFloat).device(at::Device(device)));
 }
 
 std::span<const ParameterEntry> FlatSpace::entries() const {

@@ -39,6 +39,11 @@ ProductPath& chosen_path() {
   return path;
 }
 
+/// oneDNN's products are the CPU's.
+bool by_one_dnn(const at::Tensor& x) {
+  return chosen_path() == ProductPath::kOneDnn && x.device().is_cpu();
+}
+
 at::Tensor one_dnn_product(const at::Tensor& x, const at::Tensor& weight) {
   return one_dnn_linear()->call(x, weight, std::nullopt, "none", c10::List<std::optional<at::Scalar>>(), std::nullopt);
 }
@@ -63,11 +68,11 @@ std::string_view name_of(ProductPath path) {
 }
 
 at::Tensor multiply_transposed(const at::Tensor& x, const at::Tensor& weight) {
-  return chosen_path() == ProductPath::kOneDnn ? one_dnn_product(x, weight) : at::mm(x, weight.t());
+  return by_one_dnn(x) ? one_dnn_product(x, weight) : at::mm(x, weight.t());
 }
 
 at::Tensor multiply(const at::Tensor& x, const at::Tensor& weight) {
-  return chosen_path() == ProductPath::kOneDnn ? one_dnn_product(x, weight.t()) : at::mm(x, weight);
+  return by_one_dnn(x) ? one_dnn_product(x, weight.t()) : at::mm(x, weight);
 }
 
 at::Tensor to_dtype(const at::Tensor& values, DType dtype) {

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <optional>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
@@ -23,11 +24,13 @@ std::int64_t chunk_rows(std::int64_t vocabulary) {
 }
 
 /// Losses of one chunk into `losses`; with `scale` the logits become their gradient.
-void chunk_losses(const at::Tensor& logits, const at::Tensor& targets, const at::Tensor& losses, const float* scale) {
+void chunk_losses(const at::Tensor& logits, const at::Tensor& targets, const at::Tensor& losses,
+                  std::optional<float> scale) {
   dispatch_element(logits, [&]<typename Element>(Element) {
     const kernels::CrossEntropyArguments<Element> arguments{data<Element>(logits), data<const std::int64_t>(targets),
-                                                            data<float>(losses), logits.size(1), scale};
-    for_rows(logits.size(0), logits.size(1), [&](kernels::Range rows) { kernels::cross_entropy(arguments, rows); });
+                                                            data<float>(losses),   logits.size(1),
+                                                            scale.has_value(),     scale.value_or(0.0F)};
+    kernels_for(logits).run(arguments, logits.size(0));
   });
 }
 
@@ -35,7 +38,7 @@ void soft_cap_gradient(const at::Tensor& capped, const at::Tensor& gradient, dou
   dispatch_element(gradient, [&]<typename Element>(Element) {
     const kernels::SoftCapBackwardArguments<Element> arguments{data<const Element>(capped), data<Element>(gradient),
                                                                1.0F, static_cast<float>(cap)};
-    for_rows(gradient.numel(), 1, [&](kernels::Range elements) { kernels::soft_cap_backward(arguments, elements); });
+    kernels_for(gradient).run(arguments, gradient.numel());
   });
 }
 
@@ -58,6 +61,19 @@ at::Tensor logits_backward(const at::Tensor& gradient, const at::Tensor& x, cons
   return multiply(frozen, head).add_(multiply(fresh, *added.values));
 }
 
+/// Adds the losses of the rows in their order. Waits for the device: the one copy to the host of a micro-batch.
+CrossEntropySums host_sums(const at::Tensor& losses, const at::Tensor& targets) {
+  const at::Tensor on_host = losses.cpu();
+  const float* values = on_host.const_data_ptr<float>();
+  const std::int64_t* wanted = targets.const_data_ptr<std::int64_t>();
+  CrossEntropySums sums;
+  for (std::int64_t row = 0; row < losses.size(0); ++row) {
+    sums.loss_sum += static_cast<double>(values[row]);
+    sums.targets += wanted[row] >= 0 ? 1 : 0;
+  }
+  return sums;
+}
+
 }  // namespace
 
 CrossEntropySums linear_cross_entropy(const at::Tensor& hidden, const at::Tensor& head, const at::Tensor& targets,
@@ -65,14 +81,14 @@ CrossEntropySums linear_cross_entropy(const at::Tensor& hidden, const at::Tensor
   const at::Tensor input = detached(hidden);
   const bool wants_gradient = how.backward && hidden.requires_grad();
   const auto scale = static_cast<float>(1.0 / how.divisor);
+  const at::Tensor losses = at::empty({input.size(0)}, input.options().dtype(at::kFloat));
   at::Tensor gradient;
   if (wants_gradient) {
     gradient = at::empty(input.sizes(), input.options());
   }
-  CrossEntropySums sums;
   {
     const NoRecording guard;
-    const at::Tensor losses = at::empty({input.size(0)}, at::kFloat);
+    const at::Tensor own_targets = targets.to(input.device());
     const std::int64_t chunk = chunk_rows(head.size(0));
     for (std::int64_t first = 0; first < input.size(0); first += chunk) {
       const std::int64_t rows = std::min(chunk, input.size(0) - first);
@@ -83,8 +99,8 @@ CrossEntropySums linear_cross_entropy(const at::Tensor& hidden, const at::Tensor
         soft_cap_(logits, how.soft_cap);
         capped = wants_gradient ? logits.clone() : at::Tensor();
       }
-      chunk_losses(logits, targets.narrow(0, first, rows), losses.narrow(0, first, rows),
-                   wants_gradient ? &scale : nullptr);
+      chunk_losses(logits, own_targets.narrow(0, first, rows), losses.narrow(0, first, rows),
+                   wants_gradient ? std::optional(scale) : std::nullopt);
       if (capped.defined()) {
         soft_cap_gradient(capped, logits, how.soft_cap);
       }
@@ -92,17 +108,11 @@ CrossEntropySums linear_cross_entropy(const at::Tensor& hidden, const at::Tensor
         gradient.narrow(0, first, rows).copy_(logits_backward(logits, x, head, added));
       }
     }
-    const float* values = losses.const_data_ptr<float>();
-    const std::int64_t* wanted = targets.const_data_ptr<std::int64_t>();
-    for (std::int64_t row = 0; row < input.size(0); ++row) {
-      sums.loss_sum += static_cast<double>(values[row]);
-      sums.targets += wanted[row] >= 0 ? 1 : 0;
-    }
   }
   if (wants_gradient) {
     run_backward(hidden, gradient);
   }
-  return sums;
+  return host_sums(losses, targets);
 }
 
 }  // namespace dormer::tensor

@@ -61,8 +61,8 @@ TEST(Dropout, LoopsGiveTheFunctorsValues) {
     std::vector<float> y(kCount, -1.0F);
     const std::int64_t quads = (kCount + 3) / 4;
     for (std::int64_t part = 0; part < parts; ++part) {
-      dropout(DropoutArguments<float>{x.data(), y.data(), kCount, mask},
-              {quads * part / parts, quads * (part + 1) / parts});
+      compute_range(DropoutArguments<float>{x.data(), y.data(), kCount, mask},
+                    {quads * part / parts, quads * (part + 1) / parts});
     }
     for (std::size_t i = 0; i < x.size(); ++i) {
       ASSERT_EQ(y[i], x[i] * mask(i)) << i << " in " << parts << " parts";

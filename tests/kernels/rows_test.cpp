@@ -54,14 +54,13 @@ TEST(Rows, CrossEntropyDoesNotDependOnWhereRangesEnd) {
   constexpr std::int64_t kVocabulary = 5'003;
   const std::vector<float> logits = uniform(kRows * kVocabulary, 3, 20.0F);
   const std::vector<std::int64_t> targets{0, 5'002, 17, -1, 4'096, 1, 2};
-  const float scale = 0.25F;
   std::vector<std::vector<float>> results;
   for (const std::int64_t cut : {0, 1, 4, 7}) {
     std::vector<float> work = logits;
     std::vector<float> losses(kRows);
-    const CrossEntropyArguments<float> arguments{work.data(), targets.data(), losses.data(), kVocabulary, &scale};
-    cross_entropy(arguments, {0, cut});
-    cross_entropy(arguments, {cut, kRows});
+    const CrossEntropyArguments<float> arguments{work.data(), targets.data(), losses.data(), kVocabulary, true, 0.25F};
+    compute_range(arguments, {0, cut});
+    compute_range(arguments, {cut, kRows});
     work.insert(work.end(), losses.begin(), losses.end());
     results.push_back(work);
   }
@@ -75,9 +74,8 @@ TEST(Rows, CrossEntropyMatchesItsFormulaAndLeavesOutNegativeTargets) {
   std::vector<float> logits = uniform(2 * kVocabulary, 5, 30.0F);
   const std::vector<float> before = logits;
   const std::vector<std::int64_t> targets{7, -1};
-  const float scale = 0.5F;
   std::vector<float> losses(2);
-  cross_entropy(CrossEntropyArguments<float>{logits.data(), targets.data(), losses.data(), kVocabulary, &scale},
+  compute_range(CrossEntropyArguments<float>{logits.data(), targets.data(), losses.data(), kVocabulary, true, 0.5F},
                 {0, 2});
   double sum = 0.0;
   for (std::int64_t i = 0; i < kVocabulary; ++i) {
@@ -96,7 +94,7 @@ TEST(Rows, CausalSoftmaxSeesNoLaterKey) {
   constexpr std::int64_t kRows = 6;  // 3 positions from position 2 on, 2 heads each
   constexpr std::int64_t kKeys = 5;
   std::vector<float> scores = uniform(kRows * kKeys, 9, 4.0F);
-  causal_softmax(CausalSoftmaxArguments<float>{scores.data(), kRows, kKeys, 2, 2, 0.5F}, {0, kRows});
+  compute_range(CausalSoftmaxArguments<float>{scores.data(), kRows, kKeys, 2, 2, 0.5F}, {0, kRows});
   for (std::int64_t row = 0; row < kRows; ++row) {
     double sum = 0.0;
     for (std::int64_t key = 0; key < kKeys; ++key) {
@@ -112,17 +110,17 @@ TEST(Rows, CausalSoftmaxSeesItsWindowAndItsDocumentAlone) {
   constexpr std::int64_t kPositions = 7;
   const std::vector<std::int64_t> begin{0, 0, 0, 3, 3, 3, 3, 0, 0, 2, 2, 2, 2, 2};  // two samples
   std::vector<float> scores = uniform(4 * kPositions * kPositions, 10, 4.0F);       // two batches a sample
-  causal_softmax(CausalSoftmaxArguments<float>{.scores = scores.data(),
-                                               .rows = kPositions,
-                                               .keys = kPositions,
-                                               .rows_per_position = 1,
-                                               .first_position = 0,
-                                               .scale = 0.5F,
-                                               .window = 3,
-                                               .document_begin = begin.data(),
-                                               .positions = kPositions,
-                                               .batches_per_sample = 2},
-                 {0, 4 * kPositions});
+  compute_range(CausalSoftmaxArguments<float>{.scores = scores.data(),
+                                              .rows = kPositions,
+                                              .keys = kPositions,
+                                              .rows_per_position = 1,
+                                              .first_position = 0,
+                                              .scale = 0.5F,
+                                              .window = 3,
+                                              .document_begin = begin.data(),
+                                              .positions = kPositions,
+                                              .batches_per_sample = 2},
+                {0, 4 * kPositions});
   for (std::int64_t row = 0; row < 4 * kPositions; ++row) {
     const std::int64_t position = row % kPositions;
     const std::int64_t document = begin[static_cast<std::size_t>(row / kPositions / 2 * kPositions + position)];
@@ -148,8 +146,8 @@ TEST(Rows, ScaledGradientSumsDoNotDependOnWhereColumnsAreCut) {
     std::vector<float> sums(kWidth);
     const ScaleColumnsBackwardArguments<float> arguments{gradient.data(), y.data(),    nullptr, factor.data(),
                                                          scaled.data(),   sums.data(), kRows,   kWidth};
-    scale_columns_backward(arguments, {0, cut});
-    scale_columns_backward(arguments, {cut, kWidth});
+    compute_range(arguments, {0, cut});
+    compute_range(arguments, {cut, kWidth});
     scaled.insert(scaled.end(), sums.begin(), sums.end());
     results.push_back(scaled);
   }
@@ -173,12 +171,12 @@ TEST(Rows, RotaryInverseUndoesRotary) {
   }
   std::vector<float> heads(x.size());
   std::vector<float> back(x.size());
-  rotary(RotaryArguments<float>{x.data(), heads.data(), cosine.data(), sine.data(), kPositions, kGroups, kHeads, kWidth,
-                                false},
-         {0, 2 * kPositions});
-  rotary(RotaryArguments<float>{heads.data(), back.data(), cosine.data(), sine.data(), kPositions, kGroups, kHeads,
-                                kWidth, true},
-         {0, 2 * kPositions});
+  compute_range(RotaryArguments<float>{x.data(), heads.data(), cosine.data(), sine.data(), kPositions, kGroups, kHeads,
+                                       kWidth, false},
+                {0, 2 * kPositions});
+  compute_range(RotaryArguments<float>{heads.data(), back.data(), cosine.data(), sine.data(), kPositions, kGroups,
+                                       kHeads, kWidth, true},
+                {0, 2 * kPositions});
   for (std::size_t i = 0; i < x.size(); ++i) {
     EXPECT_NEAR(back[i], x[i], 4 * 0x1p-23);
   }

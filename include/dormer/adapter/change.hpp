@@ -43,6 +43,11 @@ class Change {
                         at::Tensor& x_gradient) const = 0;
   /// For the norms by output row; see NormTerms.
   [[nodiscard]] virtual NormTerms norm_terms(const tensor::BaseWeight& weight) const = 0;
+  /// Replaces norm[o] by |w + δ| computed from the elements where cancels[o] (uint8) is not 0; both have `out` elements
+  /// and lie beside the parameters. This one looks at `cancels` on the host and takes `dense_rows`; a kind that stays
+  /// on its device overrides it.
+  virtual void replace_cancelling_norms(const tensor::BaseWeight& weight, const at::Tensor& cancels,
+                                        const at::Tensor& norm) const;
   /// Rows of Δ, fp32 [rows.size(0), in], for these row numbers (int64).
   [[nodiscard]] virtual at::Tensor dense_rows(const at::Tensor& rows) const = 0;
 };

@@ -34,8 +34,8 @@ struct CudaModule {
   void* (*current_stream)(int device) = nullptr;
   /// Returns when everything that was put on the device's streams is done. For tests and timings.
   void (*synchronize)(int device) = nullptr;
-  /// Launches over the functors of `kernels`.
-  kernels::Kernels* kernels = nullptr;
+  /// Every operation of `kernels` as launches on LibTorch's current stream of the current device.
+  const kernels::Kernels& (*kernels)() = nullptr;
   /// A communicator over device buffers for the ranks of `rendezvous`, over which NCCL's id is spread. All ranks call.
   std::unique_ptr<comm::Communicator> (*nccl)(comm::Communicator& rendezvous, const NcclOptions& options) = nullptr;
 };
@@ -48,9 +48,9 @@ using CudaModuleFunction = const CudaModule* (*)();
 [[nodiscard]] const char* cuda_build_id();
 
 /// Loads LibTorch's GPU half and then the module (`libdormer_cuda.so` beside `libdormer.so`, or the file that
-/// DORMER_CUDA_MODULE names). Call before the first question to LibTorch about CUDA and before the first backward pass.
-/// Usage errors name the remedy where one of them is missing, of another build, or with older libraries than it was
-/// built with. Later calls are free.
+/// DORMER_CUDA_MODULE names), and registers its kernels. Call before the first question to LibTorch about CUDA and
+/// before the first backward pass. Usage errors name the remedy where one of them is missing, of another build, or with
+/// older libraries than it was built with. Later calls are free.
 [[nodiscard]] const CudaModule& load_cuda_module();
 
 }  // namespace dormer::device

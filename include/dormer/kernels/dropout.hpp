@@ -26,7 +26,7 @@ struct DropoutMask {
 /// `rate` in [0, 1).
 [[nodiscard]] DropoutMask dropout_mask(std::uint64_t key, double rate);
 
-/// y[i] = x[i] * mask(i). `quads` counts groups of four elements; the last may be shorter.
+/// y[i] = x[i] * mask(i). Items are groups of four elements; the last may be shorter.
 template <typename Element>
 struct DropoutArguments {
   const Element* x;
@@ -34,7 +34,7 @@ struct DropoutArguments {
   std::int64_t count;
   DropoutMask mask;
 };
-void dropout(const DropoutArguments<float>& arguments, Range quads);
-void dropout(const DropoutArguments<BFloat16>& arguments, Range quads);
+void compute_range(const DropoutArguments<float>& arguments, Range quads);
+void compute_range(const DropoutArguments<BFloat16>& arguments, Range quads);
 
 }  // namespace dormer::kernels

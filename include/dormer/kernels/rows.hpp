@@ -24,8 +24,8 @@ struct RmsNormArguments {
   std::int64_t width;
   float epsilon;
 };
-void rms_norm(const RmsNormArguments<float>& arguments, Range rows);
-void rms_norm(const RmsNormArguments<BFloat16>& arguments, Range rows);
+void compute_range(const RmsNormArguments<float>& arguments, Range rows);
+void compute_range(const RmsNormArguments<BFloat16>& arguments, Range rows);
 
 /// The input's gradient: inverse_rms * (g*w - x * inverse_rms^2 * mean(g*w*x)).
 template <typename Element>
@@ -37,8 +37,8 @@ struct RmsNormBackwardArguments {
   Element* x_gradient;
   std::int64_t width;
 };
-void rms_norm_backward(const RmsNormBackwardArguments<float>& arguments, Range rows);
-void rms_norm_backward(const RmsNormBackwardArguments<BFloat16>& arguments, Range rows);
+void compute_range(const RmsNormBackwardArguments<float>& arguments, Range rows);
+void compute_range(const RmsNormBackwardArguments<BFloat16>& arguments, Range rows);
 
 /// What a gated linear unit does with its gate (Shazeer 2020).
 enum class GateFunction {
@@ -54,8 +54,8 @@ struct GatedUnitArguments {
   Element* y;
   GateFunction function;
 };
-void gated_unit(const GatedUnitArguments<float>& arguments, Range elements);
-void gated_unit(const GatedUnitArguments<BFloat16>& arguments, Range elements);
+void compute_range(const GatedUnitArguments<float>& arguments, Range elements);
+void compute_range(const GatedUnitArguments<BFloat16>& arguments, Range elements);
 
 template <typename Element>
 struct GatedUnitBackwardArguments {
@@ -66,8 +66,8 @@ struct GatedUnitBackwardArguments {
   Element* up_gradient;
   GateFunction function;
 };
-void gated_unit_backward(const GatedUnitBackwardArguments<float>& arguments, Range elements);
-void gated_unit_backward(const GatedUnitBackwardArguments<BFloat16>& arguments, Range elements);
+void compute_range(const GatedUnitBackwardArguments<float>& arguments, Range elements);
+void compute_range(const GatedUnitBackwardArguments<BFloat16>& arguments, Range elements);
 
 /// x = cap * tanh(x * scale / cap), in place: Gemma 2's soft cap of scores and logits.
 template <typename Element>
@@ -76,8 +76,8 @@ struct SoftCapArguments {
   float scale;
   float cap;
 };
-void soft_cap(const SoftCapArguments<float>& arguments, Range elements);
-void soft_cap(const SoftCapArguments<BFloat16>& arguments, Range elements);
+void compute_range(const SoftCapArguments<float>& arguments, Range elements);
+void compute_range(const SoftCapArguments<BFloat16>& arguments, Range elements);
 
 /// gradient *= scale * (1 - (y / cap)^2), in place, where y is what `soft_cap` gave.
 template <typename Element>
@@ -87,8 +87,8 @@ struct SoftCapBackwardArguments {
   float scale;
   float cap;
 };
-void soft_cap_backward(const SoftCapBackwardArguments<float>& arguments, Range elements);
-void soft_cap_backward(const SoftCapBackwardArguments<BFloat16>& arguments, Range elements);
+void compute_range(const SoftCapBackwardArguments<float>& arguments, Range elements);
+void compute_range(const SoftCapBackwardArguments<BFloat16>& arguments, Range elements);
 
 /// y[t,o] = y[t,o] * factor[o] + bias[o], in place; `bias` may be null.
 template <typename Element>
@@ -98,8 +98,8 @@ struct ScaleColumnsArguments {
   const Element* bias;  // [width] or null
   std::int64_t width;
 };
-void scale_columns(const ScaleColumnsArguments<float>& arguments, Range rows);
-void scale_columns(const ScaleColumnsArguments<BFloat16>& arguments, Range rows);
+void compute_range(const ScaleColumnsArguments<float>& arguments, Range rows);
+void compute_range(const ScaleColumnsArguments<BFloat16>& arguments, Range rows);
 
 /// For a range of columns: scaled[t,o] = gradient[t,o] * factor[o] and product_sums[o] = sum over t of
 /// gradient[t,o] * (y[t,o] - bias[o]), in blocks of 64 rows. The range is of columns: sums over rows stay in one
@@ -115,8 +115,8 @@ struct ScaleColumnsBackwardArguments {
   std::int64_t rows;
   std::int64_t width;
 };
-void scale_columns_backward(const ScaleColumnsBackwardArguments<float>& arguments, Range columns);
-void scale_columns_backward(const ScaleColumnsBackwardArguments<BFloat16>& arguments, Range columns);
+void compute_range(const ScaleColumnsBackwardArguments<float>& arguments, Range columns);
+void compute_range(const ScaleColumnsBackwardArguments<BFloat16>& arguments, Range columns);
 
 /// Sums of squares of rows, fp32 lanes over blocks, blocks added in fp64: sums[t] = sum x[t]^2.
 template <typename Element>
@@ -125,8 +125,8 @@ struct SquaredRowSumsArguments {
   float* sums;
   std::int64_t width;
 };
-void squared_row_sums(const SquaredRowSumsArguments<float>& arguments, Range rows);
-void squared_row_sums(const SquaredRowSumsArguments<BFloat16>& arguments, Range rows);
+void compute_range(const SquaredRowSumsArguments<float>& arguments, Range rows);
+void compute_range(const SquaredRowSumsArguments<BFloat16>& arguments, Range rows);
 
 /// Softmax in place over the visible scores of each row, times `scale` before; the rest of the row becomes zero.
 /// Row r of `rows` stands at position first_position + r / rows_per_position and sees the keys up to its position, at
@@ -144,8 +144,8 @@ struct CausalSoftmaxArguments {
   std::int64_t positions = 0;                    // of document_begin
   std::int64_t batches_per_sample = 1;
 };
-void causal_softmax(const CausalSoftmaxArguments<float>& arguments, Range batch_rows);
-void causal_softmax(const CausalSoftmaxArguments<BFloat16>& arguments, Range batch_rows);
+void compute_range(const CausalSoftmaxArguments<float>& arguments, Range batch_rows);
+void compute_range(const CausalSoftmaxArguments<BFloat16>& arguments, Range batch_rows);
 
 /// dS = P * (dP - sum(P * dP)) * scale, written over dP; P is zero where a row does not see.
 template <typename Element>
@@ -155,21 +155,22 @@ struct SoftmaxBackwardArguments {
   std::int64_t keys;
   float scale;
 };
-void softmax_backward(const SoftmaxBackwardArguments<float>& arguments, Range rows);
-void softmax_backward(const SoftmaxBackwardArguments<BFloat16>& arguments, Range rows);
+void compute_range(const SoftmaxBackwardArguments<float>& arguments, Range rows);
+void compute_range(const SoftmaxBackwardArguments<BFloat16>& arguments, Range rows);
 
-/// loss[t] = log(sum exp(logits[t])) - logits[t, target[t]]; with `gradient_scale` not null the logits are replaced by
-/// (softmax - one_hot) * *gradient_scale. Targets below zero are left out (loss 0, gradient 0).
+/// loss[t] = log(sum exp(logits[t])) - logits[t, target[t]]; with `wants_gradient` the logits are replaced by
+/// (softmax - one_hot) * gradient_scale. Targets below zero are left out (loss 0, gradient 0).
 template <typename Element>
 struct CrossEntropyArguments {
   Element* logits;              // [rows, vocabulary]
   const std::int64_t* targets;  // [rows]
   float* losses;                // [rows]
   std::int64_t vocabulary;
-  const float* gradient_scale;
+  bool wants_gradient = false;
+  float gradient_scale = 0.0F;
 };
-void cross_entropy(const CrossEntropyArguments<float>& arguments, Range rows);
-void cross_entropy(const CrossEntropyArguments<BFloat16>& arguments, Range rows);
+void compute_range(const CrossEntropyArguments<float>& arguments, Range rows);
+void compute_range(const CrossEntropyArguments<BFloat16>& arguments, Range rows);
 
 /// Rotary embedding (Su et al. 2021, halves rotated as transformers does) and the change of layout between tokens
 /// [batch, positions, heads * width] and heads [batch, groups, positions, heads_per_group * width]. Without a table
@@ -187,7 +188,7 @@ struct RotaryArguments {
   bool inverse;
   bool table_per_sample = false;
 };
-void rotary(const RotaryArguments<float>& arguments, Range batch_positions);
-void rotary(const RotaryArguments<BFloat16>& arguments, Range batch_positions);
+void compute_range(const RotaryArguments<float>& arguments, Range batch_positions);
+void compute_range(const RotaryArguments<BFloat16>& arguments, Range batch_positions);
 
 }  // namespace dormer::kernels

@@ -18,7 +18,7 @@ struct ModelFamily {
   std::vector<std::string> model_types;  ///< config.json's model_type values that it reads
   /// Loads a folder whose config.json is `config_text`. Throws an input error naming every setting that it does not do.
   std::function<std::unique_ptr<LanguageModel>(const std::filesystem::path& folder, const std::string& config_text,
-                                               DType compute_dtype)>
+                                               const Placement& placement)>
       load;
 };
 

@@ -31,7 +31,7 @@ struct LanguageModelFacts {
 
 /// What a forward pass reads.
 struct ModelInput {
-  const at::Tensor& tokens;                    ///< int64 [samples, length]
+  const at::Tensor& tokens;                    ///< int64 [samples, length]; on the host or on the model's device
   const at::Tensor* document_begin = nullptr;  ///< int64 [samples, length]: the position at which each position's
                                                ///< document begins, attention and positions kept apart; null: every row
                                                ///< is one document
@@ -57,7 +57,15 @@ class LanguageModel {
   [[nodiscard]] virtual std::unique_ptr<KeyValueCache> make_cache() const = 0;
 };
 
-/// Loads a Hugging Face folder. `compute_dtype` is the dtype of base weights and activations.
+/// How and where a model computes.
+struct Placement {
+  DType dtype = DType::kF32;   ///< of base weights and activations
+  std::string device = "cpu";  ///< as LibTorch writes it: "cpu", "cuda:0"; adapters on the model lie there too
+};
+
+/// Loads a Hugging Face folder. What it reads may lie on the host; what it returns lies on its device.
+[[nodiscard]] std::unique_ptr<LanguageModel> load_language_model(const std::filesystem::path& folder,
+                                                                 const Placement& placement);
 [[nodiscard]] std::unique_ptr<LanguageModel> load_language_model(const std::filesystem::path& folder,
                                                                  DType compute_dtype);
 

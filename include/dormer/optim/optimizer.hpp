@@ -57,7 +57,8 @@ struct UpdateScalars {
   double gradient_scale = 1.0;  ///< clipping: every gradient is multiplied by it
 };
 
-/// A named buffer of an optimizer's state; element i belongs to element `slice.begin + i` of the flat space.
+/// A named buffer of an optimizer's state, on its device; element i belongs to element `slice.begin + i` of the flat
+/// space.
 struct StateArray {
   std::string name;
   std::span<float> values;
@@ -70,7 +71,7 @@ class Optimizer {
   virtual ~Optimizer() = default;
   /// The elements whose state this optimizer holds.
   [[nodiscard]] virtual ElementRange slice() const = 0;
-  /// Updates `parameters` in place; both spans have `slice().count()` elements.
+  /// Updates `parameters` in place; both spans have `slice().count()` elements and lie on the optimizer's device.
   virtual void update(std::span<float> parameters, std::span<const float> gradients, const UpdateScalars& scalars) = 0;
   /// The state to save, and to fill when a run goes on. Names are the same for every slice.
   [[nodiscard]] virtual std::vector<StateArray> state() = 0;
@@ -82,6 +83,7 @@ struct OptimizerInputs {
   OptimizerSettings settings;
   std::vector<ParameterGroup> groups;
   ElementRange slice;
+  std::string device = "cpu";  ///< as LibTorch writes it: where parameters, gradients and state lie
 };
 
 using OptimizerFactory = std::unique_ptr<Optimizer> (*)(OptimizerInputs inputs);

@@ -20,6 +20,7 @@ class BaseWeight {
   [[nodiscard]] const at::Tensor& values() const;  ///< [out, in] for linear layers
   [[nodiscard]] std::int64_t rows() const;
   [[nodiscard]] std::int64_t columns() const;
+  [[nodiscard]] std::string device() const;  ///< as LibTorch writes it: "cpu", "cuda:0"
   [[nodiscard]] bool mapped() const;
   [[nodiscard]] bool defined() const;
   /// fp32 [out]: the sum of squares of every row, computed once and kept (a property of the frozen base).

@@ -49,8 +49,8 @@ class FlatSpace {
                   ParameterRole role);
   /// What the parameters from `first` on are told about their updates. Only before `allocate`.
   void set_updates(std::size_t first, std::optional<double> learning_rate, std::optional<std::int64_t> stop_after);
-  /// Allocates values (zero) and ends the adding.
-  void allocate();
+  /// Allocates values (zero) on this device and ends the adding.
+  void allocate(const std::string& device = "cpu");
 
   [[nodiscard]] std::span<const ParameterEntry> entries() const;
   /// Index of a parameter by name; throws a bug error for unknown names.

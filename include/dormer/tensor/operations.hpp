@@ -73,10 +73,9 @@ struct CrossEntropyScale {
 };
 
 /// Next-token cross entropy over hidden [rows, width] (of the graph or not), the frozen head [vocabulary, width] and
-/// targets int64 [rows] (negative: left out), in chunks of at most 256 rows and 16 Mi logits: they never exist whole,
-/// and the memory does not grow with the vocabulary. With `backward` the
-/// gradient of loss_sum / divisor runs back through the graph at once.
-/// Rows of `added` stand after the head's.
+/// targets int64 [rows] on the host (negative: left out), in chunks of at most 256 rows and 16 Mi logits: they never
+/// exist whole, and the memory does not grow with the vocabulary. With `backward` the gradient of loss_sum / divisor
+/// runs back through the graph at once. Rows of `added` stand after the head's.
 [[nodiscard]] CrossEntropySums linear_cross_entropy(const at::Tensor& hidden, const at::Tensor& head,
                                                     const at::Tensor& targets, const CrossEntropyScale& scale,
                                                     const AddedRows& added = {});

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include <ATen/core/Tensor.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/mul.h>
 #include <ATen/ops/sum.h>
@@ -11,6 +12,7 @@
 #include "dormer/adapter/kinds.hpp"
 #include "dormer/core/error.hpp"
 #include "dormer/tensor/frozen_product.hpp"
+#include "dormer/tensor/weight_norms.hpp"
 
 namespace dormer::adapter::kinds {
 namespace {
@@ -31,13 +33,15 @@ class LowRankChange final : public Change {
   void initialize(RandomKey key) override {
     // Kaiming uniform with a = sqrt(5), as PEFT: the bound is 1/sqrt(in).
     const at::Tensor a = tensor::FlatSpace::unpadded_part(space_.values(), space_.entries()[a_]);
-    float* values = a.mutable_data_ptr<float>();
+    const at::Tensor drawn = at::empty(a.sizes(), at::kFloat);  // on the host; `a` may lie on a device
+    float* values = drawn.mutable_data_ptr<float>();
     const float bound = 1.0F / std::sqrt(static_cast<float>(in_));
     const RandomKey own = key.child(space_.entries()[a_].name);
     for (std::int64_t i = 0; i < a.numel(); ++i) {
       const auto words = philox(own, static_cast<std::uint64_t>(i / 4));
       values[i] = (2.0F * to_uniform(words[static_cast<std::size_t>(i % 4)]) - 1.0F) * bound;
     }
+    a.copy_(drawn);
     space_.value(b_).zero_();
   }
 
@@ -73,6 +77,11 @@ class LowRankChange final : public Change {
     const at::Tensor gram = at::mm(a, a.t());  // A Aᵀ: [rank, rank]
     const at::Tensor square = at::sum(at::mul(at::mm(gram, b), b), {0}).mul_(scale_ * scale_);
     return {{cross_term(weight.values(), a, b), square}};
+  }
+
+  void replace_cancelling_norms(const tensor::BaseWeight& weight, const at::Tensor& cancels,
+                                const at::Tensor& norm) const override {
+    tensor::cancelling_norms(weight.values(), {space_.value(a_), space_.value(b_), scale_}, cancels, norm);
   }
 
   at::Tensor dense_rows(const at::Tensor& rows) const override {

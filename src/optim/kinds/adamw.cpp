@@ -1,8 +1,13 @@
 #include <algorithm>
 #include <cmath>
 
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
+
 #include "dormer/kernels/adamw.hpp"
 #include "dormer/optim/optimizer.hpp"
+#include "dormer/tensor/device_kernels.hpp"
 
 namespace dormer::optim::kinds {
 namespace {
@@ -14,14 +19,14 @@ class AdamW final : public Optimizer {
       : settings_(inputs.settings),
         groups_(std::move(inputs.groups)),
         slice_(inputs.slice),
-        first_(static_cast<std::size_t>(slice_.count()), 0.0F),
-        second_(static_cast<std::size_t>(slice_.count()), 0.0F) {}
+        first_(at::zeros({slice_.count()}, at::TensorOptions(at::kFloat).device(at::Device(inputs.device)))),
+        second_(at::zeros_like(first_)) {}
 
   [[nodiscard]] ElementRange slice() const override { return slice_; }
 
   void update(std::span<float> parameters, std::span<const float> gradients, const UpdateScalars& scalars) override {
-    invariant(parameters.size() == first_.size() && gradients.size() == first_.size(),
-              "AdamW holds {} elements, got {} parameters and {} gradients", first_.size(), parameters.size(),
+    invariant(std::ssize(parameters) == slice_.count() && std::ssize(gradients) == slice_.count(),
+              "AdamW holds {} elements, got {} parameters and {} gradients", slice_.count(), parameters.size(),
               gradients.size());
     for (const ParameterGroup& group : groups_) {
       const std::int64_t begin = std::max(group.range.begin, slice_.begin) - slice_.begin;
@@ -32,9 +37,11 @@ class AdamW final : public Optimizer {
     }
   }
 
-  [[nodiscard]] std::vector<StateArray> state() override { return {{"first", first_}, {"second", second_}}; }
+  [[nodiscard]] std::vector<StateArray> state() override {
+    return {{"first", values_of(first_)}, {"second", values_of(second_)}};
+  }
 
-  [[nodiscard]] std::size_t state_bytes() const override { return (first_.size() + second_.size()) * sizeof(float); }
+  [[nodiscard]] std::size_t state_bytes() const override { return first_.nbytes() + second_.nbytes(); }
 
  private:
   [[nodiscard]] kernels::AdamWStep step_of(const ParameterGroup& group, const UpdateScalars& scalars) const {
@@ -52,19 +59,22 @@ class AdamW final : public Optimizer {
 
   void update_range(ElementRange range, std::span<float> parameters, std::span<const float> gradients,
                     const kernels::AdamWStep& step) {
-    for (auto i = static_cast<std::size_t>(range.begin); i < static_cast<std::size_t>(range.end); ++i) {
-      const kernels::AdamWStep::State next = step({parameters[i], first_[i], second_[i]}, gradients[i]);
-      parameters[i] = next.parameter;
-      first_[i] = next.first_moment;
-      second_[i] = next.second_moment;
-    }
+    const std::int64_t begin = range.begin;
+    tensor::kernels_for(first_).run(
+        kernels::AdamWArguments{parameters.data() + begin, values_of(first_).data() + begin,
+                                values_of(second_).data() + begin, gradients.data() + begin, step},
+        range.count());
+  }
+
+  static std::span<float> values_of(const at::Tensor& moments) {
+    return {moments.mutable_data_ptr<float>(), static_cast<std::size_t>(moments.numel())};
   }
 
   OptimizerSettings settings_;
   std::vector<ParameterGroup> groups_;
   ElementRange slice_;
-  std::vector<float> first_;
-  std::vector<float> second_;
+  at::Tensor first_;
+  at::Tensor second_;
 };
 
 }  // namespace

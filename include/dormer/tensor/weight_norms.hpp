@@ -1,0 +1,31 @@
+#pragma once
+
+#include "dormer/tensor/forward.hpp"
+
+/// Norms of the rows of W + Δ and what a decomposition makes of them; fp32 [rows] on the weight's device. Not recorded.
+namespace dormer::tensor {
+
+/// norm = |w + δ| from |w|², w·δ and |δ|²; cancels (uint8) is 1 for rows that have lost too many bits to that.
+void norms_from_terms(const at::Tensor& base, const at::Tensor& cross, const at::Tensor& square, const at::Tensor& norm,
+                      const at::Tensor& cancels);
+
+/// Δ = scale Bᵀ A.
+struct LowRankFactors {
+  const at::Tensor& a;  ///< fp32 [rank, width]
+  const at::Tensor& b;  ///< fp32 [rank, rows]
+  double scale = 1.0;
+};
+
+/// norm of the rows with `cancels` alone, from the elements of W and Δ.
+void cancelling_norms(const at::Tensor& weight, const LowRankFactors& change, const at::Tensor& cancels,
+                      const at::Tensor& norm);
+
+/// Where `magnitude_factors` writes.
+struct MagnitudeFactors {
+  const at::Tensor& factor;  ///< magnitude / norm; 1 where the row is zero
+  const at::Tensor& inverse_magnitude;
+  const at::Tensor& inverse_norm;  ///< like the other inverse, 0 where the row is zero
+};
+void magnitude_factors(const at::Tensor& magnitude, const at::Tensor& norm, const MagnitudeFactors& results);
+
+}  // namespace dormer::tensor

@@ -1,0 +1,82 @@
+#include <memory>
+#include <set>
+#include <typeindex>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "dormer/kernels/kernels.hpp"
+#include "dormer/tensor/device_kernels.hpp"
+#include "support/temp_directory.hpp"
+#include "support/tiny_model.hpp"
+#include "support/tiny_update.hpp"
+
+namespace dormer::test {
+namespace {
+
+/// Hands on to the functor loops and notes which operations were asked for.
+class NotingLoops final : public kernels::ComputedBy<NotingLoops> {
+ public:
+  template <typename Arguments>
+  void compute(const Arguments& arguments, std::int64_t count) const {
+    used.insert(typeid(Arguments));
+    loops_->run(arguments, count);
+  }
+  mutable std::set<std::type_index> used;
+
+ private:
+  std::unique_ptr<kernels::Kernels> loops_ = kernels::functor_loops();
+};
+
+class Dispatch : public ::testing::Test {
+ protected:
+  void SetUp() override { write_tiny_model(folder_.path()); }
+  TempDirectory folder_;
+};
+
+TEST_F(Dispatch, AnUpdateByTheFunctorsIsTheUpdateByTheHostLoops) {
+  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+    const std::vector<at::Tensor> expected = one_update(folder_.path(), dtype);
+    const NotingLoops functors;
+    const tensor::KernelsReplaced replaced(functors);
+    expect_close(one_update(folder_.path(), dtype), expected, update_tolerance(dtype));
+  }
+}
+
+TEST(CappedAttention, ByTheFunctorsIsThatByTheHostLoops) {
+  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+    const std::vector<at::Tensor> expected = capped_attention(dtype);
+    const NotingLoops functors;
+    const tensor::KernelsReplaced replaced(functors);
+    expect_close(capped_attention(dtype), expected, update_tolerance(dtype));
+  }
+}
+
+template <typename... Arguments>
+std::set<std::type_index> types_of(kernels::OperationList<Arguments...>) {
+  return {typeid(Arguments)...};
+}
+
+/// An operation that nobody asks for was called past the choice of the device.
+TEST_F(Dispatch, EveryOperationIsChosenByTheDevice) {
+  const NotingLoops functors;
+  {
+    const tensor::KernelsReplaced replaced(functors);
+    for (const DType dtype : {DType::kF32, DType::kBF16}) {
+      static_cast<void>(one_update(folder_.path(), dtype));
+      static_cast<void>(capped_attention(dtype));
+    }
+  }
+  std::set<std::type_index> expected = types_of(kernels::EveryOperation{});
+  // The reducers' buffers lie on the host.
+  for (const std::type_index reduction : types_of(
+           kernels::OperationList<kernels::AddArguments, kernels::FillArguments, kernels::SquaredBlocksArguments>{})) {
+    EXPECT_EQ(expected.erase(reduction), 1U);
+  }
+  for (const std::type_index operation : expected) {
+    EXPECT_TRUE(functors.used.contains(operation)) << operation.name();
+  }
+}
+
+}  // namespace
+}  // namespace dormer::test

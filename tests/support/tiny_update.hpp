@@ -1,0 +1,29 @@
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "dormer/core/dtype.hpp"
+
+namespace dormer::test {
+
+/// Loss, gradient, and the parameters after one update, on the host: a DoRA with dropout of a tiny model whose factors
+/// are not zero, on rows of two documents with some targets not counted.
+[[nodiscard]] std::vector<at::Tensor> one_update(const std::filesystem::path& folder, DType dtype,
+                                                 const std::string& device = "cpu");
+
+/// 40 operations follow one another in a micro-batch, each a sum of up to 112 terms (the widest layer) in another
+/// order; an element's largest gradient stands some 16 times above their root mean square. In bfloat16 the order
+/// changes single roundings, whose traces are smaller than one.
+[[nodiscard]] double update_tolerance(DType dtype);
+
+/// Attention as a capped family has it, forward and backward: the output and three gradients, on the host.
+[[nodiscard]] std::vector<at::Tensor> capped_attention(DType dtype, const std::string& device = "cpu");
+
+/// Fails unless every tensor is within `tolerance` of the other's root mean square.
+void expect_close(const std::vector<at::Tensor>& actual, const std::vector<at::Tensor>& expected, double tolerance);
+
+}  // namespace dormer::test
