@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <ostream>
 #include <string>
 #include <vector>
 
@@ -36,6 +37,10 @@ struct OperationCase {
   std::int64_t terms = 1;  ///< of the longest sum behind a result
   std::function<std::vector<double>(const Kernels&, Memory&)> results;
 };
+
+inline void PrintTo(const OperationCase& which, std::ostream* to) {
+  *to << which.name;
+}
 
 /// At least one for every operation and element type.
 [[nodiscard]] std::vector<OperationCase> operation_cases();

@@ -79,7 +79,7 @@ std::vector<double> host_results(const OperationCase& which, const Kernels& kern
   return which.results(kernels, memory);
 }
 
-class OperationOfGpu : public ::testing::TestWithParam<OperationCase> {};
+class OperationByLanes : public ::testing::TestWithParam<OperationCase> {};
 
 template <int kTeamLanes>
 void expect_like_host_loops(const OperationCase& which) {
@@ -89,20 +89,20 @@ void expect_like_host_loops(const OperationCase& which) {
       << kTeamLanes << " lanes";
 }
 
-TEST_P(OperationOfGpu, ByATeamOfAnySizeIsWhatTheHostLoopsGive) {
+TEST_P(OperationByLanes, ByATeamOfAnySizeIsWhatTheHostLoopsGive) {
   expect_like_host_loops<1>(GetParam());
   expect_like_host_loops<32>(GetParam());
   expect_like_host_loops<256>(GetParam());
 }
 
-TEST_P(OperationOfGpu, ByTheFunctorLoopsIsWhatTheHostLoopsGive) {
+TEST_P(OperationByLanes, ByTheFunctorLoopsIsWhatTheHostLoopsGive) {
   const auto host = host_loops(&serial_parts);
   const auto functors = functor_loops();
   EXPECT_LE(rounding_excess(GetParam(), host_results(GetParam(), *functors), host_results(GetParam(), *host)), 1.0);
 }
 
 /// The first rows alone: threads are slow.
-TEST_P(OperationOfGpu, HasTheBitsOfSimulatedLanesWhenLanesRunAtTheSameTime) {
+TEST_P(OperationByLanes, HasTheBitsOfSimulatedLanesWhenLanesRunAtTheSameTime) {
   ThreadLoops threads(32);
   SimulatedLoops<32> simulated;
   const std::vector<double> actual = host_results(GetParam(), threads);
@@ -120,7 +120,7 @@ TEST_P(OperationOfGpu, HasTheBitsOfSimulatedLanesWhenLanesRunAtTheSameTime) {
   EXPECT_GT(computed, 0U);
 }
 
-INSTANTIATE_TEST_SUITE_P(Kernels, OperationOfGpu, ::testing::ValuesIn(operation_cases()), [](const auto& test) {
+INSTANTIATE_TEST_SUITE_P(Kernels, OperationByLanes, ::testing::ValuesIn(operation_cases()), [](const auto& test) {
   return test.param.name + (test.param.half ? "_bfloat16_" : "_float32_") + std::to_string(test.index);
 });
 
