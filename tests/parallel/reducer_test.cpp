@@ -16,6 +16,8 @@
 #include "dormer/comm/threads.hpp"
 #include "dormer/comm/traced.hpp"
 #include "dormer/core/error.hpp"
+#include "dormer/kernels/kernels.hpp"
+#include "dormer/tensor/process.hpp"
 #include "parallel/tree_reference.hpp"
 #include "support/borrowed_communicator.hpp"
 
@@ -343,6 +345,23 @@ TEST(SumOfSquares, IsTheSumAndDoesNotOverflow) {
   const std::vector<float> huge(kNormBlock, std::numeric_limits<float>::max());
   EXPECT_TRUE(std::isfinite(sum_of_squares(huge)));
   EXPECT_EQ(sum_of_squares({}), 0.0);
+}
+
+/// A rank that reduces on its GPU must know the norm that a rank on a CPU knows.
+TEST(SumOfSquares, HasTheBitsOfEveryImplementationOfTheKernels) {
+  std::vector<float> values(3 * kNormBlock - 5);
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    values[i] = std::sin(static_cast<float>(i)) * (i % 3 == 0 ? 1e3F : 1.0F);
+  }
+  const std::unique_ptr<kernels::Kernels> loops[] = {kernels::host_loops(&tensor::for_parts), kernels::functor_loops()};
+  for (const auto& implementation : loops) {
+    std::vector<double> sums(3);
+    implementation->run(kernels::SquaredBlocksArguments{values.data(), sums.data(), std::ssize(values), kNormBlock}, 3);
+    for (std::size_t block = 0; block < sums.size(); ++block) {
+      const std::span<const float> rest = std::span(values).subspan(block * kNormBlock);
+      EXPECT_EQ(sums[block], sum_of_squares(rest.first(std::min<std::size_t>(rest.size(), kNormBlock))));
+    }
+  }
 }
 
 TEST(GatherInRankOrder, ConcatenatesUnevenParts) {
