@@ -1,7 +1,7 @@
 # Tests written in Python run in .venv, as one CTest test per call:
 #
 #   dormer_pytest(NAME [LABEL peers] FILES a_test.py … [NEEDS package …] [SERIAL])
-#     Writes its cases to pytest/NAME.xml in the build folder, where launch/test.sh counts them. Python may use $DORMER_PROGRAM.
+#     Writes its cases to reports/NAME.xml in the build folder, where launch/test.sh counts them. Python may use $DORMER_PROGRAM.
 find_program(DORMER_TEST_PYTHON NAMES python3 PATHS ${CMAKE_SOURCE_DIR}/.venv/bin NO_DEFAULT_PATH)
 if(DORMER_TEST_PYTHON)
   execute_process(COMMAND ${DORMER_TEST_PYTHON} -c "import pytest, h5py, tokenizers" RESULT_VARIABLE DORMER_PYTEST_MISSING ERROR_QUIET)
@@ -30,7 +30,7 @@ function(dormer_pytest name)
   endif()
   list(TRANSFORM P_FILES PREPEND ${CMAKE_CURRENT_SOURCE_DIR}/)
   add_test(NAME ${name} COMMAND ${DORMER_TEST_PYTHON} -m pytest -q -p no:cacheprovider
-    --junitxml=${CMAKE_BINARY_DIR}/pytest/${name}.xml ${P_FILES})
+    --junitxml=${CMAKE_BINARY_DIR}/reports/${name}.xml ${P_FILES})
   set_tests_properties(${name} PROPERTIES LABELS ${P_LABEL} ENVIRONMENT
     "DORMER_PROGRAM=${CMAKE_BINARY_DIR}/bin/dormer;DORMER_BUILD=${CMAKE_BINARY_DIR};HF_HUB_OFFLINE=1;PYTHONDONTWRITEBYTECODE=1")
   if(P_SERIAL)

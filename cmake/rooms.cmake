@@ -6,7 +6,7 @@
 #     One file per kind, one word in this list: adds FOLDER/<kind>.cpp and generates `Registry<TYPE> FUNCTION()`, which calls
 #     `TYPE kinds::<kind>()` of each file. No static objects and no macros, so nothing is lost at link time.
 #   dormer_test(ROOM SOURCES … [LABEL unit] [RANKS 2 3] [NAME …])
-#     One GoogleTest program for a room; with RANKS it is started by mpirun once per number of ranks.
+#     One GoogleTest program for a room; with RANKS it is started by mpirun once per number of ranks. launch/test.sh counts its cases.
 
 #   dormer_gpu_test(ROOM NAME … SOURCES … [LIBRARIES …])
 #     A GoogleTest program that needs a GPU: always built, registered (label gpu) where there is a device. Its path stands in
@@ -126,7 +126,9 @@ function(dormer_test room)
     endforeach()
   else()
     target_link_libraries(${T_NAME} PRIVATE GTest::gtest_main)
-    gtest_discover_tests(${T_NAME} DISCOVERY_MODE PRE_TEST PROPERTIES LABELS ${T_LABEL})
+    # One CTest test a program: starting LibTorch for every case costs more than most cases. The report has the cases.
+    add_test(NAME ${T_NAME} COMMAND ${T_NAME} --gtest_brief=1 --gtest_output=xml:${CMAKE_BINARY_DIR}/reports/${T_NAME}.xml)
+    set_tests_properties(${T_NAME} PROPERTIES LABELS ${T_LABEL})
   endif()
 endfunction()
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Counts what CTest ran, the cases inside pytest and unittest programs included, and prints `N passed, N failed` as the last line.
+"""Counts what CTest ran, the cases inside GoogleTest and pytest programs included, and prints `N passed, N failed` as the last line.
 
-Usage: launch/summary.py CTEST_JUNIT.xml PYTEST_FOLDER
+Usage: launch/summary.py CTEST_JUNIT.xml REPORTS_FOLDER
 """
 
 import sys
@@ -21,7 +21,7 @@ def bad_cases(root: ElementTree.Element) -> tuple:
 
 
 def count(ctest: Path, folder: Path) -> tuple:
-    """A CTest test that left a pytest report counts as its cases, and at least once if it failed as a whole."""
+    """A CTest test that left a report of its own counts as its cases, and at least once if it failed as a whole."""
     passed, failed = 0, []
     for case in ElementTree.parse(ctest).getroot().iter("testcase"):
         single = ElementTree.Element("testsuite")

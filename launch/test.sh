@@ -22,7 +22,7 @@ launch/setup.sh "${setup_options[@]}"
 
 if [ "$EUID" -eq 0 ]; then export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1; fi
 results=$PWD/build/release
-rm -rf "$results/ctest.xml" "$results/pytest"
+rm -rf "$results/ctest.xml" "$results/reports"
 begin=$SECONDS
 status=0
 [ -t 1 ] || say "Tests …"
@@ -37,5 +37,5 @@ if [ -f "$results/gpu-tests-not-registered.txt" ]; then
 fi
 say "GPU tests not registered on this machine: $gpu"
 [ -f "$results/ctest.xml" ] || { say "0 passed, 1 failed"; exit 1; }
-.venv/bin/python launch/summary.py "$results/ctest.xml" "$results/pytest" || status=1
+.venv/bin/python launch/summary.py "$results/ctest.xml" "$results/reports" || status=1
 exit "$status"
