@@ -51,10 +51,15 @@ find_root() {
 }
 
 lists_updated=''
+update_lists() {
+  watched "Lists of packages" "$logs/apt-update.log" "${root_command[@]}" apt-get -q -o Dpkg::Use-Pty=0 update || return
+  lists_updated=yes
+}
+
 apt_install() {
   local command=("${root_command[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -o Dpkg::Use-Pty=0)
   [ ${#root_command[@]} -eq 0 ] || sudo -v
-  if [ -z "$lists_updated" ]; then watched "Lists of packages" "$logs/apt-update.log" "${command[@]}" update || return; lists_updated=yes; fi
+  [ -n "$lists_updated" ] || update_lists || return
   watched "Packages: $*" "$logs/apt-install.log" "${command[@]}" install -y --no-install-recommends "$@"
 }
 
@@ -215,6 +220,19 @@ build_program() {
     env NINJA_STATUS="[%f/%t, %es] " "$cmake" --build build/release --target "$([ -n "$tests" ] && echo all || echo program)" -j "$jobs"
 }
 
+# A browser without a screen opens reports in one test. Where apt has none (Ubuntu brings its browsers as snaps), that test is not registered.
+prepare_browser() {
+  local browser
+  for browser in chromium-headless-shell chromium chromium-browser google-chrome; do
+    ! command -v "$browser" > /dev/null || return 0
+  done
+  [ -n "$system" ] || return 0
+  [ -n "$lists_updated" ] || apt-cache show chromium-headless-shell > /dev/null 2>&1 || update_lists
+  if apt-cache show chromium-headless-shell > /dev/null 2>&1; then
+    apt_install chromium-headless-shell || say "No headless Chromium: the test that opens reports is not registered."
+  fi
+}
+
 # Plotly's bundle makes the plots of reports interactive. Neither the build nor the program needs it: without it they are still pictures.
 prepare_plotly() {
   local folder=build/release/share/dormer requirement
@@ -243,5 +261,6 @@ remember_torch
 install_packages build -c launch/constraints.txt "$(grep '^cmake==' launch/requirements.txt)" "$(grep '^ninja==' launch/requirements.txt)"
 prepare_libraries
 prepare_packages
+[ -z "$tests" ] || prepare_browser
 [ -z "$build" ] || { build_program; prepare_plotly; }
 say "Setup: done in $((SECONDS - begin)) s"
