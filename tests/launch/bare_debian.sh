@@ -48,5 +48,5 @@ $dormer verify run
 $dormer inspect run/export/peft
 $dormer bench kernels --rows 64 --width 128 --vocabulary 512 --rounds 1 --threads 1 | head -3
 INSIDE
-env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root chroot "$root" bash /opt/try/run.sh
+env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/opt/try chroot "$root" bash /opt/try/run.sh
 echo "bare $suite: passed"
