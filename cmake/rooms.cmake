@@ -11,6 +11,9 @@
 #   dormer_gpu_test(ROOM NAME … SOURCES … [LIBRARIES …])
 #     A GoogleTest program that needs a GPU: always built, registered (label gpu) where there is a device. Its path stands in
 #     gpu-tests.txt, for launch/bundle.sh, and where it is not registered in gpu-tests-not-registered.txt, for launch/test.sh.
+#   dormer_bundled(TARGET FOLDER)
+#     Part of what launch/bundle.sh packs (component `bundle`): in FOLDER, with libraries found in the bundle's lib alone. LibTorch is
+#     the other machine's.
 #   dormer_interface_id(VARIABLE ROOM/HEADER …)
 #     The version and a hash of public headers: program and module agree on them if and only if they carry the same id.
 
@@ -28,6 +31,19 @@ function(dormer_interface_id variable)
   string(SHA256 interface "${interface}")
   string(SUBSTRING ${interface} 0 16 interface)
   set(${variable} "${PROJECT_VERSION}-${interface}" CACHE INTERNAL "")
+endfunction()
+
+# Not install(TARGETS): for its change of search paths CMake ends those of the build tree with an empty one, which is the working directory.
+function(dormer_bundled target folder)
+  set(origin "$ORIGIN")
+  if(NOT folder STREQUAL lib)
+    set(origin "$ORIGIN/../lib")
+  endif()
+  install(PROGRAMS $<TARGET_FILE:${target}> DESTINATION ${folder} COMPONENT bundle EXCLUDE_FROM_ALL)
+  install(CODE "
+    set(file \"\${CMAKE_INSTALL_PREFIX}/${folder}/$<TARGET_FILE_NAME:${target}>\")
+    file(RPATH_SET FILE \"\${file}\" NEW_RPATH [[${origin}]])
+    execute_process(COMMAND \"${CMAKE_STRIP}\" \"\${file}\" COMMAND_ERROR_IS_FATAL ANY)" COMPONENT bundle EXCLUDE_FROM_ALL)
 endfunction()
 
 function(dormer_room name)
@@ -93,6 +109,9 @@ function(dormer_gather)
   endforeach()
   target_link_libraries(dormer PRIVATE ${libraries} Threads::Threads ${CMAKE_DL_LIBS})
   set_target_properties(dormer PROPERTIES LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/lib LINKER_LANGUAGE CXX)
+  # DT_RPATH, not DT_RUNPATH: it also serves the libraries of libraries, which a bundle keeps in the same folder.
+  target_link_options(dormer PRIVATE -Wl,--disable-new-dtags)
+  dormer_bundled(dormer lib)
   file(RENAME ${CMAKE_BINARY_DIR}/rooms.txt.new ${CMAKE_BINARY_DIR}/rooms.txt)
 endfunction()
 
@@ -139,6 +158,7 @@ function(dormer_gpu_test room)
   if(NOT dormer_mpi_test_main IN_LIST T_LIBRARIES)
     target_link_libraries(${T_NAME} PRIVATE GTest::gtest_main)
   endif()
+  dormer_bundled(${T_NAME} tests)
   file(APPEND ${CMAKE_BINARY_DIR}/gpu-tests.txt "${CMAKE_BINARY_DIR}/tests/${T_NAME}\n")
   if(DORMER_GPU_DEVICES)
     gtest_discover_tests(${T_NAME} DISCOVERY_MODE PRE_TEST PROPERTIES LABELS gpu RUN_SERIAL ON)

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -11,7 +12,8 @@
 
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/zeros.h>
+#include <ATen/ops/randn.h>
+#include <ATen/ops/zeros_like.h>
 
 #include "dormer/adapter/adapter_set.hpp"
 #include "dormer/core/error.hpp"
@@ -49,13 +51,16 @@ class Trainee {
     }
     adapters_.emplace(config, model.layers(), RandomKey{7});
     tensor::FlatSpace& space = adapters_->space();
-    gradient_ = at::zeros({space.size()}, at::kFloat);
+    gradient_ = at::zeros_like(space.values());
     space.bind_gradient(gradient_);
     optim::OptimizerSettings settings;
     settings.factors.learning_rate = 5e-4;
     settings.magnitudes.learning_rate = 5e-4;
-    optimizer_ = optim::optimizer_registry().get("optimizer.kind", "adamw")(
-        {settings, optim::plan_groups(space.entries(), space.size(), settings), {0, space.size()}});
+    optimizer_ = optim::optimizer_registry().get("optimizer.kind",
+                                                 "adamw")({settings,
+                                                           optim::plan_groups(space.entries(), space.size(), settings),
+                                                           {0, space.size()},
+                                                           benchmark.device.name});
   }
 
   double update(const UpdateBenchmark& benchmark, std::int64_t step) {
@@ -72,6 +77,7 @@ class Trainee {
                        {.step = step, .schedule_factor = 1.0, .gradient_scale = 1.0});
     space.mark_written();
     adapters_->refresh();
+    benchmark.device.synchronize();
     return now() - start;
   }
 
@@ -83,23 +89,40 @@ class Trainee {
 };
 
 /// The frozen products of one update alone, on inputs of their shapes.
-double floor_seconds(const model::LanguageModel& model, const UpdateBenchmark& benchmark) {
-  const tensor::NoRecording guard;
-  const std::int64_t rows = benchmark.samples * benchmark.length;
-  const auto product = [&](const at::Tensor& weight) {
-    const at::Tensor x = at::zeros({rows, weight.size(1)}, weight.options());
-    const at::Tensor y = at::zeros({rows, weight.size(0)}, weight.options());
-    const double start = now();
-    const at::Tensor forward = tensor::multiply_transposed(x, weight);
-    const at::Tensor backward = tensor::multiply(y, weight);
-    return now() - start;
-  };
-  double seconds = 0.0;
-  for (const adapter::FrozenLinear& layer : model.layers()) {
-    seconds += product(layer.weight.values());
+class Floor {
+ public:
+  Floor(const model::LanguageModel& model, const UpdateBenchmark& benchmark)
+      : rows_(benchmark.samples * benchmark.length) {
+    for (const adapter::FrozenLinear& layer : model.layers()) {
+      weights_.push_back(layer.weight.values());
+    }
+    weights_.push_back(model.head().values());
+    for (const at::Tensor& weight : weights_) {
+      for (const std::int64_t width : weight.sizes()) {
+        at::Tensor& input = inputs_[width];
+        if (!input.defined()) {
+          input = at::randn({rows_, width}, weight.options());  // products of zeros are faster than others on a GPU
+        }
+      }
+    }
   }
-  return seconds + product(model.head().values());
-}
+
+  [[nodiscard]] double seconds(const BenchDevice& device) const {
+    const tensor::NoRecording guard;
+    const double start = now();
+    for (const at::Tensor& weight : weights_) {
+      static_cast<void>(tensor::multiply_transposed(inputs_.at(weight.size(1)), weight));
+      static_cast<void>(tensor::multiply(inputs_.at(weight.size(0)), weight));
+    }
+    device.synchronize();
+    return now() - start;
+  }
+
+ private:
+  std::int64_t rows_;
+  std::vector<at::Tensor> weights_{};
+  std::map<std::int64_t, at::Tensor> inputs_{};  // by width
+};
 
 }  // namespace
 
@@ -115,14 +138,17 @@ double BenchmarkRow::median() const {
 }
 
 std::vector<BenchmarkRow> measure_update(const UpdateBenchmark& benchmark) {
-  const auto model = model::load_language_model(benchmark.model, benchmark.dtype);
+  const auto model =
+      model::load_language_model(benchmark.model, {.dtype = benchmark.dtype, .device = benchmark.device.name});
   Trainee lora(*model, benchmark, false);
   Trainee dora(*model, benchmark, true);
+  const Floor floor(*model, benchmark);
+  static_cast<void>(floor.seconds(benchmark.device));
   lora.update(benchmark, 0);  // the first round pays for pages and for oneDNN's choice of kernels
   dora.update(benchmark, 0);
   std::vector<BenchmarkRow> rows{{"floor", {}}, {"lora", {}}, {"dora", {}}};
   for (std::int64_t round = 1; round <= benchmark.rounds; ++round) {
-    rows[0].seconds.push_back(floor_seconds(*model, benchmark));
+    rows[0].seconds.push_back(floor.seconds(benchmark.device));
     rows[1].seconds.push_back(lora.update(benchmark, round));
     rows[2].seconds.push_back(dora.update(benchmark, round));
   }
@@ -139,7 +165,7 @@ std::string describe(const UpdateBenchmark& benchmark, const std::vector<Benchma
   }
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
-  text += fmt::format("dora / lora time: best {:.3f}, median {:.3f}; peak memory {:.2f} GB\n",
+  text += fmt::format("dora / lora time: best {:.3f}, median {:.3f}; peak memory of the host {:.2f} GB\n",
                       rows[2].best() / rows[1].best(), rows[2].median() / rows[1].median(),
                       static_cast<double>(usage.ru_maxrss) / 1e6);
   return text;

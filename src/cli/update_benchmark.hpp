@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "cli/bench_device.hpp"
 #include "dormer/core/dtype.hpp"
 
 namespace dormer::cli {
@@ -17,6 +18,7 @@ struct UpdateBenchmark {
   std::int64_t length = 256;
   std::int64_t rank = 16;
   std::int64_t rounds = 5;
+  BenchDevice device{};  ///< where model, adapters and optimizer lie
 };
 
 /// One row of the result: seconds of every round.

@@ -65,7 +65,7 @@ TEST_P(EveryCommand, HasHelpWithAnExample) {
 
 INSTANTIATE_TEST_SUITE_P(Commands, EveryCommand,
                          testing::Values("", "train", "plan", "evaluate", "generate", "export", "config", "config show",
-                                         "config reference", "inspect", "verify", "bench"));
+                                         "config reference", "inspect", "verify", "bench", "bench kernels"));
 
 TEST(Program, VersionNamesLibTorchAndTheBuild) {
   EXPECT_THAT(dormer("--version").output, testing::MatchesRegex("dormer [0-9.]+ \\(LibTorch [0-9.]+, [A-Za-z]+\\)\n"));

@@ -4,7 +4,9 @@
 
 #include <CLI/CLI.hpp>
 
+#include "cli/bench_device.hpp"
 #include "cli/command.hpp"
+#include "cli/kernel_benchmark.hpp"
 #include "cli/update_benchmark.hpp"
 #include "dormer/core/error.hpp"
 #include "dormer/tensor/process.hpp"
@@ -14,50 +16,85 @@ namespace {
 
 struct BenchOptions {
   UpdateBenchmark benchmark;
+  KernelSizes sizes;
   std::string dtype = "float32";
+  std::string device = "cpu";
   std::int64_t threads = 2;
+  std::int64_t kernel_rounds = 9;
   bool json = false;
 };
 
-int run_bench(const BenchOptions& options) {
+int run_updates(const BenchOptions& options) {
+  require(!options.benchmark.model.empty(), Fault::kUsage,
+          "--model is required: a Hugging Face folder; see dormer bench --help");
   UpdateBenchmark benchmark = options.benchmark;
   const auto dtype = dtype_from_name(options.dtype);
   require(dtype == DType::kF32 || dtype == DType::kBF16, Fault::kUsage, "--dtype: float32 or bfloat16, not '{}'",
           options.dtype);
   benchmark.dtype = *dtype;
   tensor::configure_process(options.threads);
+  benchmark.device = take_bench_device(options.device);
   const std::vector<BenchmarkRow> rows = measure_update(benchmark);
   std::fputs((options.json ? to_json(rows) : describe(benchmark, rows)).c_str(), stdout);
   return 0;
+}
+
+int run_kernels(const BenchOptions& options) {
+  tensor::configure_process(options.threads);
+  const BenchDevice device = take_bench_device(options.device);
+  const std::vector<KernelRow> rows = measure_kernels(options.sizes, options.kernel_rounds, device);
+  if (options.json) {
+    std::fputs(to_json(rows).c_str(), stdout);
+  } else {
+    fmt::print("{}, {} x {} elements, {} logits a row\n{}", device.description, options.sizes.rows, options.sizes.width,
+               options.sizes.vocabulary, describe(rows));
+  }
+  return 0;
+}
+
+template <typename Value>
+void add_size(CLI::App& app, const std::string& name, Value& value, const std::string& text) {
+  app.add_option(name, value, text)->capture_default_str()->check(CLI::PositiveNumber);
+}
+
+/// What both benchmarks ask.
+void add_place(CLI::App& app, BenchOptions& options) {
+  app.add_option("--device", options.device, "cpu, cuda or auto")->capture_default_str();
+  add_size(app, "--threads", options.threads, "threads of this process");
+  app.add_flag("--json", options.json, "print the seconds of every round as JSON");
+}
+
+CLI::App* declare_kernels(CLI::App& app, BenchOptions& options) {
+  CLI::App* kernels = app.add_subcommand("kernels", "Measures every kernel of a device: bytes/s beside a copy's.");
+  add_place(*kernels, options);
+  add_size(*kernels, "--rows", options.sizes.rows, "rows of the arrays: tokens");
+  add_size(*kernels, "--width", options.sizes.width, "elements of a row");
+  add_size(*kernels, "--vocabulary", options.sizes.vocabulary, "logits of a row");
+  add_size(*kernels, "--rounds", options.kernel_rounds, "rounds measured of each");
+  kernels->footer("Example:\n  dormer bench kernels --device cuda");
+  return kernels;
 }
 
 }  // namespace
 
 Command bench() {
   return {.name = "bench",
-          .purpose = "Measures updates of LoRA and DoRA against the frozen products alone, alternately.",
-          .example = "dormer bench --model models/smollm2-135m --dtype bfloat16 --threads 2 --rounds 9",
+          .purpose = "Measures updates of LoRA and DoRA against the frozen products alone, or single kernels.",
+          .example =
+              "dormer bench --model models/smollm2-135m --dtype bfloat16 --threads 2 --rounds 9\n"
+              "  dormer bench kernels --device cuda",
           .declare = [](CLI::App& app) -> Action {
             auto options = std::make_shared<BenchOptions>();
-            app.add_option("--model", options->benchmark.model, "a Hugging Face folder")->required();
+            app.require_subcommand(0, 1);
+            app.add_option("--model", options->benchmark.model, "a Hugging Face folder");
             app.add_option("--dtype", options->dtype, "float32 or bfloat16")->capture_default_str();
-            app.add_option("--samples", options->benchmark.samples, "samples of an update, in one micro-batch")
-                ->capture_default_str()
-                ->check(CLI::PositiveNumber);
-            app.add_option("--length", options->benchmark.length, "tokens of a sample")
-                ->capture_default_str()
-                ->check(CLI::PositiveNumber);
-            app.add_option("--rank", options->benchmark.rank, "rank of the adapters")
-                ->capture_default_str()
-                ->check(CLI::PositiveNumber);
-            app.add_option("--rounds", options->benchmark.rounds, "updates measured of each")
-                ->capture_default_str()
-                ->check(CLI::PositiveNumber);
-            app.add_option("--threads", options->threads, "threads of this process")
-                ->capture_default_str()
-                ->check(CLI::PositiveNumber);
-            app.add_flag("--json", options->json, "print the seconds of every round as JSON");
-            return [options] { return run_bench(*options); };
+            add_size(app, "--samples", options->benchmark.samples, "samples of an update, in one micro-batch");
+            add_size(app, "--length", options->benchmark.length, "tokens of a sample");
+            add_size(app, "--rank", options->benchmark.rank, "rank of the adapters");
+            add_size(app, "--rounds", options->benchmark.rounds, "updates measured of each");
+            add_place(app, *options);
+            const CLI::App* kernels = declare_kernels(app, *options);
+            return [options, kernels] { return kernels->parsed() ? run_kernels(*options) : run_updates(*options); };
           }};
 }
 
