@@ -7,7 +7,9 @@
 #include <gtest/gtest.h>
 
 #include "dormer/comm/traced.hpp"
+#include "dormer/core/atomic_file.hpp"
 #include "dormer/core/error.hpp"
+#include "dormer/data/tokenizer_identity.hpp"
 #include "dormer/tensor/memory.hpp"
 #include "dormer/tensor/process.hpp"
 #include "dormer/train/run.hpp"
@@ -55,7 +57,7 @@ std::vector<Case> cases() {
       {"lora_beside_whole_layers",
        [](RunConfig& config) { config.adapter.overrides.push_back({.match = "down_proj", .kind = "full"}); }},
       {"attention_alone", [](RunConfig& config) { config.adapter.targets = {"attention"}; }},
-      {"rank_33", [](RunConfig& config) { config.adapter.rank = 33; }},
+      {"rank_20", [](RunConfig& config) { config.adapter.rank = 20; }},
       {"bfloat16", [](RunConfig& config) { config.model.dtype = "bfloat16"; }},
       {"plain_products", [](RunConfig& config) { config.run.linear = "plain"; }},
       {"plain_products_in_bfloat16",
@@ -77,6 +79,13 @@ std::vector<Case> cases() {
        }},
       {"recompute", [](RunConfig& config) { config.run.recompute = true; }},
       {"documents", [](RunConfig& config) { config.data.packing = "documents"; }},
+      {"documents_recomputed_in_bfloat16",
+       [](RunConfig& config) {
+         config.data.packing = "documents";
+         config.run.recompute = true;
+         config.model.dtype = "bfloat16";
+       }},
+      {"added_tokens", [](RunConfig& config) { config.model.added_tokens = "train"; }},
       {"fast", [](RunConfig& config) { config.parallel.reduction = "fast"; }},
       {"fast_whole_state",
        [](RunConfig& config) { config.parallel = {.reduction = "fast", .shard_optimizer = false}; }},
@@ -112,6 +121,23 @@ std::vector<Shape> shapes() {
            160}};
 }
 
+constexpr std::int64_t kAddedTokens = 3;
+
+/// Documents of 3 to `length` tokens below `tokens`.
+void write_documents(const std::filesystem::path& path, const Shape& shape, std::int64_t tokens) {
+  test::TokenFile file{.offsets = {0}, .vocab_size = tokens};
+  const auto vocabulary = static_cast<std::uint64_t>(tokens);
+  const auto length = static_cast<std::uint64_t>(shape.length);
+  for (std::uint64_t document = 0; document < 120; ++document) {
+    for (std::uint64_t token = 0; token < 3 + document * 7 % (length - 2); ++token) {
+      file.tokens.push_back(static_cast<std::uint32_t>((document * 31 + token * 5) % vocabulary));
+    }
+    file.offsets.push_back(file.tokens.size());
+  }
+  file.tokenizer_sha256 = data::tokenizer_sha256(test::tiny_tokenizer(tokens), "tokenizer");
+  test::write_token_file(path, file);
+}
+
 class Plan : public ::testing::TestWithParam<Case> {
  protected:
   void SetUp() override {
@@ -120,7 +146,12 @@ class Plan : public ::testing::TestWithParam<Case> {
       own_.emplace();
       for (const Shape& shape : shapes()) {
         test::write_tiny_model(own_->path() / shape.name, shape.model);
-        test::write_tiny_tokens(own_->path() / (shape.name + ".h5"), shape.length * 40 + 1, 1, shape.model.vocabulary);
+        write_documents(own_->path() / (shape.name + ".h5"), shape, shape.model.vocabulary);
+        const std::string added = shape.name + "-added";
+        const std::int64_t tokens = shape.model.vocabulary + kAddedTokens;
+        test::write_tiny_model(own_->path() / added, shape.model);
+        write_file_atomically(own_->path() / added / "tokenizer.json", test::tiny_tokenizer(tokens));
+        write_documents(own_->path() / (added + ".h5"), shape, tokens);
       }
       return own_->path().string();
     });
@@ -131,9 +162,11 @@ class Plan : public ::testing::TestWithParam<Case> {
     RunConfig config = TinyRun(folder_).config("run-" + shape.name);
     config.run.steps = 2;
     config.schedule.warmup = {};
-    config.model.path = folder_ / shape.name;
-    config.data.train = config.data.validation = folder_ / (shape.name + ".h5");
     config.data.sequence_length = shape.length;
+    GetParam().change(config);
+    const std::string name = shape.name + (config.model.added_tokens == "train" ? "-added" : "");
+    config.model.path = folder_ / name;
+    config.data.train = config.data.validation = folder_ / (name + ".h5");
     return config;
   }
 
@@ -153,8 +186,7 @@ std::int64_t measured_bytes(const RunConfig& config) {
 
 TEST_P(Plan, SaysTheMemoryThatARankTakes) {
   for (const Shape& shape : shapes()) {
-    RunConfig config = config_for(shape);
-    GetParam().change(config);
+    const RunConfig config = config_for(shape);
     const int rank = testing::world().rank();
     const RunPlan plan = plan_run(config, {.ranks = testing::world().size()});
     const std::int64_t planned = plan.ranks.at(static_cast<std::size_t>(rank)).memory.tensors;
@@ -167,8 +199,7 @@ TEST_P(Plan, SaysTheMemoryThatARankTakes) {
 }
 
 TEST_P(Plan, SaysTheBytesThatARankSendsAndReceives) {
-  RunConfig config = config_for(shapes().front());
-  GetParam().change(config);
+  const RunConfig config = config_for(shapes().front());
   const auto dtype = config.model.dtype == "bfloat16" ? DType::kBF16 : DType::kF32;
   const auto model = model::load_language_model(config.model.path, dtype);
   const data::TokenDataset data(config.data.train, data_use(config, *model, config.model.path));
