@@ -160,10 +160,10 @@ std::string gpu_fit(const train::GpuFit& fit) {
 }
 
 std::string files(const train::RunPlan& plan) {
-  std::string text = fmt::format("files      {} when it is done\n", byte_text(plan.disk_bytes()));
+  std::string text = fmt::format("files      at most {} when it is done\n", byte_text(plan.disk_bytes()));
   for (const train::FilePlan& file : plan.files) {
     text += fmt::format("           {:<24} {:>12}{}\n", file.name, byte_text(file.bytes),
-                        file.count > 1 ? fmt::format(" each, {} kept", file.count) : "");
+                        file.count > 1 ? fmt::format(" each, at most {} kept", file.count) : "");
   }
   return text;
 }

@@ -16,7 +16,13 @@ namespace {
 
 // Lines and pages whose length depends on the digits of numbers, as runs of this version have them on average.
 constexpr std::int64_t kMetricsLine = 150;
-constexpr std::int64_t kEventsOfStep = 240;
+constexpr std::int64_t kEventsOfStep = 300;
+constexpr std::int64_t kEventsOfStart = 3'500;
+constexpr std::int64_t kPage = 45'000;  // with the words for its plots, without their points
+constexpr std::int64_t kPageOfStep = 120;
+constexpr std::int64_t kPageOfLayer = 100;
+constexpr std::int64_t kRecord = 3'500;
+constexpr std::int64_t kRecordOfLayer = 150;
 constexpr std::int64_t kTensorHeader = 110;  // of a safetensors array, besides its name
 
 /// How often something of this cadence happens in the whole run; by the clock: unknown.
@@ -43,8 +49,9 @@ bool validates(const RunConfig& config) {
 /// Retention's most: the newest ones, and the best ones where something tells which those are.
 std::int64_t kept_checkpoints(const FileFacts& facts) {
   const RunConfig& config = facts.config;
-  const std::int64_t wanted =
-      std::max<std::int64_t>(config.checkpoint.keep.last, 1) + (validates(config) ? config.checkpoint.keep.best : 0);
+  const std::int64_t wanted = std::min(
+      std::max<std::int64_t>(config.checkpoint.keep.last, 1) + (validates(config) ? config.checkpoint.keep.best : 0),
+      facts.total_steps);
   const std::optional<std::int64_t> regular = times(config.checkpoint.every, facts);
   const std::optional<std::int64_t> measured = times(config.validation.every, facts);
   if (!regular || !measured) {
@@ -104,7 +111,10 @@ FilesOfRun plan_files(const FileFacts& facts) {
   }
   const std::int64_t lines = facts.total_steps + 1;
   result.files.push_back({name(paths.metrics()), 1, lines * kMetricsLine});
-  result.files.push_back({name(paths.tensorboard()), 1, lines * kEventsOfStep});
+  result.files.push_back({name(paths.tensorboard()), 1, kEventsOfStart + lines * kEventsOfStep});
+  const std::int64_t layers = std::ssize(facts.adapters.site_names());
+  result.files.push_back({name(paths.report()), 1, kPage + lines * kPageOfStep + layers * kPageOfLayer});
+  result.files.push_back({"report.json", 1, kRecord + layers * kRecordOfLayer});
   return result;
 }
 

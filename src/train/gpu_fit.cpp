@@ -57,6 +57,9 @@ GpuFit fit_on_gpu(const RunConfig& config, int ranks, std::int64_t peak, std::in
     RunConfig alone = config;
     saving.apply(alone);
     const std::int64_t changed = peak_of(alone);
+    if (changed >= peak) {  // more leaves need more buffers, and ranks are padded: not everything helps everywhere
+      continue;
+    }
     fit.changes.push_back({saving.change, changed, compare(changed, available).fits});
     saving.apply(together);
     all[saving.change.substr(0, saving.change.find(':'))] = saving.change;

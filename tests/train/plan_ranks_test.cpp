@@ -100,7 +100,8 @@ std::vector<Case> cases() {
   return all;
 }
 
-/// Two shapes of models: one whose tensors are small beside what an allocation is rounded up by, and one that is not.
+/// Models whose tensors are small beside what an allocation is rounded up by, whose are not, and whose head is large
+/// beside all else.
 struct Shape {
   std::string name;
   test::TinyModel model;
@@ -118,7 +119,8 @@ std::vector<Shape> shapes() {
             .intermediate = 416,
             .maximum_positions = 256,
             .tied = false},
-           160}};
+           160},
+          {"wide_head", {.vocabulary = 20'000, .hidden = 128, .blocks = 1, .intermediate = 1000}, 24}};
 }
 
 constexpr std::int64_t kAddedTokens = 3;
