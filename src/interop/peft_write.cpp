@@ -214,6 +214,17 @@ void refuse_to_replace_strangers(const fs::path& folder) {
 
 }  // namespace
 
+std::int64_t tokenizer_bytes(const fs::path& folder) {
+  std::int64_t bytes = 0;
+  for (const std::string_view name : kTokenizerFiles) {
+    std::error_code code;
+    if (!folder.empty() && fs::is_regular_file(folder / name, code)) {
+      bytes += static_cast<std::int64_t>(fs::file_size(folder / name, code));
+    }
+  }
+  return bytes;
+}
+
 void write_peft(const adapter::AdapterSet& adapters, const fs::path& folder, const BaseFacts& base, DType dtype) {
   for (const adapter::SitePlan& plan : adapters.plans()) {
     require(plan.kind == "lora" || plan.kind == "full", Fault::kUsage,

@@ -177,4 +177,19 @@ comm::Trace bytes_per_update(const ReductionPlan& plan, int rank) {
   return trace;
 }
 
+BufferBytes buffer_bytes(const ReductionPlan& plan, int rank) {
+  const auto own = static_cast<std::size_t>(rank);
+  const std::int64_t flat = plan.request.flat_size * kFloatBytes;
+  BufferBytes bytes{.gradient = flat};
+  if (plan.request.reduction == Reduction::kExact) {
+    bytes.sums = (peak_buffers(plan.shares[own], std::ssize(plan.leaves)) - 1) * flat;
+    for (const PartialSum& message : plan.exchange[own].receives) {
+      bytes.received += message.slice.count() * kFloatBytes;
+    }
+  } else if (plan.request.shard_optimizer && plan.request.ranks > 1) {
+    bytes.sums = plan.slices.slices[own].count() * kFloatBytes;
+  }
+  return bytes;
+}
+
 }  // namespace dormer::parallel

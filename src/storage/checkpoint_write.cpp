@@ -71,6 +71,37 @@ Hdf5Image build_shard(std::int64_t step, std::span<const NamedArray> arrays, Man
 
 }  // namespace
 
+CheckpointSize checkpoint_size(std::span<const NamedArray> arrays, const std::string& state) {
+  const std::string sum(32, '0');
+  Hdf5Writer writer;
+  writer.set_attribute("format", std::string(Manifest::kFormat));
+  writer.set_attribute("step", std::int64_t{0});
+  Manifest manifest{.step = 0, .files = {}, .arrays = {}, .state = state};
+  CheckpointSize size;
+  for (const NamedArray& array : arrays) {
+    std::int64_t count = 1;
+    for (const std::int64_t dimension : array.shape) {
+      count *= dimension;
+    }
+    const std::int64_t bytes = count * static_cast<std::int64_t>(size_of(array.dtype));
+    size.shard += bytes + (bytes >= Hdf5Writer::kAlignedFrom ? Hdf5Writer::kPage / 2 : 0);
+    writer.add_array({array.name, array.dtype, std::vector<std::int64_t>(array.shape.size(), 0), {}},
+                     {{"offset", std::int64_t{0}}, {"global_shape", fmt::format("{}", fmt::join(array.shape, ","))}});
+    manifest.arrays.push_back({.name = array.name,
+                               .dtype = array.dtype,
+                               .shape = array.shape,
+                               .offset = 0,
+                               .count = count,
+                               .file = std::string(kShard),
+                               .xxh3_128 = sum});
+  }
+  size.shard += static_cast<std::int64_t>(writer.finish().bytes().size());
+  manifest.files.push_back(
+      {.name = std::string(kShard), .bytes = static_cast<std::uint64_t>(size.shard), .xxh3_128 = sum});
+  size.manifest = static_cast<std::int64_t>(to_text(manifest).size());
+  return size;
+}
+
 fs::path write_checkpoint(const fs::path& parent, std::int64_t step, std::span<const NamedArray> arrays,
                           const std::string& state, const CommitObserver& observer) {
   const auto reached = [&](CommitPoint point) {

@@ -10,8 +10,6 @@ namespace dormer::storage {
 namespace {
 
 constexpr std::size_t kGrowth = std::size_t{64} << 20;  // bytes by which the image grows
-constexpr hsize_t kAlignedFrom = hsize_t{1} << 20;      // arrays of at least this size begin at a page
-constexpr hsize_t kPage = 4'096;
 constexpr std::string_view kWhere = "an HDF5 file in memory";
 
 // Where the core driver leaves its buffer when the file is closed.

@@ -47,9 +47,14 @@ BaseWeight load_base_weight(const storage::SafetensorsSet& files, const std::str
   require(stored.has_value(), Fault::kInput,
           "{}: tensor {} has dtype {}; weights are F32, BF16, F16 or F64 (quantized files are not read)",
           found->file->path().string(), name, safetensors_name(entry.dtype));
+  const bool aligned = found->file->aligned(entry);
+  const at::Device place(device);
+  if (place.is_meta()) {
+    const at::TensorOptions shaped(scalar_type_of(dtype).value());
+    return BaseWeight(name, at::empty(entry.shape, shaped.device(place)), nullptr, aligned && entry.dtype == dtype);
+  }
   const auto bytes = found->file->bytes(entry);
   at::Tensor values;
-  const bool aligned = found->file->aligned(entry);
   if (aligned) {
     // The mapping is read-only and so are base weights: nothing writes through this pointer.
     values = at::from_blob(const_cast<std::byte*>(bytes.data()), entry.shape, at::TensorOptions(*stored));
@@ -57,7 +62,6 @@ BaseWeight load_base_weight(const storage::SafetensorsSet& files, const std::str
     values = at::empty(entry.shape, at::TensorOptions(*stored));
     std::memcpy(values.mutable_data_ptr(), bytes.data(), bytes.size());
   }
-  const at::Device place(device);
   if (!place.is_cpu()) {
     return BaseWeight(name, to_dtype(values, dtype).to(place), nullptr, false);
   }

@@ -39,9 +39,9 @@ ProductPath& chosen_path() {
   return path;
 }
 
-/// oneDNN's products are the CPU's.
+/// oneDNN's products are the CPU's, and those of a CPU's rehearsal.
 bool by_one_dnn(const at::Tensor& x) {
-  return chosen_path() == ProductPath::kOneDnn && x.device().is_cpu();
+  return chosen_path() == ProductPath::kOneDnn && (x.device().is_cpu() || x.device().is_meta());
 }
 
 at::Tensor one_dnn_product(const at::Tensor& x, const at::Tensor& weight) {

@@ -1,12 +1,32 @@
 #include "dormer/train/run.hpp"
 
+#include <cstddef>
+#include <string>
+#include <vector>
+
 #include "dormer/core/error.hpp"
+#include "dormer/core/log.hpp"
+#include "dormer/tensor/memory.hpp"
 #include "dormer/tensor/process.hpp"
+#include "train/agreement.hpp"
 #include "train/loop.hpp"
 #include "train/preparation.hpp"
 #include "train/run_report.hpp"
 
 namespace dormer::train {
+namespace {
+
+// What `dormer plan` is measured by.
+void tell_memory(comm::Communicator& communicator) {
+  const std::vector<std::string> ranks =
+      gather_texts(communicator, fmt::format("{} bytes of tensors at most, {} bytes resident at most",
+                                             tensor::memory_use().peak, tensor::peak_resident_bytes()));
+  for (std::size_t rank = 0; rank < ranks.size(); ++rank) {
+    log::info("memory of rank {}: {}", rank, ranks[rank]);
+  }
+}
+
+}  // namespace
 
 TrainResult train(const RunConfig& config, comm::Communicator& communicator, const TrainOptions& options) {
   tensor::configure_process(config.run.threads);
@@ -20,6 +40,7 @@ TrainResult train(const RunConfig& config, comm::Communicator& communicator, con
   try {
     const TrainResult result = Loop(preparation, options, report).run();
     report.end(result.outcome);
+    tell_memory(communicator);
     return result;
   } catch (const Error& error) {
     report.failed(error.exit_code(), error.what());

@@ -1,70 +1,159 @@
 #include "dormer/train/run_plan.hpp"
 
+#include <algorithm>
+
+#include <ATen/core/Tensor.h>
+
 #include "dormer/core/error.hpp"
 #include "dormer/data/token_dataset.hpp"
-#include "dormer/data/tokenizer_identity.hpp"
+#include "dormer/model/model_folder.hpp"
 #include "dormer/parallel/plan.hpp"
-#include "dormer/train/stored_model.hpp"
+#include "dormer/tensor/frozen_product.hpp"
+#include "dormer/tensor/process.hpp"
 #include "train/decisions.hpp"
+#include "train/file_plan.hpp"
+#include "train/gpu_fit.hpp"
+#include "train/memory_plan.hpp"
+#include "train/rehearsed_trial.hpp"
 #include "train/startup.hpp"
 #include "train/trial.hpp"
 
 namespace dormer::train {
 namespace {
 
-void plan_data(const RunConfig& config, const StoredModel& stored, RunPlan& plan) {
-  const std::int64_t positions = stored.model->facts().maximum_positions;
-  require(config.data.sequence_length <= positions, Fault::kUsage,
-          "data.sequence_length is {}, but the model in {} was made for at most {} positions",
-          config.data.sequence_length, stored.folder.string(), positions);
-  const data::TokenDataset data(config.data.train, data_use(config, *stored.model, stored.folder));
+/// Where the run is planned for, and from what.
+struct Scene {
+  const PlanTarget& target;
+  bool gpu = false;
+  std::filesystem::path folder{};
+  bool documents = false;
+};
+
+RehearsedTrial::Place place_of(const RunConfig& config, bool gpu) {
+  const std::string automatic = gpu || tensor::cpu_has_bfloat16() ? "bfloat16" : "float32";
+  const std::optional<DType> dtype = dtype_from_name(config.model.dtype == "auto" ? automatic : config.model.dtype);
+  require(dtype == DType::kF32 || dtype == DType::kBF16, Fault::kUsage,
+          "model.dtype: this version computes in float32 and bfloat16, not in '{}'", config.model.dtype);
+  const bool plain =
+      gpu || config.run.linear == "plain" || tensor::default_product_path() == tensor::ProductPath::kPlain;
+  return {.dtype = *dtype, .products = plain ? tensor::ProductPath::kPlain : tensor::ProductPath::kOneDnn};
+}
+
+void plan_data(const RunConfig& config, const RehearsedTrial& trial, Scene& scene, RunPlan& plan) {
+  const data::TokenDataset data(config.data.train, data_use(config, trial.model(), scene.folder));
+  const std::int64_t first = 0;
+  scene.documents = data.batch({&first, 1}).document_begin() != nullptr;
+  plan.documents = scene.documents;
   plan.training_samples = data.samples();
   plan.training_tokens = data.tokens();
   plan.total_steps = total_steps(config.run, data.samples(), config.batch.global);
   plan.warmup_steps = config.schedule.warmup.steps_of(plan.total_steps);
+  plan.run_samples = plan.total_steps * config.batch.global;
+  plan.epochs = static_cast<double>(plan.run_samples) / static_cast<double>(data.samples());
 }
 
-void plan_adapters(const RunConfig& config, const StoredModel& stored, RunPlan& plan) {
-  const model::LanguageModel& model = *stored.model;
-  const adapter::AdapterSet adapters(config.adapter, model.layers(), RandomKey{},
-                                     added_tokens(config.model, model, stored.folder));
+void plan_trial(const RehearsedTrial& trial, const RehearsedTrial::Place& place, const Scene& scene, RunPlan& plan) {
+  const model::LanguageModelFacts& facts = trial.model().facts();
+  plan.dtype = name_of(place.dtype);
+  plan.products = tensor::name_of(place.products);
+  plan.model = fmt::format("{}, {} blocks of width {}, {}, in {}", facts.family, facts.blocks, facts.hidden, plan.dtype,
+                           scene.folder.string());
+  plan.base_bytes = trial.base_bytes();
+  const adapter::AdapterSet& adapters = trial.adapters();
   plan.adapted_layers = static_cast<std::int64_t>(adapters.site_indices().size());
   plan.flat_elements = adapters.space().size();
   for (const tensor::ParameterEntry& entry : adapters.space().entries()) {
     plan.parameters += entry.count();
   }
-  plan.base_mapped = true;
-  const auto element = static_cast<std::int64_t>(size_of(model.facts().compute_dtype));
-  for (const adapter::FrozenLinear& layer : model.layers()) {
-    plan.base_bytes += layer.site.out * layer.site.in * element;
-    plan.base_mapped = plan.base_mapped && layer.weight.mapped();
-  }
 }
 
-void plan_ranks(const RunConfig& config, int ranks, RunPlan& plan) {
-  const parallel::ReductionPlan reduction =
-      parallel::plan_reduction(reduction_request(config, plan.flat_elements, ranks));
-  plan.micro_batches = reduction.request.micro_batches;
-  plan.leaves = static_cast<std::int64_t>(reduction.leaves.size());
-  for (int rank = 0; rank < ranks; ++rank) {
-    plan.ranks.push_back({.micro_batches = reduction.micro_batches_of(rank).count(),
-                          .state_elements = reduction.gradient_of(rank).count(),
-                          .bytes_sent = parallel::bytes_per_update(reduction, rank).total().bytes_sent});
+/// `saving`: rank 0's bytes on the host while it writes.
+std::vector<RankPlan> plan_ranks(RehearsedTrial& trial, const Scene& scene, const parallel::ReductionPlan& reduction,
+                                 std::int64_t saving) {
+  MemoryFacts facts{.gpu = scene.gpu,
+                    .base = trial.base_bytes(),
+                    .mapped = trial.mapped_bytes(),
+                    .adapters = trial.adapter_bytes(),
+                    .start = trial.start_bytes(),
+                    .passing = trial.pass(scene.documents)};
+  std::vector<RankPlan> ranks;
+  for (int rank = 0; rank < scene.target.ranks; ++rank) {
+    const parallel::Range slice = reduction.gradient_of(rank);
+    facts.buffers = parallel::buffer_bytes(reduction, rank);
+    facts.moments = trial.state_bytes({slice.begin, slice.end});
+    facts.saving = rank == 0 ? saving : 0;
+    const comm::Trace::Count bytes = parallel::bytes_per_update(reduction, rank).total();
+    ranks.push_back({.micro_batches = reduction.micro_batches_of(rank).count(),
+                     .state_elements = slice.count(),
+                     .bytes_sent = bytes.bytes_sent,
+                     .bytes_received = bytes.bytes_received,
+                     .memory = memory_of_rank(facts)});
   }
+
+  return ranks;
+}
+
+parallel::ReductionPlan plan_reduction_of(const RunConfig& config, const RehearsedTrial& trial, int ranks) {
+  return parallel::plan_reduction(reduction_request(config, trial.adapters().space().size(), ranks));
+}
+
+/// What rank 0 holds on the host while it writes: gathered moments and the shard's image, or an export's arrays and
+/// their file's image.
+std::int64_t saving_bytes(const RehearsedTrial& trial, const FilesOfRun& files) {
+  const std::int64_t moments = trial.state_bytes({0, trial.adapters().space().size()});
+  return std::max(moments + files.checkpoint_shard, 2 * files.largest_export);
+}
+
+std::int64_t largest_peak(const std::vector<RankPlan>& ranks) {
+  std::int64_t peak = 0;
+  for (const RankPlan& rank : ranks) {
+    peak = std::max(peak, rank.memory.peak);
+  }
+  return peak;
+}
+
+std::int64_t peak_of(const RunConfig& config, const Scene& scene) {
+  RehearsedTrial trial(config, scene.folder, place_of(config, scene.gpu));
+  return largest_peak(plan_ranks(trial, scene, plan_reduction_of(config, trial, scene.target.ranks), 0));
 }
 
 }  // namespace
 
-RunPlan plan_run(const RunConfig& config, int ranks) {
-  const StoredModel stored =
-      load_stored_model({.model = config.model.path, .adapter = std::nullopt, .dtype = config.model.dtype});
-  const model::LanguageModelFacts& facts = stored.model->facts();
-  RunPlan plan;
-  plan.model = fmt::format("{}, {} blocks of width {}, {}, in {}", facts.family, facts.blocks, facts.hidden,
-                           name_of(facts.compute_dtype), stored.folder.string());
-  plan_data(config, stored, plan);
-  plan_adapters(config, stored, plan);
-  plan_ranks(config, ranks, plan);
+std::int64_t RunPlan::disk_bytes() const {
+  std::int64_t bytes = 0;
+  for (const FilePlan& file : files) {
+    bytes += file.count * file.bytes;
+  }
+  return bytes;
+}
+
+RunPlan plan_run(const RunConfig& config, const PlanTarget& target) {
+  Scene scene{.target = target,
+              .gpu = target.gpu_memory.has_value() || config.run.device == "cuda",
+              .folder = model::resolve_model_folder(config.model.path)};
+  RunPlan plan{.gpu = scene.gpu};
+  {
+    const RehearsedTrial::Place place = place_of(config, scene.gpu);
+    RehearsedTrial trial(config, scene.folder, place);
+    plan_data(config, trial, scene, plan);
+    plan_trial(trial, place, scene, plan);
+    const FilesOfRun files = plan_files({.config = config,
+                                         .adapters = trial.adapters(),
+                                         .model_folder = scene.folder,
+                                         .state_arrays = trial.state_names(),
+                                         .total_steps = plan.total_steps,
+                                         .samples = plan.training_samples});
+    plan.files = files.files;
+    const parallel::ReductionPlan reduction = plan_reduction_of(config, trial, target.ranks);
+    plan.micro_batches = reduction.request.micro_batches;
+    plan.leaves = std::ssize(reduction.leaves);
+    plan.ranks = plan_ranks(trial, scene, reduction, saving_bytes(trial, files));
+  }
+  plan.machines = plan_machines(plan.ranks, target.ranks_per_machine.value_or(target.ranks));
+  if (target.gpu_memory) {
+    plan.fit = fit_on_gpu(config, target.ranks, largest_peak(plan.ranks), *target.gpu_memory,
+                          [&](const RunConfig& changed) { return peak_of(changed, scene); });
+  }
   return plan;
 }
 

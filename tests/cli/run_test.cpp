@@ -67,7 +67,14 @@ TEST_F(ARun, IsPlannedWithoutTraining) {
   EXPECT_THAT(result.output,
               AllOf(HasSubstr("6 updates, 2 of warm-up"), HasSubstr("decomposed lora of rank 4 on 14 layers"),
                     HasSubstr("50 samples of 16 tokens"), HasSubstr("8 samples in 4 micro-batches of 2, 4 leaves"),
-                    HasSubstr("rank 1     2 micro-batches")));
+                    HasSubstr("rank 1     2 micro-batches, sends "), HasSubstr("\n  moments "),
+                    HasSubstr("\nmachine    2 ranks: "), HasSubstr("\n           checkpoints ")));
+  const test::ProgramResult json = dormer("plan run.yaml --ranks 2 --json");
+  EXPECT_THAT(json.output, AllOf(HasSubstr("\"format\": \"dormer.plan/1\""), HasSubstr("\"updates\": 6")));
+  EXPECT_THAT(dormer("plan run.yaml --gpu-memory 24GiB").output,
+              HasSubstr("assumed for CUDA and its libraries: it fits"));
+  EXPECT_THAT(dormer("plan run.yaml --gpu-memory 0.5GiB").output, HasSubstr("it does not fit"));
+  EXPECT_EQ(dormer("plan run.yaml --gpu-memory large").exit_code, 2);
   EXPECT_FALSE(std::filesystem::exists(path("run")));
 }
 

@@ -7,74 +7,30 @@
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/zeros.h>
 #include <gtest/gtest.h>
-#include <torch/library.h>
 
 #include "dormer/adapter/adapter_set.hpp"
-#include "dormer/core/error.hpp"
-#include "dormer/kernels/kernels.hpp"
 #include "dormer/model/language_model.hpp"
 #include "dormer/objective/next_token.hpp"
-#include "dormer/tensor/device_kernels.hpp"
 #include "dormer/tensor/differentiable.hpp"
 #include "dormer/tensor/operations.hpp"
+#include "dormer/tensor/rehearsal.hpp"
 #include "support/temp_directory.hpp"
 #include "support/tiny_model.hpp"
 
 namespace dormer::test {
 namespace {
 
-/// LibTorch's device of shapes without memory: it computes nothing, but refuses tensors of two devices in one
-/// operation, as a GPU does.
-const char* const kMeta = "meta";
-
-// Operations of which this device knows no shape.
-at::Tensor index_select_shape(const at::Tensor& self, std::int64_t dimension, const at::Tensor& index) {
-  invariant(self.device() == index.device(), "{} rows of a table on {}", index.device().str(), self.device().str());
-  std::vector<std::int64_t> sizes = self.sizes().vec();
-  sizes.at(static_cast<std::size_t>(dimension)) = index.numel();
-  return at::empty(sizes, self.options());
-}
-
-at::Tensor& absolute_shape(const at::Tensor& self, at::Tensor& out) {
-  out.resize_(self.sizes());
-  return out;
-}
-
-std::int64_t& copies_to_the_host() {
-  static std::int64_t count = 0;
-  return count;
-}
-
-/// What is copied out is zero, and counted.
-at::Tensor& copy_shape(at::Tensor& self, const at::Tensor& /*source*/, bool /*non_blocking*/) {
-  if (!self.is_meta()) {
-    ++copies_to_the_host();
-    self.zero_();
-  }
-  return self;
-}
-
-TORCH_LIBRARY_IMPL(aten, Meta, library) {
-  library.impl("abs.out", &absolute_shape);
-  library.impl("copy_", &copy_shape);
-  library.impl("index_select", &index_select_shape);
-}
-
-class Nothing final : public kernels::ComputedBy<Nothing> {
- public:
-  template <typename Arguments>
-  void compute(const Arguments& /*arguments*/, std::int64_t /*count*/) const {}
-};
+/// It computes nothing, but refuses tensors of two devices in one operation, as a GPU does.
+const char* const kMeta = tensor::kShapesDevice;
 
 class OnItsDevice : public ::testing::Test {
  protected:
-  OnItsDevice() : replaced_(nothing_) {
+  OnItsDevice() {
     write_tiny_model(folder_.path());
     model_ = model::load_language_model(folder_.path(), {.dtype = DType::kBF16, .device = kMeta});
   }
   TempDirectory folder_;
-  Nothing nothing_;
-  tensor::KernelsReplaced replaced_;
+  tensor::Rehearsal rehearsal_{tensor::ProductPath::kPlain};
   std::unique_ptr<model::LanguageModel> model_;
   at::Tensor tokens_ = at::zeros({2, 24}, at::kLong);
 };
@@ -127,14 +83,14 @@ TEST_F(OnItsDevice, AMicroBatchWithADecomposedAdapterIsCopiedToTheHostOnce) {
   adapter::Pack pack = adapter::Pack::solo(&adapters, 2);
   pack.segments.front().dropout_keys = adapter::dropout_keys(RandomKey{5}, 0, 0, 2);
   const data::TokenBatch batch = data::TokenBatch::of_rows(tokens_);
-  const std::int64_t before = copies_to_the_host();
+  const std::int64_t before = rehearsal_.copies_to_the_host();
   const objective::LossSums sums =
       objective::next_token_loss(*model_, batch, pack, {.divisor = 46.0, .backward = true});
-  EXPECT_EQ(copies_to_the_host() - before, 1);
+  EXPECT_EQ(rehearsal_.copies_to_the_host() - before, 1);
   EXPECT_EQ(sums.tokens, 46);
   space.mark_written();
   adapters.refresh();
-  EXPECT_EQ(copies_to_the_host() - before, 2) << "one more for all norms of an update";
+  EXPECT_EQ(rehearsal_.copies_to_the_host() - before, 2) << "one more for all norms of an update";
 }
 
 }  // namespace

@@ -54,6 +54,9 @@ struct PeftAdapter {
 void write_peft(const adapter::AdapterSet& adapters, const std::filesystem::path& folder, const BaseFacts& base,
                 DType dtype);
 
+/// Bytes of the tokenizer files that an export copies from `folder`.
+[[nodiscard]] std::int64_t tokenizer_bytes(const std::filesystem::path& folder);
+
 /// Sets A, B and magnitudes so that the function is the folder's. A folder without magnitudes starts a decomposed run
 /// at its own function. Other layers, ranks, shapes or scales than the run's are usage errors that name the lines to
 /// write.

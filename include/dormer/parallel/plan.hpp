@@ -87,4 +87,13 @@ struct ReductionPlan {
 /// and flags, and with sharding the gathering of the updated slices.
 [[nodiscard]] comm::Trace bytes_per_update(const ReductionPlan& plan, int rank);
 
+/// Bytes of the flat buffers that the reducer of a rank holds from its second update on.
+struct BufferBytes {
+  std::int64_t gradient = 0;  ///< the one that backward passes add to
+  std::int64_t sums = 0;      ///< partial sums that wait for others, and the own slice after a reduce-scatter
+  std::int64_t received = 0;  ///< other ranks' partial sums
+  [[nodiscard]] std::int64_t total() const { return gradient + sums + received; }
+};
+[[nodiscard]] BufferBytes buffer_bytes(const ReductionPlan& plan, int rank);
+
 }  // namespace dormer::parallel

@@ -37,6 +37,15 @@ std::filesystem::path write_checkpoint(const std::filesystem::path& parent, std:
                                        std::span<const NamedArray> arrays, const std::string& state,
                                        const CommitObserver& observer = {});
 
+/// Bytes of the files that `write_checkpoint` would write for arrays of these names, dtypes and shapes; their bytes are
+/// not looked at. HDF5 makes the shard's frame; what it pads arrays with is an estimate of a page each.
+struct CheckpointSize {
+  std::int64_t shard = 0;
+  std::int64_t manifest = 0;
+  [[nodiscard]] std::int64_t total() const { return shard + manifest; }
+};
+[[nodiscard]] CheckpointSize checkpoint_size(std::span<const NamedArray> arrays, const std::string& state);
+
 struct CheckpointPlace {
   std::int64_t step = 0;
   std::filesystem::path folder;

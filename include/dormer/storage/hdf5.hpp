@@ -39,6 +39,8 @@ class Hdf5Image {
 /// HDF5 classes from one thread at a time.
 class Hdf5Writer {
  public:
+  static constexpr std::int64_t kAlignedFrom = std::int64_t{1} << 20;  ///< arrays of so many bytes begin at a page
+  static constexpr std::int64_t kPage = 4'096;
   Hdf5Writer();
   ~Hdf5Writer();
   Hdf5Writer(Hdf5Writer&&) noexcept;

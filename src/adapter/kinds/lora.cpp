@@ -33,6 +33,9 @@ class LowRankChange final : public Change {
   void initialize(RandomKey key) override {
     // Kaiming uniform with a = sqrt(5), as PEFT: the bound is 1/sqrt(in).
     const at::Tensor a = tensor::FlatSpace::unpadded_part(space_.values(), space_.entries()[a_]);
+    if (a.is_meta()) {  // a rehearsal on shapes has no use for numbers
+      return;
+    }
     const at::Tensor drawn = at::empty(a.sizes(), at::kFloat);  // on the host; `a` may lie on a device
     float* values = drawn.mutable_data_ptr<float>();
     const float bound = 1.0F / std::sqrt(static_cast<float>(in_));

@@ -1,0 +1,57 @@
+#include "train/memory_plan.hpp"
+
+#include <algorithm>
+#include <string_view>
+#include <utility>
+
+namespace dormer::train {
+
+RankMemory memory_of_rank(const MemoryFacts& facts) {
+  const PassingBytes& passing = facts.passing;
+  RankMemory memory{.mapped = facts.gpu ? 0 : facts.mapped,
+                    .base = facts.gpu ? facts.base : facts.base - facts.mapped,
+                    .adapters = facts.adapters,
+                    .gradients = facts.buffers.gradient,
+                    .moments = facts.moments,
+                    .activations = passing.activations,
+                    .loss = passing.loss,
+                    .buffers = facts.buffers.sums + facts.buffers.received,
+                    .saving = facts.saving};
+  const std::int64_t lasting = memory.adapters + memory.gradients + memory.moments + memory.buffers;
+  const std::int64_t micro_batch = passing.activations + passing.loss;
+  std::vector<std::pair<std::string_view, std::int64_t>> moments{
+      {"micro-batch", lasting + micro_batch},
+      {"validation", lasting + passing.validation},
+      {"norms", lasting + passing.norms},
+      {"end", lasting + passing.report},
+      {"start", facts.start},  // neither moments nor buffers yet
+  };
+  if (!facts.gpu) {
+    moments.emplace_back("saving", lasting + facts.saving);
+  }
+  const auto most = std::max_element(moments.begin(), moments.end(),
+                                     [](const auto& left, const auto& right) { return left.second < right.second; });
+  memory.busiest = most->first;
+  memory.peak = memory.base + most->second;
+  memory.tensors =
+      memory.base +
+      std::max(facts.start, memory.adapters + memory.moments +
+                                std::max({micro_batch, passing.validation, passing.norms, passing.report}));
+  return memory;
+}
+
+std::vector<MachinePlan> plan_machines(const std::vector<RankPlan>& ranks, int ranks_per_machine) {
+  std::vector<MachinePlan> machines;
+  for (std::size_t rank = 0; rank < ranks.size(); ++rank) {
+    if (rank % static_cast<std::size_t>(ranks_per_machine) == 0) {
+      machines.emplace_back();
+    }
+    MachinePlan& machine = machines.back();
+    machine.ranks.push_back(static_cast<int>(rank));
+    machine.own += ranks[rank].memory.peak;
+    machine.mapped = ranks[rank].memory.mapped;
+  }
+  return machines;
+}
+
+}  // namespace dormer::train

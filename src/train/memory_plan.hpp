@@ -1,0 +1,30 @@
+#pragma once
+
+#include <cstdint>
+
+#include "dormer/parallel/plan.hpp"
+#include "dormer/train/run_plan.hpp"
+#include "train/rehearsed_trial.hpp"
+
+namespace dormer::train {
+
+/// What a rank's memory follows from. In bytes.
+struct MemoryFacts {
+  bool gpu = false;
+  std::int64_t base = 0;    ///< every frozen number
+  std::int64_t mapped = 0;  ///< what of it stays the files' mapping on a CPU
+  std::int64_t adapters = 0;
+  std::int64_t start = 0;  ///< at most while the adapters are built
+  PassingBytes passing{};
+  parallel::BufferBytes buffers{};
+  std::int64_t moments = 0;  ///< of the rank's slice
+  std::int64_t saving = 0;   ///< what this rank holds on the host while it writes files
+};
+
+/// Adds what is there at one time, and finds the time with most. Pure.
+[[nodiscard]] RankMemory memory_of_rank(const MemoryFacts& facts);
+
+/// The ranks of each machine, and what they hold together. Pure.
+[[nodiscard]] std::vector<MachinePlan> plan_machines(const std::vector<RankPlan>& ranks, int ranks_per_machine);
+
+}  // namespace dormer::train
