@@ -25,36 +25,48 @@ struct AdapterSet::State {
   std::uint64_t refreshed = 0;          // the generation that the caches belong to
 };
 
-AdapterSet::AdapterSet(const AdapterConfig& config, std::span<const FrozenLinear> layers, RandomKey seed,
-                       const AddedTokensRequest& tokens)
-    : state_(std::make_unique<State>()) {
-  const tensor::NoRecording guard;
-  state_->config = config;
+void AdapterSet::add_parameters(State& set, const AdapterConfig& config, std::span<const FrozenLinear> layers,
+                                const AddedTokensRequest& tokens) {
   std::vector<Site> sites;
   for (const FrozenLinear& layer : layers) {
     sites.push_back(layer.site);
   }
   const Registry<AdapterKind> kinds = adapter_kinds();
-  state_->plans = plan_sites(config, sites);
+  set.config = config;
+  set.plans = plan_sites(config, sites);
   if (tokens.count > 0) {  // first: their gradients come last
-    state_->tokens = std::make_unique<AddedTokens>(tokens, state_->space);
+    set.tokens = std::make_unique<AddedTokens>(tokens, set.space);
   }
-  for (const SitePlan& plan : state_->plans) {
+  for (const SitePlan& plan : set.plans) {
     const FrozenLinear& layer = layers[plan.site];
-    const std::size_t first = state_->space.entries().size();
+    const std::size_t first = set.space.entries().size();
     std::unique_ptr<Change> change =
-        kinds.get("adapter.kind", plan.kind).build({layer, plan.rank, plan.scale}, state_->space);
+        kinds.get("adapter.kind", plan.kind).build({layer, plan.rank, plan.scale}, set.space);
     std::unique_ptr<Decomposition> decomposition;
     if (plan.decompose) {
-      decomposition = std::make_unique<Decomposition>(layer, state_->space);
+      decomposition = std::make_unique<Decomposition>(layer, set.space);
     }
-    state_->site_indices.push_back(plan.site);
-    state_->names.push_back(layer.site.name);
-    state_->space.set_updates(first, plan.learning_rate, plan.stop_after);
-    state_->adapters.try_emplace(plan.site, std::move(change), std::move(decomposition),
-                                 Adapter::Parameters{state_->space, first, state_->space.entries().size()},
-                                 plan.dropout);
+    set.site_indices.push_back(plan.site);
+    set.names.push_back(layer.site.name);
+    set.space.set_updates(first, plan.learning_rate, plan.stop_after);
+    set.adapters.try_emplace(plan.site, std::move(change), std::move(decomposition),
+                             Adapter::Parameters{set.space, first, set.space.entries().size()}, plan.dropout);
   }
+}
+
+std::int64_t AdapterSet::flat_elements(const AdapterConfig& config, std::span<const FrozenLinear> layers,
+                                       const AddedTokensRequest& tokens) {
+  State set;
+  add_parameters(set, config, layers, tokens);
+  constexpr std::int64_t kBlock = tensor::FlatSpace::kNormBlock;
+  return (set.space.size() + kBlock - 1) / kBlock * kBlock;
+}
+
+AdapterSet::AdapterSet(const AdapterConfig& config, std::span<const FrozenLinear> layers, RandomKey seed,
+                       const AddedTokensRequest& tokens)
+    : state_(std::make_unique<State>()) {
+  const tensor::NoRecording guard;
+  add_parameters(*state_, config, layers, tokens);
   state_->space.allocate(layers.empty() ? "cpu" : layers.front().weight.device());
   for (auto& [index, adapter] : state_->adapters) {
     adapter.change().initialize(seed.child("adapter"));

@@ -1,5 +1,6 @@
 #include "dormer/device/probe.hpp"
 
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -32,6 +33,11 @@ std::string loaded_driver() {
   return driver_version(std::string(std::istreambuf_iterator<char>(file), {}));
 }
 
+/// Somebody wants a certain module asked.
+bool names_a_module() {
+  return std::getenv("DORMER_CUDA_MODULE") != nullptr;
+}
+
 /// The driver's library, which is there without device files where the machine is a guest.
 bool has_driver_library() {
   return dlopen("libcuda.so.1", RTLD_LAZY | RTLD_LOCAL) != nullptr;
@@ -42,7 +48,7 @@ bool has_driver_library() {
 GpuProbe probe_gpus() {
   GpuProbe probe{
       .device_files = has_device_files(), .driver = loaded_driver(), .module_problem = {}, .versions = {}, .gpus = {}};
-  if (!probe.device_files && probe.driver.empty() && !has_driver_library()) {
+  if (!probe.device_files && probe.driver.empty() && !has_driver_library() && !names_a_module()) {
     return probe;
   }
   try {

@@ -1,6 +1,5 @@
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <iterator>
 #include <set>
 
@@ -9,6 +8,7 @@
 
 #include "dormer/core/error.hpp"
 #include "dormer/interop/peft.hpp"
+#include "dormer/tensor/device_memory.hpp"
 #include "dormer/tensor/differentiable.hpp"
 
 namespace dormer::interop {
@@ -87,7 +87,7 @@ void set_values(tensor::FlatSpace& space, const std::string& name, const std::ve
           name, fmt::join(entry.shape, ", "));
   at::Tensor target = tensor::FlatSpace::unpadded_part(space.values(), entry);
   invariant(target.is_contiguous(), "{} is not contiguous without its padding", name);
-  std::memcpy(target.mutable_data_ptr<float>(), values.data(), values.size() * sizeof(float));
+  target.view({-1}).copy_(tensor::borrowed(std::span<const float>(values), "cpu"));
 }
 
 // B as the flat space stores it: [rank, out].

@@ -52,7 +52,7 @@ void add(OwnedArrays& result, const tensor::FlatSpace& space, const PeftKey& key
   if (key.tensor == PeftTensor::kFactorB) {
     values = values.t();  // stored [rank, out]
   }
-  values = values.to(scalar_type(dtype)).contiguous();
+  values = values.to(scalar_type(dtype)).contiguous().cpu();
   const auto bytes = static_cast<std::size_t>(values.numel()) * size_of(dtype);
   result.arrays.push_back({.name = peft_key(key),
                            .dtype = dtype,

@@ -9,13 +9,6 @@
 namespace dormer::parallel {
 namespace {
 
-/// left[i] += right[i]: one rounding per element, so neither vector width nor unrolling can change a bit.
-void add_into(float* __restrict left, const float* __restrict right, std::size_t count) {
-  for (std::size_t i = 0; i < count; ++i) {
-    left[i] += right[i];
-  }
-}
-
 template <typename T>
 std::span<T> part_of(std::span<T> values, Range range) {
   return values.subspan(static_cast<std::size_t>(range.begin), static_cast<std::size_t>(range.count()));
@@ -23,15 +16,16 @@ std::span<T> part_of(std::span<T> values, Range range) {
 
 }  // namespace
 
-ExactReducer::ExactReducer(const ReductionPlan& plan, comm::Communicator& communicator)
+ExactReducer::ExactReducer(const ReductionPlan& plan, const Links& links)
     : plan_(plan),
-      communicator_(communicator),
-      share_(plan.shares.at(static_cast<std::size_t>(communicator.rank()))),
-      slice_(plan.slices.slices.at(static_cast<std::size_t>(communicator.rank()))),
-      messages_(plan.exchange.at(static_cast<std::size_t>(communicator.rank()))),
+      links_(links),
+      arithmetic_(links.device),
+      share_(plan.shares.at(static_cast<std::size_t>(links.host.rank()))),
+      slice_(plan.slices.slices.at(static_cast<std::size_t>(links.host.rank()))),
+      messages_(plan.exchange.at(static_cast<std::size_t>(links.host.rank()))),
       own_subtrees_(subtrees_of(share_, std::ssize(plan.leaves))) {
-  invariant(communicator.size() == plan.request.ranks, "a plan for {} ranks, but there are {}", plan.request.ranks,
-            communicator.size());
+  invariant(links.host.size() == plan.request.ranks, "a plan for {} ranks, but there are {}", plan.request.ranks,
+            links.host.size());
   for (const Range& share : plan.shares) {
     for (const Range& subtree : subtrees_of(share, std::ssize(plan.leaves))) {
       all_subtrees_.push_back(subtree);
@@ -39,7 +33,7 @@ ExactReducer::ExactReducer(const ReductionPlan& plan, comm::Communicator& commun
   }
   plan_additions({0, std::ssize(plan.leaves)});
   for (const PartialSum& message : messages_.receives) {
-    received_.emplace_back(message.slice.count());
+    received_.emplace_back(message.slice.count(), links_.device);
   }
 }
 
@@ -63,7 +57,7 @@ std::size_t ExactReducer::plan_additions(Range node) {
 
 std::size_t ExactReducer::take_buffer() {
   if (free_.empty()) {
-    buffers_.emplace_back(plan_.request.flat_size);
+    buffers_.emplace_back(plan_.request.flat_size, links_.device);
     return buffers_.size() - 1;
   }
   const std::size_t buffer = free_.back();
@@ -85,7 +79,7 @@ std::span<float> ExactReducer::next_leaf_buffer() {
   invariant(!current_, "the leaf before is not complete");
   invariant(std::ssize(losses_) < share_.count(), "all {} leaves of the share are complete", share_.count());
   current_ = take_buffer();
-  buffers_[*current_].set_to_zero();
+  arithmetic_.set_to_zero(buffers_[*current_].values());
   return buffers_[*current_].values();
 }
 
@@ -100,8 +94,7 @@ void ExactReducer::complete_leaf(const LeafLoss& loss) {
   for (int carry = carries_after(leaf, *subtree); carry > 0; --carry) {
     const std::size_t right = sums_.back();
     sums_.pop_back();
-    const std::span<float> left = buffers_[sums_.back()].values();
-    add_into(left.data(), buffers_[right].values().data(), left.size());
+    arithmetic_.add(buffers_[sums_.back()].values(), buffers_[right].values());
     give_back(right);
   }
 }
@@ -118,7 +111,7 @@ void ExactReducer::fill_missing() {
   }
   while (sums_.size() < own_subtrees_.size()) {
     sums_.push_back(take_buffer());
-    buffers_[sums_.back()].set_to_zero();
+    arithmetic_.set_to_zero(buffers_[sums_.back()].values());
   }
 }
 
@@ -138,20 +131,22 @@ void ExactReducer::exchange(std::vector<std::span<float>>& parts) {
   for (std::size_t own = 0; own < own_subtrees_.size(); ++own) {
     parts[first_own + own] = part_of(buffers_[sums_[own]].values(), slice_);
   }
-  if (communicator_.size() > 1) {
-    communicator_.exchange(sends, receives).wait();
+  if (links_.host.size() > 1) {
+    links_.gradients.exchange(sends, receives).wait();
   }
 }
 
-/// Adds the slice's parts in tree order, block by block while they are in the cache; the sum is in the first part.
+/// Adds the slice's parts in tree order; the sum is in the first part. Returns its blocks' sums of squares.
 std::vector<double> ExactReducer::add_slice(const std::vector<std::span<float>>& parts) const {
+  const std::int64_t step = arithmetic_.elements_at_a_time(slice_.count());
   std::vector<double> squares;
-  for (std::int64_t begin = 0; begin < slice_.count(); begin += kNormBlock) {
-    const Range block{begin, begin + kNormBlock};
+  for (std::int64_t begin = 0; begin < slice_.count(); begin += step) {
+    const Range some{begin, std::min(begin + step, slice_.count())};
     for (const Addition& addition : additions_) {
-      add_into(part_of(parts[addition.left], block).data(), part_of(parts[addition.right], block).data(), kNormBlock);
+      arithmetic_.add(part_of(parts[addition.left], some), part_of(parts[addition.right], some));
     }
-    squares.push_back(sum_of_squares(part_of(parts.front(), block)));
+    const std::vector<double> sums = arithmetic_.block_squares(part_of(parts.front(), some));
+    squares.insert(squares.end(), sums.begin(), sums.end());
   }
   return squares;
 }
@@ -171,12 +166,12 @@ ReducedGradient ExactReducer::reduce(const RankReport& report) {
     const std::span<float> whole = buffers_[sums_.front()].values();
     const std::span<float> own = part_of(whole, slice_);
     if (own.data() != gradient.data()) {
-      std::copy(gradient.begin(), gradient.end(), own.begin());
+      arithmetic_.copy(own, gradient);
     }
-    gather_slices(communicator_, plan_.slices, whole);
+    gather_slices(links_.gradients, plan_.slices, whole);
     gradient = whole;
   }
-  ReducedGradient result = gather_summaries(plan_, communicator_, {squares, losses_, report});
+  ReducedGradient result = gather_summaries(plan_, links_.host, {squares, losses_, report});
   result.gradient = gradient;
   reduced_ = true;
   return result;

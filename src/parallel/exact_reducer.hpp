@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "dormer/parallel/reducer.hpp"
-#include "parallel/float_buffer.hpp"
+#include "parallel/flat_buffer.hpp"
 
 namespace dormer::parallel {
 
@@ -14,7 +14,7 @@ namespace dormer::parallel {
 /// bits than adding the finished product; a binary counter merges neighbours, so few buffers are needed.
 class ExactReducer final : public GradientReducer {
  public:
-  ExactReducer(const ReductionPlan& plan, comm::Communicator& communicator);
+  ExactReducer(const ReductionPlan& plan, const Links& links);
   [[nodiscard]] std::span<float> next_leaf_buffer() override;
   void announce(std::size_t /*slot*/) override {}  // adds in tree order: whole leaves only
   void complete_leaf(const LeafLoss& loss) override;
@@ -38,7 +38,8 @@ class ExactReducer final : public GradientReducer {
   [[nodiscard]] std::vector<double> add_slice(const std::vector<std::span<float>>& parts) const;
 
   const ReductionPlan& plan_;
-  comm::Communicator& communicator_;
+  const Links links_;
+  const FlatArithmetic arithmetic_;
   const Range share_;
   const Range slice_;
   const RankExchange& messages_;
@@ -46,11 +47,11 @@ class ExactReducer final : public GradientReducer {
   std::vector<Range> all_subtrees_;  // of all ranks, from left to right
   std::vector<Addition> additions_;
 
-  std::vector<FloatBuffer> buffers_;
+  std::vector<FlatBuffer> buffers_;
   std::vector<std::size_t> free_;
   std::vector<std::size_t> sums_;  // the counter: partial sums from left to right, at the end one per own subtree
   std::optional<std::size_t> current_;
-  std::vector<FloatBuffer> received_;  // one per message
+  std::vector<FlatBuffer> received_;  // one per message
   std::vector<LeafLoss> losses_;
   bool reduced_ = false;
 };

@@ -9,21 +9,22 @@
 
 namespace dormer::parallel {
 
-FastReducer::FastReducer(const ReductionPlan& plan, comm::Communicator& communicator)
+FastReducer::FastReducer(const ReductionPlan& plan, const Links& links)
     : plan_(plan),
-      communicator_(communicator),
-      share_(plan.shares.at(static_cast<std::size_t>(communicator.rank()))),
-      slice_(plan.slices.slices.at(static_cast<std::size_t>(communicator.rank()))),
+      links_(links),
+      arithmetic_(links.device),
+      share_(plan.shares.at(static_cast<std::size_t>(links.host.rank()))),
+      slice_(plan.slices.slices.at(static_cast<std::size_t>(links.host.rank()))),
       thread_(std::this_thread::get_id()),
-      sum_(plan.request.flat_size),
-      own_(plan.request.shard_optimizer && plan.request.ranks > 1 ? slice_.count() : 0) {
-  invariant(communicator.size() == plan.request.ranks, "a plan for {} ranks, but there are {}", plan.request.ranks,
-            communicator.size());
+      sum_(plan.request.flat_size, links.device),
+      own_(plan.request.shard_optimizer && plan.request.ranks > 1 ? slice_.count() : 0, links.device) {
+  invariant(links.host.size() == plan.request.ranks, "a plan for {} ranks, but there are {}", plan.request.ranks,
+            links.host.size());
 }
 
 void FastReducer::begin_update() {
   if (std::exchange(reduced_, false)) {
-    sum_.set_to_zero();
+    arithmetic_.set_to_zero(sum_.values());
     losses_.clear();
     in_leaf_ = false;
     sent_ = 0;
@@ -55,13 +56,19 @@ void FastReducer::announce(std::size_t slot) {
     invariant(!again || index >= sent_, "parameter {} was announced again after its gradient had been sent", slot);
     missing_[index] -= again ? 0 : 1;
   }
-  if (std::this_thread::get_id() == thread_) {
+  if (may_send_now()) {
     send_complete_buckets();
   }
 }
 
+/// On a device its own thread waits while LibTorch's runs the backward pass, and the launcher's communicator, which
+/// knows one thread alone, is another one.
+bool FastReducer::may_send_now() const {
+  return std::this_thread::get_id() == thread_ || &links_.gradients != &links_.host;
+}
+
 void FastReducer::send_complete_buckets() {
-  if (communicator_.size() == 1) {
+  if (links_.host.size() == 1) {
     return;
   }
   while (sent_ < plan_.buckets.size() && missing_[sent_] == 0) {
@@ -74,13 +81,13 @@ void FastReducer::send(const Bucket& bucket) {
   const std::span<float> whole = sum_.values().subspan(static_cast<std::size_t>(bucket.elements.begin),
                                                        static_cast<std::size_t>(bucket.elements.count()));
   if (plan_.request.shard_optimizer) {
-    const auto rank = static_cast<std::size_t>(communicator_.rank());
+    const auto rank = static_cast<std::size_t>(links_.host.rank());
     const std::int64_t begin = std::clamp(bucket.elements.begin, slice_.begin, slice_.end) - slice_.begin;
     const std::span<float> own =
         own_.values().subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(bucket.counts[rank]));
-    pending_.push_back(communicator_.reduce_scatter(view(std::span<const float>(whole)), view(own), bucket.counts));
+    pending_.push_back(links_.gradients.reduce_scatter(view(std::span<const float>(whole)), view(own), bucket.counts));
   } else {
-    pending_.push_back(communicator_.all_reduce(view(whole), comm::ReduceOp::kSum));
+    pending_.push_back(links_.gradients.all_reduce(view(whole), comm::ReduceOp::kSum));
   }
   ++sent_;
 }
@@ -111,23 +118,23 @@ ReducedGradient FastReducer::reduce(const RankReport& report) {
   std::span<float> gradient = sum_.values();
   std::span<float> own =
       gradient.subspan(static_cast<std::size_t>(slice_.begin), static_cast<std::size_t>(slice_.count()));
-  if (communicator_.size() > 1) {
+  if (links_.host.size() > 1) {
     finish_sending();
     if (plan_.request.shard_optimizer) {
       own = gradient = own_.values();
     }
   }
-  ReducedGradient result = gather_summaries(plan_, communicator_, {block_squares(own), losses_, report});
+  ReducedGradient result = gather_summaries(plan_, links_.host, {arithmetic_.block_squares(own), losses_, report});
   result.gradient = gradient;
   reduced_ = true;
   return result;
 }
 
-std::unique_ptr<GradientReducer> gradient_reducer(const ReductionPlan& plan, comm::Communicator& communicator) {
+std::unique_ptr<GradientReducer> gradient_reducer(const ReductionPlan& plan, const Links& links) {
   if (plan.request.reduction == Reduction::kExact) {
-    return std::make_unique<ExactReducer>(plan, communicator);
+    return std::make_unique<ExactReducer>(plan, links);
   }
-  return std::make_unique<FastReducer>(plan, communicator);
+  return std::make_unique<FastReducer>(plan, links);
 }
 
 }  // namespace dormer::parallel

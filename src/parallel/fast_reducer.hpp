@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "dormer/parallel/reducer.hpp"
-#include "parallel/float_buffer.hpp"
+#include "parallel/flat_buffer.hpp"
 
 namespace dormer::parallel {
 
@@ -16,7 +16,7 @@ namespace dormer::parallel {
 /// that failed: with whatever it holds.
 class FastReducer final : public GradientReducer {
  public:
-  FastReducer(const ReductionPlan& plan, comm::Communicator& communicator);
+  FastReducer(const ReductionPlan& plan, const Links& links);
   [[nodiscard]] std::span<float> next_leaf_buffer() override;
   void announce(std::size_t slot) override;
   void complete_leaf(const LeafLoss& loss) override;
@@ -24,17 +24,19 @@ class FastReducer final : public GradientReducer {
 
  private:
   void begin_update();
+  [[nodiscard]] bool may_send_now() const;
   void send_complete_buckets();
   void send(const Bucket& bucket);
   void finish_sending();
 
   const ReductionPlan& plan_;
-  comm::Communicator& communicator_;
+  const Links links_;
+  const FlatArithmetic arithmetic_;
   const Range share_;
   const Range slice_;
-  const std::thread::id thread_;  // the communicator's own
-  FloatBuffer sum_;
-  FloatBuffer own_;  // the own slice after a reduce-scatter
+  const std::thread::id thread_;  // the communicators' own
+  FlatBuffer sum_;
+  FlatBuffer own_;  // the own slice after a reduce-scatter
   std::vector<LeafLoss> losses_;
   std::vector<bool> announced_;        // slots
   std::vector<std::int64_t> missing_;  // slots not announced, of each bucket

@@ -80,14 +80,6 @@ ReducedGradient gather_summaries(const ReductionPlan& plan, comm::Communicator& 
   return result;
 }
 
-std::vector<double> block_squares(std::span<const float> values) {
-  std::vector<double> sums;
-  for (std::size_t first = 0; first < values.size(); first += kNormBlock) {
-    sums.push_back(sum_of_squares(values.subspan(first, kNormBlock)));
-  }
-  return sums;
-}
-
 double sum_of_squares(std::span<const float> block) {
   invariant(std::ssize(block) <= kNormBlock, "a norm block of {} elements", block.size());
   // Eight running sums, element i in sum i mod 8, added pairwise: the order is written here, not left to the compiler.

@@ -26,7 +26,4 @@ struct RankSummary {
 [[nodiscard]] ReducedGradient gather_summaries(const ReductionPlan& plan, comm::Communicator& communicator,
                                                const RankSummary& own);
 
-/// The square sums of the blocks of `values`, which begins at a block's start.
-[[nodiscard]] std::vector<double> block_squares(std::span<const float> values);
-
 }  // namespace dormer::parallel

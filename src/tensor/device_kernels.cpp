@@ -32,7 +32,7 @@ const kernels::Kernels& kernels_for(const at::Tensor& values) {
   if (values.device().is_cpu()) {
     return *known.host;
   }
-  invariant(values.device().is_cuda() && known.gpu != nullptr, "no kernels for a tensor on {}", values.device().str());
+  invariant(known.gpu != nullptr, "no kernels for a tensor on {}", values.device().str());
   return *known.gpu;
 }
 

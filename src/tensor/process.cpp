@@ -42,8 +42,12 @@ void configure_process(std::int64_t threads) {
   mallopt(M_TOP_PAD, 64 << 20);
   at::set_num_threads(static_cast<int>(threads));
   ::setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", 0);  // without it cuBLAS refuses to be deterministic
-  at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/false);
+  set_deterministic_kernels(true);
   at::globalContext().setDeterministicFillUninitializedMemory(false);
+}
+
+void set_deterministic_kernels(bool deterministic) {
+  at::globalContext().setDeterministicAlgorithms(deterministic, /*warn_only=*/false);
 }
 
 void for_parts(std::int64_t count, std::int64_t grain, const std::function<void(std::int64_t, std::int64_t)>& body) {

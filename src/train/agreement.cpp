@@ -7,6 +7,7 @@
 #include <optional>
 #include <span>
 
+#include <c10/util/Exception.h>
 #include <fmt/ranges.h>
 
 #include "dormer/core/buffer_view.hpp"
@@ -42,6 +43,11 @@ std::optional<Failure> caught(const std::function<void()>& body) {
     return std::nullopt;
   } catch (const Error& error) {
     return Failure{error.fault(), error.what()};
+  } catch (const c10::OutOfMemoryError& error) {
+    const std::string text = error.what_without_backtrace();
+    return Failure{Fault::kIo, fmt::format("the GPU's memory is full ({}); use a smaller batch.micro, a shorter "
+                                           "data.sequence_length or run.recompute: true",
+                                           text.substr(0, text.find('\n')))};
   } catch (const std::bad_alloc&) {
     return Failure{
         Fault::kIo,

@@ -3,11 +3,13 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <functional>
 
 #include <ATen/core/Tensor.h>
 
 #include "dormer/core/error.hpp"
 #include "dormer/core/log.hpp"
+#include "dormer/tensor/device_memory.hpp"
 #include "train/agreement.hpp"
 
 namespace dormer::train {
@@ -47,9 +49,11 @@ std::string newest_good(const std::filesystem::path& parent) {
   return {};
 }
 
-std::span<float> flat_values(Trial& trial) {
-  const tensor::FlatSpace& space = trial.adapters().space();
-  return {space.values().mutable_data_ptr<float>(), static_cast<std::size_t>(space.size())};
+/// Calls `change` with the values on the host; on a device with a copy of them, which is then copied back.
+void change_on_host(const at::Tensor& values, const std::function<void(std::span<float>)>& change) {
+  const at::Tensor on_host = values.cpu();  // the same tensor where it lies there already
+  change(tensor::span_of(on_host));
+  values.copy_(on_host);
 }
 
 const storage::StoredArray& require_array(const storage::Checkpoint& checkpoint, const std::string& name,
@@ -79,20 +83,24 @@ void copy_into(std::span<float> target, optim::ElementRange slice, const tensor:
 
 void copy_parameters(const storage::Checkpoint& checkpoint, const std::filesystem::path& folder, Trial& trial) {
   const tensor::FlatSpace& space = trial.adapters().space();
-  for (const tensor::ParameterEntry& entry : space.entries()) {
-    const std::string name = fmt::format("{}{}", kParameters, entry.name);
-    copy_into(flat_values(trial), {0, space.size()}, entry, require_array(checkpoint, name, entry, folder));
-  }
+  change_on_host(space.values(), [&](std::span<float> values) {
+    for (const tensor::ParameterEntry& entry : space.entries()) {
+      const std::string name = fmt::format("{}{}", kParameters, entry.name);
+      copy_into(values, {0, space.size()}, entry, require_array(checkpoint, name, entry, folder));
+    }
+  });
   trial.adapters().space().mark_written();
   trial.adapters().refresh();
 }
 
 void copy_moments(const storage::Checkpoint& checkpoint, const std::filesystem::path& folder, Trial& trial) {
   for (const optim::StateArray& state : trial.optimizer().state()) {
-    for (const tensor::ParameterEntry& entry : trial.adapters().space().entries()) {
-      const std::string name = fmt::format("{}{}/{}", kMoments, state.name, entry.name);
-      copy_into(state.values, trial.optimizer().slice(), entry, require_array(checkpoint, name, entry, folder));
-    }
+    change_on_host(tensor::borrowed(state.values, trial.device()), [&](std::span<float> values) {
+      for (const tensor::ParameterEntry& entry : trial.adapters().space().entries()) {
+        const std::string name = fmt::format("{}{}/{}", kMoments, state.name, entry.name);
+        copy_into(values, trial.optimizer().slice(), entry, require_array(checkpoint, name, entry, folder));
+      }
+    });
   }
 }
 
@@ -189,13 +197,16 @@ std::optional<std::string> save(comm::Communicator& communicator, const RunPaths
   const tensor::FlatSpace& space = trial.adapters().space();
   std::vector<std::pair<std::string, std::vector<float>>> moments;
   for (const optim::StateArray& array : trial.optimizer().state()) {
+    const at::Tensor own = tensor::borrowed(array.values, trial.device()).cpu();
     moments.emplace_back(fmt::format("{}{}/", kMoments, array.name),
-                         gather_to_first(communicator, trial.plan(), array.values));
+                         gather_to_first(communicator, trial.plan(), tensor::span_of(own)));
   }
+  at::Tensor parameters;  // owns what `arrays` names
   std::vector<storage::NamedArray> arrays;
   agree(communicator, [&] {
     if (communicator.rank() == 0) {
-      arrays = named_arrays(space, std::string(kParameters), flat_values(trial));
+      parameters = space.values().cpu();
+      arrays = named_arrays(space, std::string(kParameters), tensor::span_of(parameters));
       for (const auto& [prefix, values] : moments) {
         const std::vector<storage::NamedArray> more = named_arrays(space, prefix, values);
         arrays.insert(arrays.end(), more.begin(), more.end());

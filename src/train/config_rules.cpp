@@ -32,7 +32,7 @@ void check_run(const RunConfig& config, Messages& messages) {
     messages.emplace_back("run.name: names folders of exports, so it holds no '/' or '\\' and at most 200 characters");
   }
   if (config.model.dtype == "float16") {
-    messages.emplace_back("model.dtype: float16 waits for the CUDA module; write auto, bfloat16 or float32");
+    messages.emplace_back("model.dtype: float16 has no kernels here; write auto, bfloat16 or float32");
   }
   if (config.run.steps && config.schedule.warmup.steps_of(*config.run.steps) > *config.run.steps) {
     messages.push_back(fmt::format("schedule.warmup: {} updates of warm-up are more than the run's {}",

@@ -33,7 +33,8 @@ void write_logits(const std::filesystem::path& path, const ValidationRequest& re
   const std::int64_t length = request.data.sequence_length();
   const at::Tensor logits =
       objective::logits(request.model, sample.narrow(1, 0, length), adapter::Pack::solo(request.adapters, 1))
-          .contiguous();
+          .contiguous()
+          .cpu();
   const auto array = [](std::string name, const at::Tensor& values, DType dtype, std::vector<std::int64_t> shape) {
     return storage::NamedArray{.name = std::move(name),
                                .dtype = dtype,
@@ -50,14 +51,15 @@ void write_logits(const std::filesystem::path& path, const ValidationRequest& re
 Evaluation evaluate(const RunConfig& config, comm::Communicator& communicator, const EvaluateOptions& options) {
   tensor::configure_process(config.run.threads);
   require(!config.data.validation.empty(), Fault::kUsage, "there is nothing to evaluate on: write data.validation");
-  static_cast<void>(take_device(communicator, config.run.device));
-  const NumericChoice numerics = choose_numerics(communicator, config, nullptr);
+  const Placement placement = take_device(communicator, config.run.device);
+  const NumericChoice numerics = choose_numerics(communicator, config, placement, nullptr);
   std::unique_ptr<model::LanguageModel> model;
   std::unique_ptr<data::TokenDataset> dataset;
   std::unique_ptr<adapter::AdapterSet> adapters;
   agree(communicator, [&] {
     const std::filesystem::path folder = model::resolve_model_folder(config.model.path);
-    model = model::load_language_model(folder, numerics.dtype);
+    placement.require_memory({{{"frozen base", weight_bytes(folder, numerics.dtype)}}});
+    model = model::load_language_model(folder, {.dtype = numerics.dtype, .device = placement.device});
     dataset = std::make_unique<data::TokenDataset>(config.data.validation, data_use(config, *model, folder));
     if (options.adapter) {
       adapters = std::make_unique<adapter::AdapterSet>(config.adapter, model->layers(), RandomKey{},

@@ -36,6 +36,7 @@ std::vector<std::filesystem::path> export_run(const RunConfig& config, comm::Com
                  .trial = *preparation.trial,
                  .step = step},
                 all);
+  preparation.close();
   return export_folders(config, preparation.paths);
 }
 

@@ -26,16 +26,11 @@ Placement choose(const comm::Identity& self, const std::string& wanted) {
     placement.description = device::describe(*placement.gpu, probe);
     placement.numbers =
         fmt::format("{} {}.{}, {}", placement.gpu->name, placement.gpu->major, placement.gpu->minor, probe.versions);
-    device::load_cuda_module().select(placement.gpu->index);
+    const device::CudaModule& module = device::load_cuda_module();
+    module.select(placement.gpu->index);
+    placement.device = fmt::format("{}:{}", module.device_type, placement.gpu->index);
   }
   return placement;
-}
-
-// The one obstacle between a GPU and training: model, data and reduction do not put their tensors there yet.
-void require_training_path(const Placement& placement) {
-  require(!placement.gpu, Fault::kUsage,
-          "this version computes on CPUs only, and here is {}; set run.device: cpu to train on the CPU",
-          placement.description);
 }
 
 }  // namespace
@@ -57,9 +52,23 @@ Placement take_device(comm::Communicator& communicator, const std::string& wante
       places.push_back({.host = hosts[rank], .uuid = uuids[rank]});
     }
     device::require_sound_places(places);
-    require_training_path(placement);
   });
   return placement;
+}
+
+std::unique_ptr<comm::Communicator> join_devices(comm::Communicator& launcher, const Placement& placement) {
+  if (!placement.gpu || launcher.size() == 1) {
+    return nullptr;
+  }
+  std::unique_ptr<comm::Communicator> joined;
+  const std::optional<Failure> failure =  // not within `agree`: the ranks meet in it
+      caught([&] { joined = device::load_cuda_module().nccl(launcher, {.device = placement.gpu->index}); });
+  agree(launcher, [&] {
+    if (failure) {
+      throw Error(failure->fault, failure->message);
+    }
+  });
+  return joined;
 }
 
 std::int64_t weight_bytes(const std::filesystem::path& folder, DType dtype) {

@@ -14,6 +14,7 @@
 #include "dormer/model/model_folder.hpp"
 #include "train/agreement.hpp"
 #include "train/exporting.hpp"
+#include "train/memory_estimate.hpp"
 
 namespace dormer::train {
 namespace {
@@ -78,13 +79,15 @@ std::optional<TrainResult> Preparation::already_complete() {
 }
 
 void Preparation::load() {
-  const NumericChoice numerics = choose_numerics(communicator, config, resume_ ? &resume_->state.fingerprint : nullptr);
+  const NumericChoice numerics =
+      choose_numerics(communicator, config, placement, resume_ ? &resume_->state.fingerprint : nullptr);
   const Fingerprint process = process_fingerprint(config, numerics, placement, communicator.size());
   introductions = introduce_ranks(communicator, config, placement, process);
+  device_communicator = join_devices(communicator, placement);
   load_model(numerics);
   load_data();
   set_state(full_fingerprint(process));
-  build_trial();
+  build_trial(numerics.dtype);
   open_metrics();
 }
 
@@ -117,11 +120,41 @@ void Preparation::set_state(Fingerprint fingerprint) {
   state.finished = state.finished && (!stored || stored->total == state.total_steps);
 }
 
-void Preparation::build_trial() {
+parallel::Links Preparation::links() const {
+  return device_communicator ? parallel::Links(communicator, *device_communicator, placement.device)
+                             : parallel::Links(communicator, communicator, placement.device);
+}
+
+void Preparation::close() {
+  if (device_communicator) {
+    device_communicator->finalize();
+  }
+}
+
+void Preparation::require_training_memory(DType dtype) const {
+  const std::int64_t flat = adapter::AdapterSet::flat_elements(config.adapter, model->layers(),
+                                                               added_tokens(config.model, *model, model_folder));
+  const parallel::ReductionPlan plan = parallel::plan_reduction(
+      reduction_request(config, chosen_reduction(config, placement.gpu.has_value()), flat, communicator.size()));
+  placement.require_memory(training_memory({.flat_elements = flat,
+                                            .gradient_bytes = parallel::buffer_bytes(plan, communicator.rank()).total(),
+                                            .state_elements = plan.gradient_of(communicator.rank()).count(),
+                                            .rows = config.batch.micro * config.data.sequence_length,
+                                            .hidden = model->facts().hidden,
+                                            .blocks = model->facts().blocks,
+                                            .recompute = config.run.recompute,
+                                            .dtype = dtype},
+                                           model->layers()));
+}
+
+void Preparation::build_trial(DType dtype) {
   const optim::ScheduleHorizon horizon{.total = state.schedule_total,
                                        .warmup = config.schedule.warmup.steps_of(state.schedule_total)};
   agree(communicator, [&] {
-    trial = std::make_unique<Trial>(config, *model, horizon, communicator);
+    if (placement.gpu) {
+      require_training_memory(dtype);
+    }
+    trial = std::make_unique<Trial>(config, *model, horizon, links());
     if (config.adapter.init_from && !resume_) {
       interop::load_adapter_into(trial->adapters(), *config.adapter.init_from);
     }
@@ -138,7 +171,7 @@ void Preparation::load_model(const NumericChoice& numerics) {
     if (placement.gpu) {
       placement.require_memory({{{"frozen base", weight_bytes(model_folder, numerics.dtype)}}});
     }
-    model = model::load_language_model(model_folder, numerics.dtype);
+    model = model::load_language_model(model_folder, {.dtype = numerics.dtype, .device = placement.device});
     require(config.data.sequence_length <= model->facts().maximum_positions, Fault::kUsage,
             "data.sequence_length is {}, but the model in {} was made for at most {} positions",
             config.data.sequence_length, model_folder.string(), model->facts().maximum_positions);

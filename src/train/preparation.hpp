@@ -33,6 +33,8 @@ class Preparation {
   [[nodiscard]] std::optional<TrainResult> already_complete();
   /// Loads base and data, builds the trial and restores it; compares with what the checkpoint stored.
   void load();
+  /// Ends the communicator of the devices in order. All ranks call it, last; not after an error.
+  void close();
 
   const RunConfig& config;
   comm::Communicator& communicator;
@@ -44,6 +46,7 @@ class Preparation {
   std::unique_ptr<data::TokenDataset> training{};
   std::unique_ptr<data::TokenDataset> validation{};  ///< null: none
   std::optional<data::SampleOrder> order{};
+  std::unique_ptr<comm::Communicator> device_communicator{};  ///< of the ranks' GPUs; null: the launcher's serves
   std::unique_ptr<Trial> trial{};
   std::unique_ptr<report::MetricsWriter> metrics{};  ///< rank 0's
   std::unique_ptr<report::EventWriter> events{};     ///< rank 0's
@@ -53,11 +56,13 @@ class Preparation {
 
  private:
   void find_checkpoint();
+  [[nodiscard]] parallel::Links links() const;
+  void require_training_memory(DType dtype) const;
   void load_model(const NumericChoice& numerics);
   void load_data();
   [[nodiscard]] Fingerprint full_fingerprint(Fingerprint fingerprint);
   void set_state(Fingerprint fingerprint);
-  void build_trial();
+  void build_trial(DType dtype);
   void open_metrics();
 
   std::optional<ResumePoint> resume_;

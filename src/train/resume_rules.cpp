@@ -22,7 +22,8 @@ constexpr std::array<std::string_view, 11> kFree{"run.name",
                                                  "schedule.extend",
                                                  "parallel.shard_optimizer"};
 // The experiment stays the same, its bits may not.
-constexpr std::array<std::string_view, 4> kInexact{"run.threads", "run.device", "run.linear", "run.exact"};
+constexpr std::array<std::string_view, 5> kInexact{"run.threads", "run.device", "run.deterministic", "run.linear",
+                                                   "run.exact"};
 constexpr std::array<std::string_view, 2> kLength{"run.steps", "run.epochs"};
 
 bool under_any(std::string_view key, auto&& prefixes) {

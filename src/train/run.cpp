@@ -39,6 +39,7 @@ TrainResult train(const RunConfig& config, comm::Communicator& communicator, con
   report.begin();
   try {
     const TrainResult result = Loop(preparation, options, report).run();
+    preparation.close();
     report.end(result.outcome);
     tell_memory(communicator);
     return result;

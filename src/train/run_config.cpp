@@ -24,13 +24,15 @@ void RunSection::describe(config::Visitor& visitor) {
                 {.doc = "Whether a run directory with checkpoints is continued.", .choices = {"auto", "never"}});
   visitor.field(
       "device", device,
-      {.doc = "Where to compute. auto: on a GPU where there is one; never on a CPU where there should be one. This "
-              "version computes on CPUs.",
+      {.doc = "Where to compute. auto: on a GPU where there is one; never on a CPU where there should be one.",
        .choices = {"auto", "cpu", "cuda"}});
   visitor.field("threads", threads, {.doc = "Threads of every rank. The bits depend on it.", .min = 1, .max = 1024});
   visitor.field("time_limit", time_limit,
                 {.doc = "Time after which the run saves and ends with exit code 85. auto: what the scheduler tells."});
   visitor.field("exact", exact, {.doc = "Refuse machines on which a continued run would not have the same bits."});
+  visitor.field("deterministic", deterministic,
+                {.doc = "On GPUs: the same bits every time, by deterministic kernels and, where parallel.reduction is "
+                        "auto, the exact reduction. On CPUs every run is deterministic."});
   visitor.field("linear", linear, {.doc = "How frozen layers are multiplied.", .choices = {"auto", "plain", "onednn"}});
   visitor.field("recompute", recompute,
                 {.doc = "Keep only the input of every block and compute the block again in the backward pass: less "
@@ -41,10 +43,10 @@ void ModelSection::describe(config::Visitor& visitor) {
   visitor.field(
       "path", path,
       {.doc = "Folder of the frozen model in Hugging Face form, or org/name in the offline cache.", .required = true});
-  visitor.field(
-      "dtype", dtype,
-      {.doc = "Numbers of the frozen model and of activations. auto: bfloat16 where the processor computes it.",
-       .choices = {"auto", "float32", "bfloat16", "float16"}});
+  visitor.field("dtype", dtype,
+                {.doc = "Numbers of the frozen model and of activations. auto: bfloat16 on GPUs and where the "
+                        "processor computes it.",
+                 .choices = {"auto", "float32", "bfloat16", "float16"}});
   visitor.field("added_tokens", added_tokens,
                 {.doc = "Tokens of the folder's tokenizer beyond the model's vocabulary. train: they get rows in "
                         "embedding and head, which start at the mean of the others and train with the adapter.",
@@ -120,7 +122,9 @@ void ParallelSection::describe(config::Visitor& visitor) {
       "reduction", reduction,
       {.doc =
            "How gradients of ranks are added. exact: the same bits for every number of ranks. fast: in buckets during "
-           "the last backward pass, equal up to rounding. auto: exact on CPUs.",
+           "the last backward pass, equal up to rounding. auto: exact on CPUs and where run.deterministic is true, "
+           "else "
+           "fast.",
        .choices = {"auto", "exact", "fast"}});
   visitor.field("shard_optimizer", shard_optimizer,
                 {.doc = "Every rank holds a share of the optimizer's state (ZeRO-1)."});

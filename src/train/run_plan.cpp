@@ -93,8 +93,9 @@ std::vector<RankPlan> plan_ranks(RehearsedTrial& trial, const Scene& scene, cons
   return ranks;
 }
 
-parallel::ReductionPlan plan_reduction_of(const RunConfig& config, const RehearsedTrial& trial, int ranks) {
-  return parallel::plan_reduction(reduction_request(config, trial.adapters().space().size(), ranks));
+parallel::ReductionPlan plan_reduction_of(const RunConfig& config, const RehearsedTrial& trial, const Scene& scene) {
+  return parallel::plan_reduction(reduction_request(config, chosen_reduction(config, scene.gpu),
+                                                    trial.adapters().space().size(), scene.target.ranks));
 }
 
 /// What rank 0 holds on the host while it writes: gathered moments and the shard's image, or an export's arrays and
@@ -114,7 +115,7 @@ std::int64_t largest_peak(const std::vector<RankPlan>& ranks) {
 
 std::int64_t peak_of(const RunConfig& config, const Scene& scene) {
   RehearsedTrial trial(config, scene.folder, place_of(config, scene.gpu));
-  return largest_peak(plan_ranks(trial, scene, plan_reduction_of(config, trial, scene.target.ranks), 0));
+  return largest_peak(plan_ranks(trial, scene, plan_reduction_of(config, trial, scene), 0));
 }
 
 }  // namespace
@@ -144,7 +145,7 @@ RunPlan plan_run(const RunConfig& config, const PlanTarget& target) {
                                          .total_steps = plan.total_steps,
                                          .samples = plan.training_samples});
     plan.files = files.files;
-    const parallel::ReductionPlan reduction = plan_reduction_of(config, trial, target.ranks);
+    const parallel::ReductionPlan reduction = plan_reduction_of(config, trial, scene);
     plan.micro_batches = reduction.request.micro_batches;
     plan.leaves = std::ssize(reduction.leaves);
     plan.ranks = plan_ranks(trial, scene, reduction, saving_bytes(trial, files));

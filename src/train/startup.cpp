@@ -12,6 +12,7 @@
 #include "dormer/data/tokenizer_identity.hpp"
 #include "dormer/tensor/process.hpp"
 #include "train/agreement.hpp"
+#include "train/trial.hpp"
 
 namespace dormer::train {
 namespace {
@@ -30,9 +31,13 @@ std::string stored_or(const Fingerprint* stored, const std::string& name, const 
 
 }  // namespace
 
-NumericChoice choose_numerics(comm::Communicator& communicator, const RunConfig& config, const Fingerprint* stored) {
+NumericChoice choose_numerics(comm::Communicator& communicator, const RunConfig& config, const Placement& placement,
+                              const Fingerprint* stored) {
+  if (placement.gpu) {
+    tensor::set_deterministic_kernels(config.run.deterministic);
+  }
   const std::string dtype = agree_on_text(communicator, [&]() -> std::string {
-    const std::string automatic = tensor::cpu_has_bfloat16() ? "bfloat16" : "float32";
+    const std::string automatic = placement.gpu || tensor::cpu_has_bfloat16() ? "bfloat16" : "float32";
     return config.model.dtype == "auto" ? stored_or(stored, "dtype", automatic) : config.model.dtype;
   });
   const std::string path = agree_on_text(communicator, [&] {
@@ -101,7 +106,7 @@ Fingerprint process_fingerprint(const RunConfig& config, const NumericChoice& nu
                           {"threads", fmt::format("{}", config.run.threads)},
                           {"dtype", std::string(name_of(numerics.dtype))},
                           {"products", std::string(tensor::name_of(numerics.path))}};
-  if (config.parallel.reduction == "fast") {
+  if (chosen_reduction(config, placement.gpu.has_value()) == parallel::Reduction::kFast) {
     fingerprint["ranks"] = fmt::format("{}", ranks);  // the fast sums depend on them
   }
   return fingerprint;
@@ -113,12 +118,13 @@ std::vector<std::string> introduce_ranks(comm::Communicator& communicator, const
   const std::string line = fmt::format("host {}, {}CPU ({}), {} thread{}, {}, {} products, {}, transport {}", self.host,
                                        placement.gpu ? placement.description + ", " : "", fingerprint.at("cpu"),
                                        config.run.threads, config.run.threads > 1 ? "s" : "", fingerprint.at("dtype"),
-                                       fingerprint.at("products"), fingerprint.at("library"), self.transport);
+                                       fingerprint.at("products"), fingerprint.at("library"),
+                                       placement.gpu && self.size > 1 ? self.transport + " and nccl" : self.transport);
   const std::vector<std::string> lines = gather_texts(communicator, line);
   for (std::size_t rank = 0; rank < lines.size(); ++rank) {
     log::info("rank {} of {}: {}", rank, lines.size(), lines[rank]);
   }
-  if (config.parallel.reduction != "fast" && config.run.exact) {
+  if (chosen_reduction(config, placement.gpu.has_value()) == parallel::Reduction::kExact && config.run.exact) {
     for (const char* name : {"cpu", "device", "library", "products"}) {
       require_equal(
           communicator, name, fingerprint.at(name),

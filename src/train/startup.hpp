@@ -22,10 +22,11 @@ struct NumericChoice {
   tensor::ProductPath path = tensor::ProductPath::kPlain;
 };
 
-/// Rank 0 chooses where the configuration says "auto": as an earlier life of the run did, else by what its processor
-/// has. Sets the product path on every rank; a rank that lacks it is a usage error unless `run.exact: false`.
+/// Rank 0 chooses where the configuration says "auto": as an earlier life of the run did, else bfloat16 on GPUs and on
+/// processors that have it. Sets the product path on every rank, and on GPUs whether LibTorch's kernels are
+/// deterministic; a rank that lacks the path is a usage error unless `run.exact: false`.
 [[nodiscard]] NumericChoice choose_numerics(comm::Communicator& communicator, const RunConfig& config,
-                                            const Fingerprint* stored);
+                                            const Placement& placement, const Fingerprint* stored);
 
 /// The trained rows that `model.added_tokens` asks for. Throws a usage error where the folder's tokenizer has no token
 /// beyond the model's vocabulary. Reads the folder's tokenizer.

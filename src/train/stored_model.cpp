@@ -1,16 +1,18 @@
 #include "dormer/train/stored_model.hpp"
 
+#include "dormer/comm/single.hpp"
 #include "dormer/core/error.hpp"
 #include "dormer/interop/peft.hpp"
 #include "dormer/model/model_folder.hpp"
 #include "dormer/tensor/process.hpp"
+#include "train/placement.hpp"
 
 namespace dormer::train {
 namespace {
 
-DType compute_dtype(const std::string& name) {
+DType compute_dtype(const std::string& name, const Placement& placement) {
   if (name == "auto") {
-    return tensor::cpu_has_bfloat16() ? DType::kBF16 : DType::kF32;
+    return placement.gpu || tensor::cpu_has_bfloat16() ? DType::kBF16 : DType::kF32;
   }
   const std::optional<DType> dtype = dtype_from_name(name);
   require(dtype == DType::kF32 || dtype == DType::kBF16, Fault::kUsage,
@@ -71,7 +73,9 @@ adapter::AddedTokensRequest stored_added_tokens(const std::filesystem::path& fol
 StoredModel load_stored_model(const StoredModelRequest& request) {
   StoredModel result;
   result.folder = model::resolve_model_folder(request.model);
-  result.model = model::load_language_model(result.folder, compute_dtype(request.dtype));
+  const Placement placement = take_device(*comm::single(), request.device);
+  result.model = model::load_language_model(
+      result.folder, {.dtype = compute_dtype(request.dtype, placement), .device = placement.device});
   if (request.adapter) {
     result.adapters.emplace(stored_adapter_config(*request.adapter), result.model->layers(), RandomKey{},
                             stored_added_tokens(*request.adapter, *result.model));

@@ -1,11 +1,10 @@
 #include "train/trace_file.hpp"
 
-#include <algorithm>
-
 #include <fmt/format.h>
 
 #include "dormer/core/error.hpp"
 #include "dormer/storage/safetensors.hpp"
+#include "dormer/tensor/device_memory.hpp"
 #include "train/agreement.hpp"
 #include "train/trial.hpp"
 
@@ -18,7 +17,7 @@ constexpr std::string_view kFormat = "dormer.trace/1";
 class Arrays {
  public:
   void add(std::string name, const at::Tensor& tensor, DType dtype) {
-    const at::Tensor& kept = kept_.emplace_back(tensor.contiguous());
+    const at::Tensor& kept = kept_.emplace_back(tensor.contiguous().cpu());
     add_bytes(std::move(name), {static_cast<const std::byte*>(kept.const_data_ptr()), kept.nbytes()}, dtype,
               kept.sizes().vec());
   }
@@ -99,15 +98,13 @@ void record_before(UpdateTrace& trace, const adapter::AdapterSet& adapters) {
   }
 }
 
-void record_gradient(UpdateTrace& trace, comm::Communicator& communicator, const parallel::ReductionPlan& plan,
+void record_gradient(UpdateTrace& trace, const parallel::Links& links, const parallel::ReductionPlan& plan,
                      std::span<const float> own) {
   trace.gradient = trace.before.clone();
-  const std::span<float> whole(trace.gradient.mutable_data_ptr<float>(),
-                               static_cast<std::size_t>(trace.gradient.numel()));
-  const parallel::Range slice = plan.gradient_of(communicator.rank());
-  std::copy(own.begin(), own.end(), whole.begin() + slice.begin);
+  const parallel::Range slice = plan.gradient_of(links.host.rank());
+  trace.gradient.narrow(0, slice.begin, slice.count()).copy_(tensor::borrowed(own, links.device));
   if (plan.request.shard_optimizer) {
-    parallel::gather_slices(communicator, plan.slices, whole);
+    parallel::gather_slices(links.gradients, plan.slices, tensor::span_of(trace.gradient));
   }
 }
 

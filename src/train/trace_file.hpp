@@ -11,7 +11,7 @@
 
 #include "dormer/adapter/adapter_set.hpp"
 #include "dormer/comm/communicator.hpp"
-#include "dormer/parallel/plan.hpp"
+#include "dormer/parallel/reducer.hpp"
 
 namespace dormer::train {
 
@@ -23,7 +23,7 @@ class Trial;
 struct UpdateTrace {
   std::vector<double> own_losses;                         ///< of this rank's micro-batches
   std::function<void()> backward_ended;                   ///< called after every micro-batch, where it is set
-  at::Tensor before;                                      ///< flat
+  at::Tensor before;                                      ///< flat, as the others on the trial's device
   at::Tensor gradient;                                    ///< flat, the whole sum before clipping
   at::Tensor after;                                       ///< flat
   std::vector<std::pair<std::string, at::Tensor>> norms;  ///< of decomposed sites
@@ -31,7 +31,7 @@ struct UpdateTrace {
 
 void record_before(UpdateTrace& trace, const adapter::AdapterSet& adapters);
 /// Gathers the slices of all ranks.
-void record_gradient(UpdateTrace& trace, comm::Communicator& communicator, const parallel::ReductionPlan& plan,
+void record_gradient(UpdateTrace& trace, const parallel::Links& links, const parallel::ReductionPlan& plan,
                      std::span<const float> own);
 void record_after(UpdateTrace& trace, const adapter::AdapterSet& adapters);
 

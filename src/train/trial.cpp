@@ -5,11 +5,11 @@
 #include <optional>
 
 #include <ATen/core/Tensor.h>
-#include <ATen/ops/from_blob.h>
 
 #include "dormer/core/error.hpp"
 #include "dormer/core/stop.hpp"
 #include "dormer/model/model_folder.hpp"
+#include "dormer/tensor/device_memory.hpp"
 #include "train/agreement.hpp"
 #include "train/startup.hpp"
 #include "train/trace_file.hpp"
@@ -18,17 +18,14 @@ namespace dormer::train {
 namespace {
 
 std::unique_ptr<optim::Optimizer> make_optimizer(const OptimizerSection& section, const adapter::AdapterSet& adapters,
-                                                 parallel::Range slice) {
+                                                 parallel::Range slice, const std::string& device) {
   const tensor::FlatSpace& space = adapters.space();
   const optim::OptimizerSettings settings = optimizer_settings(section);
   return optim::optimizer_registry().get(
       "optimizer.kind", section.kind)({.settings = settings,
                                        .groups = optim::plan_groups(space.entries(), space.size(), settings),
-                                       .slice = {slice.begin, slice.end}});
-}
-
-std::span<float> values_of(const tensor::FlatSpace& space) {
-  return {space.values().mutable_data_ptr<float>(), static_cast<std::size_t>(space.size())};
+                                       .slice = {slice.begin, slice.end},
+                                       .device = device});
 }
 
 parallel::ReductionRequest with_slots(parallel::ReductionRequest request, const tensor::FlatSpace& space) {
@@ -44,15 +41,17 @@ adapter::AddedTokensRequest tokens_of(const RunConfig& config, const model::Lang
              : added_tokens(config.model, model, model::resolve_model_folder(config.model.path));
 }
 
-at::Tensor as_tensor(std::span<float> values) {
-  return at::from_blob(values.data(), {static_cast<std::int64_t>(values.size())}, at::kFloat);
-}
-
 }  // namespace
 
-parallel::ReductionRequest reduction_request(const RunConfig& config, std::int64_t flat_size, int ranks) {
-  const bool fast = config.parallel.reduction == "fast";
-  return {.reduction = fast ? parallel::Reduction::kFast : parallel::Reduction::kExact,
+parallel::Reduction chosen_reduction(const RunConfig& config, bool on_gpu) {
+  const bool deterministic = !on_gpu || config.run.deterministic;
+  const bool fast = config.parallel.reduction == "fast" || (config.parallel.reduction == "auto" && !deterministic);
+  return fast ? parallel::Reduction::kFast : parallel::Reduction::kExact;
+}
+
+parallel::ReductionRequest reduction_request(const RunConfig& config, parallel::Reduction reduction,
+                                             std::int64_t flat_size, int ranks) {
+  return {.reduction = reduction,
           .shard_optimizer = config.parallel.shard_optimizer,
           .micro_batches = config.batch.global / config.batch.micro,
           .flat_size = flat_size,
@@ -70,19 +69,21 @@ optim::OptimizerSettings optimizer_settings(const OptimizerSection& section) {
 }
 
 Trial::Trial(const RunConfig& config, const model::LanguageModel& model, optim::ScheduleHorizon horizon,
-             comm::Communicator& communicator)
+             const parallel::Links& links)
     : batch_(config.batch),
       seed_{static_cast<std::uint64_t>(config.run.seed)},
       recompute_blocks_(config.run.recompute),
       learning_rate_(config.optimizer.learning_rate),
       maximum_norm_(config.optimizer.max_gradient_norm.value_or(0.0)),
-      communicator_(communicator),
+      links_(links),
       adapters_(config.adapter, model.layers(), seed_, tokens_of(config, model)),
       schedule_(config.schedule.kind, horizon),
-      plan_(parallel::plan_reduction(
-          with_slots(reduction_request(config, adapters_.space().size(), communicator.size()), adapters_.space()))),
-      reducer_(parallel::gradient_reducer(plan_, communicator)),
-      optimizer_(make_optimizer(config.optimizer, adapters_, plan_.gradient_of(communicator.rank()))) {
+      plan_(
+          parallel::plan_reduction(with_slots(reduction_request(config, chosen_reduction(config, links.device != "cpu"),
+                                                                adapters_.space().size(), links.host.size()),
+                                              adapters_.space()))),
+      reducer_(parallel::gradient_reducer(plan_, links_)),
+      optimizer_(make_optimizer(config.optimizer, adapters_, plan_.gradient_of(links.host.rank()), links_.device)) {
   adapters_.space().listen([this](std::size_t index) {
     if (last_backward_) {
       reducer_->announce(index);
@@ -121,10 +122,10 @@ void Trial::compute_leaves(const UpdateInputs& inputs, UpdateTrace* trace) {
   const objective::LossScale scale{.divisor = static_cast<double>(std::max<std::int64_t>(targets, 1)),
                                    .backward = true,
                                    .recompute_blocks = recompute_blocks_};
-  const parallel::Range share = plan_.shares.at(static_cast<std::size_t>(communicator_.rank()));
-  const std::int64_t last = plan_.micro_batches_of(communicator_.rank()).end - 1;
+  const parallel::Range share = plan_.shares.at(static_cast<std::size_t>(links_.host.rank()));
+  const std::int64_t last = plan_.micro_batches_of(links_.host.rank()).end - 1;
   for (std::int64_t leaf = share.begin; leaf < share.end; ++leaf) {
-    adapters_.space().bind_gradient(as_tensor(reducer_->next_leaf_buffer()));
+    adapters_.space().bind_gradient(tensor::borrowed(reducer_->next_leaf_buffer(), links_.device));
     const parallel::Range micro_batches = plan_.leaves.at(static_cast<std::size_t>(leaf));
     parallel::LeafLoss sum;
     for (std::int64_t index = micro_batches.begin; index < micro_batches.end; ++index) {
@@ -153,7 +154,7 @@ UpdateReport Trial::update(const UpdateInputs& inputs, UpdateTrace* trace) {
   const parallel::ReducedGradient reduced = reducer_->reduce(
       {.stop = stop_requested(), .error = failure ? static_cast<int>(failure->fault) : 0, .seconds = inputs.seconds});
   if (reduced.error != 0) {
-    throw_as_one(communicator_, static_cast<Fault>(reduced.error), reduced.error_rank, failure);
+    throw_as_one(links_.host, static_cast<Fault>(reduced.error), reduced.error_rank, failure);
   }
   if (!reduced.finite) {
     fail_not_finite(reduced, inputs.step);
@@ -163,7 +164,7 @@ UpdateReport Trial::update(const UpdateInputs& inputs, UpdateTrace* trace) {
                                      .schedule_factor = schedule_.factor(inputs.step),
                                      .gradient_scale = optim::clipping_scale(norm, maximum_norm_)};
   if (trace != nullptr) {
-    record_gradient(*trace, communicator_, plan_, reduced.gradient);
+    record_gradient(*trace, links_, plan_, reduced.gradient);
   }
   apply(reduced.gradient, scalars);
   if (trace != nullptr) {
@@ -177,12 +178,12 @@ UpdateReport Trial::update(const UpdateInputs& inputs, UpdateTrace* trace) {
 }
 
 void Trial::apply(std::span<const float> gradient, const optim::UpdateScalars& scalars) {
-  const std::span<float> values = values_of(adapters_.space());
+  const std::span<float> values = tensor::span_of(adapters_.space().values());
   const optim::ElementRange slice = optimizer_->slice();
   optimizer_->update(values.subspan(static_cast<std::size_t>(slice.begin), static_cast<std::size_t>(slice.count())),
                      gradient, scalars);
   if (plan_.request.shard_optimizer) {
-    parallel::gather_slices(communicator_, plan_.slices, values);
+    parallel::gather_slices(links_.gradients, plan_.slices, values);
   }
   adapters_.space().mark_written();
   adapters_.refresh();

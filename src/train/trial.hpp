@@ -45,9 +45,10 @@ struct UpdateReport {
 /// frozen base; today a pack has one.
 class Trial {
  public:
-  /// Plans and allocates; the adapters are at their start. `communicator` must outlive the trial.
+  /// Plans and allocates on the model's device, which `links` names; the adapters are at their start. The communicators
+  /// must outlive the trial.
   Trial(const RunConfig& config, const model::LanguageModel& model, optim::ScheduleHorizon horizon,
-        comm::Communicator& communicator);
+        const parallel::Links& links);
   Trial(const Trial&) = delete;  // the reducer refers to the plan
   Trial& operator=(const Trial&) = delete;
 
@@ -61,6 +62,7 @@ class Trial {
   [[nodiscard]] const BatchSection& batch() const { return batch_; }
   [[nodiscard]] optim::Optimizer& optimizer() { return *optimizer_; }
   [[nodiscard]] const parallel::ReductionPlan& plan() const { return plan_; }
+  [[nodiscard]] const std::string& device() const { return links_.device; }  ///< of parameters and state
   /// Parameters without padding.
   [[nodiscard]] std::int64_t parameter_count() const;
 
@@ -76,7 +78,7 @@ class Trial {
   bool recompute_blocks_;
   double learning_rate_;
   double maximum_norm_;
-  comm::Communicator& communicator_;
+  parallel::Links links_;
   adapter::AdapterSet adapters_;
   optim::Schedule schedule_;
   parallel::ReductionPlan plan_;
@@ -85,8 +87,12 @@ class Trial {
   bool last_backward_ = false;  ///< the backward pass now running is the last of the share: gradients are announced
 };
 
+/// As parallel.reduction says; auto is exact where a run is deterministic (on a CPU always), else fast. Pure.
+[[nodiscard]] parallel::Reduction chosen_reduction(const RunConfig& config, bool on_gpu);
+
 /// What the reduction of a run's gradients needs to know, but for the parameters' slots. Pure.
-[[nodiscard]] parallel::ReductionRequest reduction_request(const RunConfig& config, std::int64_t flat_size, int ranks);
+[[nodiscard]] parallel::ReductionRequest reduction_request(const RunConfig& config, parallel::Reduction reduction,
+                                                           std::int64_t flat_size, int ranks);
 
 /// The optimizer's settings as the configuration says. Pure.
 [[nodiscard]] optim::OptimizerSettings optimizer_settings(const OptimizerSection& section);

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <deque>
 #include <functional>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -19,6 +20,7 @@ using dormer::testing::nccl_thread;
 
 // The types that CUDA and NCCL only name.
 struct CUstream_st {
+  std::thread::id owner = std::this_thread::get_id();
   std::deque<std::function<void()>> work;
   long submitted = 0;
   long finished = 0;
@@ -35,6 +37,7 @@ struct CUevent_st {
   long position = 0;
 };
 struct ncclComm {
+  dormer::comm::Communicator* ranks = nullptr;  // carries the messages
   int polls_left = 0;
   bool finalized = false;
 };
@@ -67,10 +70,6 @@ struct Group {
 Group& group() {
   thread_local Group open;
   return open;
-}
-
-dormer::comm::Communicator& ranks() {
-  return *nccl_thread().ranks;
 }
 
 DType dtype_of(ncclDataType_t type) {
@@ -192,7 +191,8 @@ cudaError_t cudaEventQuery(cudaEvent_t event) {
     return cudaSuccess;
   }
   thread_local int polls = 0;
-  if (++polls % 4 == 0) {  // some time later
+  // Some time later; messages are carried by the rank's own thread.
+  if (std::this_thread::get_id() == event->stream->owner && ++polls % 4 == 0) {
     event->stream->run_until(event->position);
     return cudaSuccess;
   }
@@ -210,9 +210,10 @@ ncclResult_t ncclGetUniqueId(ncclUniqueId* id) {
   return nccl_thread().faults.id_status;
 }
 ncclResult_t ncclCommInitRankConfig(ncclComm_t* comm, int count, ncclUniqueId id, int rank, ncclConfig_t* config) {
-  const bool sound = count == ranks().size() && rank == ranks().rank() && config->blocking == 0 &&
-                     id.internal[0] == 0x5A && id.internal[NCCL_UNIQUE_ID_BYTES - 1] == 0x5A;
-  *comm = new ncclComm;
+  dormer::comm::Communicator& ranks = *nccl_thread().ranks;
+  const bool sound = count == ranks.size() && rank == ranks.rank() && config->blocking == 0 && id.internal[0] == 0x5A &&
+                     id.internal[NCCL_UNIQUE_ID_BYTES - 1] == 0x5A;
+  *comm = new ncclComm{.ranks = &ranks};
   return sound ? in_progress(*comm) : ncclInvalidArgument;
 }
 ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t* error) {
@@ -249,7 +250,7 @@ ncclResult_t ncclGroupEnd() {
       collective();
     }
     if (!done.sends.empty() || !done.receives.empty()) {
-      ranks().exchange(done.sends, done.receives).wait();
+      done.comm->ranks->exchange(done.sends, done.receives).wait();
     }
   });
   ++done.stream->submitted;
@@ -262,7 +263,7 @@ ncclResult_t ncclAllReduce(const void* send, void* receive, size_t count, ncclDa
   return join(comm, stream, [=] {
     const BufferView buffer{receive, signed_count(count), dtype_of(type)};
     std::memmove(receive, send, buffer.bytes());
-    ranks().all_reduce(buffer, op_of(op)).wait();
+    comm->ranks->all_reduce(buffer, op_of(op)).wait();
   });
 }
 ncclResult_t ncclReduce(const void* send, void* receive, size_t count, ncclDataType_t type, ncclRedOp_t op, int root,
@@ -271,8 +272,8 @@ ncclResult_t ncclReduce(const void* send, void* receive, size_t count, ncclDataT
     const ConstBufferView from{send, signed_count(count), dtype_of(type)};
     std::vector<std::byte> copy(from.bytes());
     std::memcpy(copy.data(), send, copy.size());
-    ranks().all_reduce({copy.data(), from.count, from.dtype}, op_of(op)).wait();
-    if (ranks().rank() == root) {
+    comm->ranks->all_reduce({copy.data(), from.count, from.dtype}, op_of(op)).wait();
+    if (comm->ranks->rank() == root) {
       std::memcpy(receive, copy.data(), copy.size());
     }
   });
@@ -280,21 +281,22 @@ ncclResult_t ncclReduce(const void* send, void* receive, size_t count, ncclDataT
 ncclResult_t ncclReduceScatter(const void* send, void* receive, size_t count, ncclDataType_t type, ncclRedOp_t /*op*/,
                                ncclComm_t comm, cudaStream_t stream) {
   return join(comm, stream, [=] {
-    const std::vector<std::int64_t> counts(static_cast<std::size_t>(ranks().size()), signed_count(count));
+    const std::vector<std::int64_t> counts(static_cast<std::size_t>(comm->ranks->size()), signed_count(count));
     const DType dtype = dtype_of(type);
-    ranks()
-        .reduce_scatter({send, signed_count(count) * ranks().size(), dtype}, {receive, signed_count(count), dtype},
-                        counts)
+    comm->ranks
+        ->reduce_scatter({send, signed_count(count) * comm->ranks->size(), dtype},
+                         {receive, signed_count(count), dtype}, counts)
         .wait();
   });
 }
 ncclResult_t ncclAllGather(const void* send, void* receive, size_t count, ncclDataType_t type, ncclComm_t comm,
                            cudaStream_t stream) {
   return join(comm, stream, [=] {
-    const std::vector<std::int64_t> counts(static_cast<std::size_t>(ranks().size()), signed_count(count));
+    const std::vector<std::int64_t> counts(static_cast<std::size_t>(comm->ranks->size()), signed_count(count));
     const DType dtype = dtype_of(type);
-    ranks()
-        .all_gather({send, signed_count(count), dtype}, {receive, signed_count(count) * ranks().size(), dtype}, counts)
+    comm->ranks
+        ->all_gather({send, signed_count(count), dtype}, {receive, signed_count(count) * comm->ranks->size(), dtype},
+                     counts)
         .wait();
   });
 }
@@ -302,10 +304,10 @@ ncclResult_t ncclBroadcast(const void* send, void* receive, size_t count, ncclDa
                            ncclComm_t comm, cudaStream_t stream) {
   return join(comm, stream, [=] {
     const BufferView buffer{receive, signed_count(count), dtype_of(type)};
-    if (ranks().rank() == root) {
+    if (comm->ranks->rank() == root) {
       std::memmove(receive, send, buffer.bytes());
     }
-    ranks().broadcast(buffer, root).wait();
+    comm->ranks->broadcast(buffer, root).wait();
   });
 }
 ncclResult_t ncclSend(const void* send, size_t count, ncclDataType_t type, int peer, ncclComm_t comm,

@@ -24,6 +24,12 @@
 namespace dormer::parallel {
 namespace {
 
+/// As in a run: ranks that are threads of one process would each bring a team of LibTorch's threads.
+class OneThread final : public ::testing::Environment {
+  void SetUp() override { tensor::configure_process(1); }
+};
+const ::testing::Environment* const one_thread = ::testing::AddGlobalTestEnvironment(new OneThread);
+
 std::uint64_t bits(double value) {
   return std::bit_cast<std::uint64_t>(value);
 }
@@ -246,6 +252,31 @@ TEST(FastReduction, AnotherThreadOnlyTakesNote) {
     EXPECT_EQ(trace.of(comm::Operation::kReduceScatter).calls, 1);
     reducer->complete_leaf({1.0, 1});
     (void)reducer->reduce({});
+  });
+}
+
+/// As on a GPU, where the backward pass runs in LibTorch's thread while the own one waits for it.
+TEST(FastReduction, AnotherThreadSendsWhereGradientsHaveACommunicatorOfTheirOwn) {
+  const ReductionPlan plan = plan_with_slots(2, true);
+  comm::ThreadWorld{2}.run([&](comm::Communicator& communicator) {
+    comm::Trace of_host;
+    comm::Trace of_gradients;
+    const auto host = comm::traced(dormer::testing::borrowed(communicator), of_host);
+    const auto gradients = comm::traced(dormer::testing::borrowed(communicator), of_gradients);
+    const auto reducer = gradient_reducer(plan, Links(*host, *gradients, "cpu"));
+    const std::span<float> buffer = begin_last_leaf(*reducer);
+    std::fill(buffer.begin(), buffer.end(), 1.0F);
+    std::thread([&] {
+      for (std::size_t slot = 16; slot-- > 4;) {
+        reducer->announce(slot);
+      }
+    }).join();
+    EXPECT_EQ(of_gradients.of(comm::Operation::kReduceScatter).calls, 6);
+    EXPECT_EQ(of_host.total().calls, 0) << "knows one thread alone";
+    reducer->complete_leaf({1.0, 1});
+    EXPECT_THAT(reducer->reduce({}).gradient, ::testing::Each(2.0F));
+    EXPECT_EQ(of_gradients.total().calls, 8) << "all buckets";
+    EXPECT_EQ(of_host.of(comm::Operation::kAllGather).calls, of_host.total().calls) << "norms, losses and flags";
   });
 }
 

@@ -1,11 +1,6 @@
 // Started by mpirun with 1, 2, 3 and 4 ranks: every number of ranks must give the bits that one rank gives alone.
-#include <cmath>
-#include <cstdlib>
-#include <sstream>
-
 #include <ATen/core/Tensor.h>
 #include <gmock/gmock.h>
-#include <nlohmann/json.hpp>
 
 #include "dormer/comm/single.hpp"
 #include "dormer/comm/traced.hpp"
@@ -13,142 +8,13 @@
 #include "dormer/parallel/plan.hpp"
 #include "dormer/train/evaluate.hpp"
 #include "dormer/train/run.hpp"
-#include "support/borrowed_communicator.hpp"
 #include "support/mpi_world.hpp"
-#include "train/agreement.hpp"
-#include "train/tiny_run.hpp"
+#include "train/ranks_run.hpp"
 #include "train/trace_file.hpp"
 #include "train/trial.hpp"
 
 namespace dormer::train {
 namespace {
-
-/// What updates need beside the trial that is tested.
-struct TrialSetup {
-  TrialSetup(const RunConfig& run_config, comm::Communicator& communicator)
-      : config(run_config),
-        model(model::load_language_model(config.model.path, DType::kF32)),
-        data(config.data.train, {.sequence_length = 16, .model_vocabulary = 256, .tokenizer_sha256 = {}}),
-        order(data.samples(), RandomKey{7}, true),
-        trial(config, *model, {.total = 6, .warmup = 2}, communicator) {}
-
-  [[nodiscard]] UpdateInputs inputs(std::int64_t step) const {
-    return {.model = *model, .data = data, .order = order, .step = step, .position = step * 8, .seconds = 0.0};
-  }
-
-  RunConfig config;
-  std::unique_ptr<model::LanguageModel> model;
-  data::TokenDataset data;
-  data::SampleOrder order;
-  Trial trial;
-};
-
-/// Fails once armed, on one rank, before the n-th bucket is sent.
-class FailingCommunicator final : public testing::BorrowedCommunicator {
- public:
-  FailingCommunicator(comm::Communicator& inner, int rank, int call)
-      : BorrowedCommunicator(inner), calls_left_(inner.rank() == rank ? call : 0) {}
-  void arm() { armed_ = true; }
-  comm::Pending all_reduce(BufferView buffer, comm::ReduceOp op) override {
-    fail_when_due();
-    return BorrowedCommunicator::all_reduce(buffer, op);
-  }
-  comm::Pending reduce_scatter(ConstBufferView send, BufferView receive,
-                               std::span<const std::int64_t> counts) override {
-    fail_when_due();
-    return BorrowedCommunicator::reduce_scatter(send, receive, counts);
-  }
-
- private:
-  void fail_when_due() {
-    if (armed_ && calls_left_ > 0 && --calls_left_ == 0) {
-      fail(Fault::kIo, "the third bucket of rank 1");
-    }
-  }
-  bool armed_ = false;
-  int calls_left_;
-};
-
-std::vector<double> losses(const std::filesystem::path& run) {
-  std::vector<double> result;
-  std::istringstream lines(read_file(run / "metrics.jsonl", "metrics"));
-  for (std::string line; std::getline(lines, line);) {
-    const nlohmann::json object = nlohmann::json::parse(line);
-    if (object.contains("loss")) {
-      result.push_back(object["loss"].get<double>());
-    }
-  }
-  return result;
-}
-
-/// |a - b| / |b| over all trained parameters.
-double relative_difference(const std::filesystem::path& a, const std::filesystem::path& b) {
-  const storage::Checkpoint first = newest_checkpoint(a);
-  const storage::Checkpoint second = newest_checkpoint(b);
-  double difference = 0.0;
-  double size = 0.0;
-  for (const storage::StoredArray& array : second.arrays) {
-    if (!array.name.starts_with("parameters/")) {
-      continue;
-    }
-    const auto* expected = reinterpret_cast<const float*>(array.bytes.data());
-    const auto* actual = reinterpret_cast<const float*>(first.find(array.name)->bytes.data());
-    for (std::size_t i = 0; i < array.bytes.size() / sizeof(float); ++i) {
-      difference += std::pow(double{actual[i]} - double{expected[i]}, 2.0);
-      size += std::pow(double{expected[i]}, 2.0);
-    }
-  }
-  return std::sqrt(difference / size);
-}
-
-/// Every update's loss and the trained parameters of two runs of 20 updates, within 1e-6 of their size. Sums in another
-/// order differ by a few units of 2^-24 = 6e-8.
-void expect_close_runs(const std::filesystem::path& exact, const std::filesystem::path& fast) {
-  const std::vector<double> expected = losses(exact);
-  const std::vector<double> actual = losses(fast);
-  ASSERT_EQ(actual.size(), 20U);
-  for (std::size_t step = 0; step < 20; ++step) {
-    EXPECT_NEAR(actual[step], expected[step], 1e-6 * expected[step]) << "update " << step + 1;
-  }
-  EXPECT_LT(relative_difference(fast, exact), 1e-6);
-}
-
-/// One folder for all ranks; rank 0 makes and removes it.
-class RanksTest : public ::testing::Test {
- protected:
-  void SetUp() override {
-    const std::string folder = agree_on_text(testing::world(), [&] {
-      own_.emplace();
-      TinyRun::prepare(own_->path());
-      return own_->path().string();
-    });
-    tiny_ = std::make_unique<TinyRun>(folder);
-  }
-  void TearDown() override { testing::world().barrier(); }
-
-  /// What one rank gets that trains alone in the folder `alone`.
-  void train_reference(const RunConfig& config) const {
-    if (testing::world().rank() == 0) {
-      const std::unique_ptr<comm::Communicator> single = comm::single();
-      train(config, *single);
-    }
-    testing::world().barrier();
-  }
-
-  void expect_equal_runs(const std::string& a, const std::string& b) const {
-    if (testing::world().rank() == 0) {
-      EXPECT_EQ(newest_arrays(tiny_->folder() / a), newest_arrays(tiny_->folder() / b));
-      EXPECT_EQ(exported_weights(tiny_->folder() / a), exported_weights(tiny_->folder() / b));
-      EXPECT_EQ(timeless_metrics(tiny_->folder() / a), timeless_metrics(tiny_->folder() / b));
-    }
-    testing::world().barrier();
-  }
-
-  std::unique_ptr<TinyRun> tiny_;
-
- private:
-  std::optional<test::TempDirectory> own_;
-};
 
 TEST_F(RanksTest, GiveTheBitsOfOneRank) {
   train_reference(tiny_->config("alone"));

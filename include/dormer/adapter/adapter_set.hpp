@@ -27,6 +27,9 @@ class AdapterSet {
   AdapterSet(const AdapterConfig& config, std::span<const FrozenLinear> layers, RandomKey seed,
              const AddedTokensRequest& tokens = {});
   ~AdapterSet();
+  /// Elements of the flat space that such a set would have; nothing is allocated.
+  [[nodiscard]] static std::int64_t flat_elements(const AdapterConfig& config, std::span<const FrozenLinear> layers,
+                                                  const AddedTokensRequest& tokens = {});
   AdapterSet(AdapterSet&&) noexcept;
   AdapterSet& operator=(AdapterSet&&) noexcept;
 
@@ -51,6 +54,9 @@ class AdapterSet {
 
  private:
   struct State;
+  /// Chooses sites and adds their parameters to the set's flat space.
+  static void add_parameters(State& set, const AdapterConfig& config, std::span<const FrozenLinear> layers,
+                             const AddedTokensRequest& tokens);
   std::unique_ptr<State> state_;
 };
 

@@ -22,7 +22,8 @@ struct NcclOptions {
 
 /// What the CUDA module offers. Functions throw `Error`, with the CUDA call and the remedy in one line.
 struct CudaModule {
-  const char* build_id = nullptr;  ///< must equal `cuda_build_id()`
+  const char* build_id = nullptr;    ///< must equal `cuda_build_id()`
+  const char* device_type = "cuda";  ///< LibTorch's name of the devices that it serves
   LibraryVersions (*libraries)() = nullptr;
   /// The visible GPUs; no GPU is no error.
   std::vector<Gpu> (*gpus)() = nullptr;

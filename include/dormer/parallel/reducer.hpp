@@ -3,6 +3,8 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "dormer/comm/communicator.hpp"
@@ -23,9 +25,21 @@ struct RankReport {
   double seconds = 0.0;  ///< since the run started, by this rank's clock
 };
 
+/// How the ranks of an update are joined, and where its flat buffers lie. Both communicators know the same ranks and
+/// outlive whoever gets this.
+struct Links {
+  Links(comm::Communicator& all) : host(all), gradients(all) {}  // implicit: on a CPU there is one communicator
+  Links(comm::Communicator& of_host, comm::Communicator& of_device, std::string place)
+      : host(of_host), gradients(of_device), device(std::move(place)) {}
+
+  comm::Communicator& host;       ///< of host memory, for what is small: norms, losses, flags
+  comm::Communicator& gradients;  ///< of the device's memory; on a CPU the same one
+  std::string device = "cpu";     ///< as LibTorch writes it
+};
+
 /// One update's gradient and what all ranks know about it. Except for `gradient`, equal on all ranks, bit by bit.
 struct ReducedGradient {
-  std::span<float> gradient;      ///< `ReductionPlan::gradient_of(rank)`; valid until the next `next_leaf_buffer`
+  std::span<float> gradient;      ///< `ReductionPlan::gradient_of(rank)`, on the device; valid until the next update
   double squared_norm = 0.0;      ///< of the whole gradient
   LeafLoss loss;                  ///< sum over the leaves in their order
   bool finite = true;             ///< false: some gradient or loss is not; do not update
@@ -40,13 +54,18 @@ struct ReducedGradient {
 /// Sums the gradients of an update over leaves and ranks. For each leaf of the own share, in order: backward passes add
 /// into `next_leaf_buffer`, then `complete_leaf`. Then all ranks call `reduce`. During the last backward pass of the
 /// share `announce` may say which parameters are done; the fast reduction then sends what is complete.
-/// Use from one thread, the communicator's own: the one that constructs it and trains. LibTorch runs a backward pass on
-/// the CPU in the thread that called it (recomputation too), so `announce` may send. From any other thread it takes
-/// note only, and its own thread sends later; no two calls may overlap. Plan and communicator must outlive it.
+/// Use from one thread, the communicators' own: the one that constructs it and trains; no two calls may overlap. Only
+/// `announce` may come from another. LibTorch runs a backward pass on the CPU in the thread that called it
+/// (recomputation too), so there `announce` may send, and from any other thread takes note only: its own thread sends
+/// later. On a device the pass runs in LibTorch's thread of that device while its own thread waits for it, so
+/// `announce` sends from there: the communicator of device memory is nobody else's meanwhile, and the one of host
+/// memory is not touched. Additions and sums run as kernels on the device's current stream; `reduce` copies the blocks'
+/// sums of squares to the host, once. Plan and communicators must outlive it.
 class GradientReducer {
  public:
   virtual ~GradientReducer() = default;
-  /// The flat buffer that the next leaf's backward passes add to: `flat_size` elements, aligned to 64 bytes.
+  /// The flat buffer that the next leaf's backward passes add to: `flat_size` elements of the device's memory, aligned
+  /// to 64 bytes.
   [[nodiscard]] virtual std::span<float> next_leaf_buffer() = 0;
   /// The gradient of parameter `slot` (index in `ReductionRequest::slots`) is whole: nothing more is added to it before
   /// `reduce`. Parameters that are not announced count as they stand when `reduce` is called: zero if nothing was
@@ -59,10 +78,10 @@ class GradientReducer {
 
 /// As `plan.request.reduction` says. Exact: the same bits for every number of ranks from 1 to the number of leaves, on
 /// processors that compute a leaf alike.
-[[nodiscard]] std::unique_ptr<GradientReducer> gradient_reducer(const ReductionPlan& plan,
-                                                                comm::Communicator& communicator);
+[[nodiscard]] std::unique_ptr<GradientReducer> gradient_reducer(const ReductionPlan& plan, const Links& links);
 
-/// Gathers what every rank has written into its slice of `values` (the whole flat space), in place.
+/// Gathers what every rank has written into its slice of `values` (the whole flat space, in the communicator's memory),
+/// in place.
 void gather_slices(comm::Communicator& communicator, const SlicePlan& slices, std::span<float> values);
 
 /// Everybody's `own` numbers in rank order; `counts` says how many each rank brings. For sums in a fixed order, such as

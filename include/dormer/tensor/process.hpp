@@ -11,6 +11,10 @@ namespace dormer::tensor {
 /// tensor is made.
 void configure_process(std::int64_t threads);
 
+/// Whether LibTorch takes deterministic kernels where it has a choice, as `configure_process` asks for. On a CPU it has
+/// none; on a GPU, additions to rows named by an index are faster without.
+void set_deterministic_kernels(bool deterministic);
+
 /// Calls `body(begin, end)` on disjoint parts of [0, count) from LibTorch's threads; parts are at least `grain` long.
 /// What `body` computes must not depend on where parts end.
 void for_parts(std::int64_t count, std::int64_t grain, const std::function<void(std::int64_t, std::int64_t)>& body);

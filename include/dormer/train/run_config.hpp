@@ -27,6 +27,7 @@ struct RunSection {
   std::int64_t threads = 1;     ///< per rank
   config::Duration time_limit{.seconds = std::nullopt, .automatic = true};
   bool exact = true;
+  bool deterministic = false;   ///< on GPUs; on a CPU every run is
   std::string linear = "auto";  ///< auto | plain | onednn
   bool recompute = false;
   void describe(config::Visitor& visitor);

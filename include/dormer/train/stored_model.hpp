@@ -16,6 +16,7 @@ struct StoredModelRequest {
   std::filesystem::path model;                   ///< a folder, or org/name in the offline cache
   std::optional<std::filesystem::path> adapter;  ///< in a form of interop; absent: the base alone
   std::string dtype = "auto";                    ///< as model.dtype
+  std::string device = "cpu";                    ///< as run.device
 };
 
 /// A model that is used and not trained.

@@ -97,6 +97,10 @@ Action declare(CLI::App& app) {
       ->capture_default_str();
   app.add_option("--seed", options->generate.seed, "Decides every draw.")->capture_default_str();
   app.add_option("--dtype", options->model.dtype, "auto, float32 or bfloat16.")->capture_default_str();
+  options->model.device = "auto";
+  app.add_option("--device", options->model.device, "auto (a GPU where there is one), cpu or cuda.")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"auto", "cpu", "cuda"}));
   app.add_option("--threads", options->threads, "Threads.")->capture_default_str()->check(CLI::PositiveNumber);
   app.add_flag("--json", options->json, "Print an object with log-probabilities and the reason of the end.");
   return [options] { return generate_tokens(*options); };
