@@ -35,8 +35,7 @@ RankMemory memory_of_rank(const MemoryFacts& facts) {
   memory.peak = memory.base + most->second;
   memory.tensors =
       memory.base +
-      std::max(facts.start, memory.adapters + memory.moments +
-                                std::max({micro_batch, passing.validation, passing.norms, passing.report}));
+      std::max(facts.start, lasting + std::max({micro_batch, passing.validation, passing.norms, passing.report}));
   return memory;
 }
 

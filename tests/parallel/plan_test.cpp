@@ -117,16 +117,6 @@ TEST(BytesPerUpdate, BucketsCostTheBytesOfOneReduceScatter) {
   }
 }
 
-TEST(BufferElements, AreTheCountersAndTheMessagesOrTheSumAndTheOwnSlice) {
-  const std::int64_t size = 6 * kNormBlock;
-  EXPECT_EQ(buffer_elements(plan_reduction({.micro_batches = 64, .flat_size = size}), 0), 7 * size);
-  // 64 leaves on 3 ranks are 24, 24 and 16: the others' five partial sums less the own ones arrive.
-  const ReductionPlan plan = plan_reduction({.micro_batches = 64, .flat_size = size, .ranks = 3});
-  EXPECT_EQ(buffer_elements(plan, 0), 5 * size + 3 * size / 3);
-  const ReductionRequest fast{.reduction = Reduction::kFast, .micro_batches = 64, .flat_size = size, .ranks = 3};
-  EXPECT_EQ(buffer_elements(plan_reduction(fast), 0), size + size / 3);
-}
-
 TEST(BytesPerUpdate, OneRankMovesNothing) {
   EXPECT_EQ(bytes_per_update(plan_reduction({.micro_batches = 9, .flat_size = kNormBlock}), 0).total(),
             comm::Trace::Count{});

@@ -10,7 +10,7 @@
 namespace dormer::train {
 namespace {
 
-std::map<std::string, std::int64_t> bytes_of(const MemoryFacts& facts,
+std::map<std::string, std::int64_t> bytes_of(const TrainingFacts& facts,
                                              const std::vector<adapter::FrozenLinear>& layers) {
   std::map<std::string, std::int64_t> result;
   for (const device::MemoryPart& part : training_memory(facts, layers)) {
@@ -29,14 +29,14 @@ std::vector<adapter::FrozenLinear> two_blocks() {
 }
 
 TEST(TrainingMemory, CountsWhatWaitsForTheBackwardPass) {
-  MemoryFacts facts{.flat_elements = 1'000,
-                    .gradient_elements = 7'000,
-                    .state_elements = 500,
-                    .rows = 10,
-                    .hidden = 40,
-                    .blocks = 2,
-                    .recompute = false,
-                    .dtype = DType::kBF16};
+  TrainingFacts facts{.flat_elements = 1'000,
+                      .gradient_bytes = 28'000,
+                      .state_elements = 500,
+                      .rows = 10,
+                      .hidden = 40,
+                      .blocks = 2,
+                      .recompute = false,
+                      .dtype = DType::kBF16};
   EXPECT_EQ(bytes_of(facts, two_blocks()),
             (std::map<std::string, std::int64_t>{
                 {"adapters", 4'000}, {"gradients", 28'000}, {"moments", 4'000}, {"activations", 500 * 10 * 2}}));
