@@ -25,10 +25,24 @@ struct AdapterSet::State {
   std::uint64_t refreshed = 0;          // the generation that the caches belong to
 };
 
-void AdapterSet::add_parameters(State& set, const AdapterConfig& config, std::span<const FrozenLinear> layers,
+namespace {
+
+ChangeRequest change_request(const AdapterConfig& config, const SitePlan& plan, const FrozenLayer& layer) {
+  return {.layer = layer,
+          .rank = plan.rank,
+          .scale = plan.scale,
+          .tucker = config.tucker,
+          .factor = config.factor,
+          .decompose_both = config.decompose_both,
+          .full_matrix = config.full_matrix};
+}
+
+}  // namespace
+
+void AdapterSet::add_parameters(State& set, const AdapterConfig& config, std::span<const FrozenLayer> layers,
                                 const AddedTokensRequest& tokens) {
   std::vector<Site> sites;
-  for (const FrozenLinear& layer : layers) {
+  for (const FrozenLayer& layer : layers) {
     sites.push_back(layer.site);
   }
   const Registry<AdapterKind> kinds = adapter_kinds();
@@ -38,13 +52,14 @@ void AdapterSet::add_parameters(State& set, const AdapterConfig& config, std::sp
     set.tokens = std::make_unique<AddedTokens>(tokens, set.space);
   }
   for (const SitePlan& plan : set.plans) {
-    const FrozenLinear& layer = layers[plan.site];
+    const FrozenLayer& layer = layers[plan.site];
     const std::size_t first = set.space.entries().size();
     std::unique_ptr<Change> change =
-        kinds.get("adapter.kind", plan.kind).build({layer, plan.rank, plan.scale}, set.space);
+        kinds.get("adapter.kind", plan.kind).build(change_request(config, plan, layer), set.space);
     std::unique_ptr<Decomposition> decomposition;
     if (plan.decompose) {
-      decomposition = std::make_unique<Decomposition>(layer, set.space);
+      decomposition = std::make_unique<Decomposition>(
+          layer, DecompositionRule{plan.axis, config.decompose->epsilon, config.decompose->norm_gradient}, set.space);
     }
     set.site_indices.push_back(plan.site);
     set.names.push_back(layer.site.name);
@@ -54,7 +69,7 @@ void AdapterSet::add_parameters(State& set, const AdapterConfig& config, std::sp
   }
 }
 
-std::int64_t AdapterSet::flat_elements(const AdapterConfig& config, std::span<const FrozenLinear> layers,
+std::int64_t AdapterSet::flat_elements(const AdapterConfig& config, std::span<const FrozenLayer> layers,
                                        const AddedTokensRequest& tokens) {
   State set;
   add_parameters(set, config, layers, tokens);
@@ -62,7 +77,7 @@ std::int64_t AdapterSet::flat_elements(const AdapterConfig& config, std::span<co
   return (set.space.size() + kBlock - 1) / kBlock * kBlock;
 }
 
-AdapterSet::AdapterSet(const AdapterConfig& config, std::span<const FrozenLinear> layers, RandomKey seed,
+AdapterSet::AdapterSet(const AdapterConfig& config, std::span<const FrozenLayer> layers, RandomKey seed,
                        const AddedTokensRequest& tokens)
     : state_(std::make_unique<State>()) {
   const tensor::NoRecording guard;

@@ -1,19 +1,85 @@
 #include "dormer/adapter/change.hpp"
 
+#include <vector>
+
 #include <ATen/core/Tensor.h>
-#include <ATen/ops/linalg_vector_norm.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/mul.h>
 #include <ATen/ops/nonzero.h>
+#include <ATen/ops/sum.h>
+#include <ATen/ops/where.h>
+#include <ATen/ops/zeros.h>
+
+#include "layer_operation.hpp"
+#include "norm_terms.hpp"
 
 namespace dormer::adapter {
+namespace {
 
-void Change::replace_cancelling_norms(const tensor::BaseWeight& weight, const at::Tensor& cancels,
+/// Collects the sums of one block of rows after the other for the norms of an axis.
+class AxisSums {
+ public:
+  AxisSums(const Site& site, Axis axis, const at::TensorOptions& options) : site_(site), axis_(axis) {
+    if (axis == Axis::kInput) {
+      columns_ = at::zeros({site.columns()}, options);
+    }
+  }
+
+  void add(const at::Tensor& products) {
+    if (axis_ == Axis::kInput) {
+      columns_.add_(at::sum(products, {0}, false, columns_.scalar_type()));
+    } else {
+      rows_.push_back(at::sum(products, {1}));
+    }
+  }
+
+  [[nodiscard]] at::Tensor result() const {
+    return axis_ == Axis::kInput ? sum_taps(site_, columns_) : at::cat(rows_, 0);
+  }
+
+ private:
+  const Site& site_;
+  Axis axis_;
+  std::vector<at::Tensor> rows_;
+  at::Tensor columns_;
+};
+
+}  // namespace
+
+const at::Tensor& squared_norms(const FrozenLayer& layer, Axis axis) {
+  const bool rows = (axis == Axis::kOutput) != (layer.site.form == LayerForm::kEmbedding);
+  return rows ? layer.weight.squared_row_norms() : layer.weight.squared_column_norms();
+}
+
+NormTerms norm_terms_by_rows(const Change& change, const FrozenLayer& layer, Axis axis) {
+  const at::TensorOptions options = layer.weight.values().options().dtype(at::kDouble);
+  AxisSums cross(layer.site, axis, options);
+  AxisSums square(layer.site, axis, options);
+  for_row_blocks(layer.site, [&](std::int64_t first, std::int64_t count) {
+    const at::Tensor delta = change.dense_rows(first, count);
+    cross.add(at::mul(matrix_rows(layer.site, layer.weight.values(), first, count), delta));
+    square.add(at::mul(delta, delta));
+  });
+  return {cross.result().to(at::kFloat), square.result().to(at::kFloat)};
+}
+
+void Change::replace_cancelling_norms(const FrozenLayer& layer, Axis axis, const at::Tensor& cancels,
                                       const at::Tensor& norm) const {
-  const at::Tensor rows = at::nonzero(cancels).reshape({-1});
-  if (rows.numel() == 0) {
+  if (at::nonzero(cancels).size(0) == 0) {
     return;
   }
-  const at::Tensor dense = weight.values().index_select(0, rows).to(at::kDouble).add_(dense_rows(rows));
-  norm.index_copy_(0, rows, at::linalg_vector_norm(dense, 2, at::IntArrayRef{1}).to(at::kFloat));
+  AxisSums sums(layer.site, axis, norm.options().dtype(at::kDouble));
+  for_row_blocks(layer.site, [&](std::int64_t first, std::int64_t count) {
+    const at::Tensor row_cancels = axis == Axis::kOutput ? cancels.narrow(0, first, count) : cancels;
+    if (at::nonzero(row_cancels).size(0) == 0) {
+      sums.add(at::zeros({count, 1}, norm.options().dtype(at::kDouble)));
+      return;
+    }
+    const at::Tensor sum =
+        matrix_rows(layer.site, layer.weight.values(), first, count).to(at::kDouble).add_(dense_rows(first, count));
+    sums.add(sum.mul_(sum));
+  });
+  norm.copy_(at::where(cancels.to(at::kBool), sums.result().sqrt_(), norm));
 }
 
 }  // namespace dormer::adapter

@@ -8,9 +8,19 @@
 namespace dormer::adapter {
 
 void DecomposeConfig::describe(config::Visitor& visitor) {
-  visitor.field("axis", axis,
-                {.doc = "Which norms the magnitudes stand for: one for every output row, or what the exports need.",
-                 .choices = {"auto", "output"}});
+  visitor.field(
+      "axis", axis,
+      {.doc = "What each magnitude stands for: one output row (PEFT, diffusers), one input channel (ComfyUI, A1111, "
+              "Forge, kohya, OneTrainer), or what the exports need.",
+       .choices = {"auto", "output", "input"}});
+  visitor.field("epsilon", epsilon,
+                {.doc = "Added to every norm. PEFT and NVlabs: 0; LyCORIS and OneTrainer: 1.1920929e-07.",
+                 .min = 0,
+                 .max = 0.01});
+  visitor.field(
+      "norm_gradient", norm_gradient,
+      {.doc =
+           "Whether norms pass gradients to the factors (LyCORIS) or count as constants (PEFT, NVlabs, OneTrainer)."});
 }
 
 void OverrideConfig::describe(config::Visitor& visitor) {
@@ -35,6 +45,17 @@ void AdapterConfig::describe(config::Visitor& visitor) {
   visitor.field("alpha", alpha,
                 {.doc = "The change is scaled by alpha / rank; a number or an expression such as 2*rank. null: rank."});
   visitor.field("rank_stabilized", rank_stabilized, {.doc = "Scale by alpha / sqrt(rank) (rsLoRA)."});
+  visitor.field("conv_rank", conv_rank, {.doc = "Rank on convolutions. null: rank.", .min = 1, .max = 4096});
+  visitor.field("conv_alpha", conv_alpha, {.doc = "Alpha on convolutions. null: alpha, evaluated with their rank."});
+  visitor.field("tucker", tucker,
+                {.doc = "Kernels of several taps get a factor of their own (the Tucker or CP form)."});
+  visitor.field(
+      "factor", factor,
+      {.doc = "lokr: what both widths of a layer are divided by. -1: as near to their square roots as they allow.",
+       .min = -1,
+       .max = 65536});
+  visitor.field("decompose_both", decompose_both, {.doc = "lokr: the smaller factor may be low-rank, too."});
+  visitor.field("full_matrix", full_matrix, {.doc = "lokr: both factors are whole; the rank means nothing."});
   visitor.field("dropout", dropout,
                 {.doc = "Share of the adapter's input that is dropped in training, placed as PEFT places it; below 1.",
                  .min = 0,
@@ -49,6 +70,10 @@ void AdapterConfig::describe(config::Visitor& visitor) {
   visitor.field("init_from", init_from, {.doc = "Folder of an adapter in PEFT's form to start from."});
   visitor.list("overrides", overrides,
                "Layers that differ from the rest. Several may match a layer where they do not contradict each other.");
+}
+
+Axis AdapterConfig::axis() const {
+  return decompose && decompose->axis == "input" ? Axis::kInput : Axis::kOutput;
 }
 
 double AdapterConfig::alpha_for(std::int64_t site_rank) const {

@@ -3,26 +3,34 @@
 #include <ATen/ops/abs.h>
 #include <ATen/ops/amin.h>
 #include <ATen/ops/empty_like.h>
+#include <ATen/ops/mul.h>
+#include <ATen/ops/ones_like.h>
+#include <ATen/ops/where.h>
 
 #include "dormer/core/error.hpp"
 #include "dormer/tensor/weight_norms.hpp"
+#include "layer_operation.hpp"
+#include "norm_terms.hpp"
 
 namespace dormer::adapter {
 
-Decomposition::Decomposition(const FrozenLinear& layer, tensor::FlatSpace& space)
+Decomposition::Decomposition(const FrozenLayer& layer, DecompositionRule rule, tensor::FlatSpace& space)
     : space_(space),
-      weight_(layer.weight),
-      magnitude_(space.add(layer.site.name + ".magnitude", {layer.site.out}, {layer.site.out},
-                           tensor::ParameterRole::kMagnitude)) {}
+      layer_(layer),
+      rule_(rule),
+      magnitude_(space.add(layer.site.name + ".magnitude", {norm_count(layer.site, rule.axis)},
+                           {norm_count(layer.site, rule.axis)}, tensor::ParameterRole::kMagnitude)) {}
 
 void Decomposition::refresh(const Change& change) {
-  const NormTerms terms = change.norm_terms(weight_);
-  const at::Tensor& base = weight_.squared_row_norms();
+  const NormTerms terms = change.norm_terms(layer_, rule_.axis);
+  const at::Tensor& base = squared_norms(layer_, rule_.axis);
   norm_ = at::empty_like(base);
   const at::Tensor cancels = at::empty_like(base, base.options().dtype(at::kByte));
-  tensor::norms_from_terms(base, terms.cross_and_square.at(0).contiguous(), terms.cross_and_square.at(1).contiguous(),
-                           norm_, cancels);
-  change.replace_cancelling_norms(weight_, cancels, norm_);
+  tensor::norms_from_terms(base, terms.cross.contiguous(), terms.square.contiguous(), norm_, cancels);
+  change.replace_cancelling_norms(layer_, rule_.axis, cancels, norm_);
+  if (rule_.epsilon > 0.0) {
+    norm_.add_(rule_.epsilon);
+  }
   factor_ = at::empty_like(norm_);
   inverse_magnitude_ = at::empty_like(norm_);
   inverse_norm_ = at::empty_like(norm_);
@@ -31,7 +39,24 @@ void Decomposition::refresh(const Change& change) {
 }
 
 void Decomposition::reset_magnitude() {
-  space_.value(magnitude_).copy_(norm_);
+  space_.value(magnitude_).copy_(rule_.epsilon > 0.0 ? norm_.sub(rule_.epsilon) : norm_);
+}
+
+void Decomposition::add_norm_gradient(const Change& change, const at::Tensor& sums) const {
+  // |V| has the gradient V / |V|, and epsilon none.
+  const at::Tensor length = rule_.epsilon > 0.0 ? norm_.sub(rule_.epsilon) : norm_;
+  const at::Tensor healthy = at::where(length.gt(0.0), length, at::ones_like(length));
+  const at::Tensor part = at::mul(sums, factor_).div_(healthy).neg_();  // -m (G·V) / (n² |V|)
+  const Site& site = layer_.site;
+  for_row_blocks(site, [&](std::int64_t first, std::int64_t count) {
+    at::Tensor rows = matrix_rows(site, layer_.weight.values(), first, count).add(change.dense_rows(first, count));
+    if (rule_.axis == Axis::kOutput) {
+      rows.mul_(part.narrow(0, first, count).unsqueeze(1));
+    } else {
+      rows = at::mul(rows.view({count, site.channels(), -1}), part.view({1, -1, 1})).flatten(1);
+    }
+    change.add_weight_gradient(first, rows);
+  });
 }
 
 }  // namespace dormer::adapter

@@ -18,6 +18,9 @@ bool in_named_set(const std::string& pattern, const Site& site) {
   if (pattern == "all-linear" || pattern == "attention-mlp") {
     return site.group == "attention" || site.group == "mlp";
   }
+  if (pattern == "full") {
+    return site.group != "embedding" && site.group != "head";
+  }
   return (pattern == "attention" || pattern == "mlp") && site.group == pattern;
 }
 
@@ -31,7 +34,7 @@ bool matches_name(const std::string& pattern, const std::string& name) {
 
 /// What a person may have meant: whole names and their last parts.
 std::vector<std::string> known_names(std::span<const Site> sites) {
-  std::vector<std::string> names{"all-linear", "attention", "attention-mlp", "mlp"};
+  std::vector<std::string> names{"all-linear", "attention", "attention-mlp", "full", "mlp"};
   for (const Site& site : sites) {
     const std::string last = site.name.substr(site.name.rfind('.') + 1);
     if (std::find(names.begin(), names.end(), last) == names.end()) {
@@ -56,7 +59,7 @@ std::vector<std::size_t> match_targets(std::string_view key, std::span<const std
     }
     if (!any) {
       const std::vector<std::string> names = known_names(sites);
-      fail(Fault::kUsage, "{}: '{}' matches no linear layer of the model{}; known: {}", key, pattern,
+      fail(Fault::kUsage, "{}: '{}' matches no layer of the model{}; known: {}", key, pattern,
            did_you_mean(pattern, names), fmt::join(names, ", "));
     }
   }

@@ -116,11 +116,48 @@ std::vector<Wishes> collect_wishes(const AdapterConfig& config, std::span<const 
   return all;
 }
 
+constexpr std::string_view form_name(LayerForm form) {
+  switch (form) {
+    case LayerForm::kLinear:
+      return "linear layer";
+    case LayerForm::kConvolution:
+      return "convolution";
+    case LayerForm::kEmbedding:
+      return "embedding";
+  }
+  return "layer";
+}
+
+/// Whether some form of the kind serves the layer, whole and decomposed as the configuration asks.
+void require_served(const AdapterConfig& config, const AdapterKind& kind, const SitePlan& plan, const Site& site) {
+  require(std::ranges::find(kind.forms, site.form) != kind.forms.end(), Fault::kUsage,
+          "adapter.kind: {} has no form for {}, which is a {}; choose another kind (locon and lokr serve convolutions, "
+          "lora embeddings), or leave the layer out of adapter.targets",
+          plan.kind, site.name, form_name(site.form));
+  require(site.form != LayerForm::kEmbedding || !config.decompose || config.axis() == Axis::kOutput, Fault::kUsage,
+          "adapter.decompose.axis: {} is an embedding, which has no input channels; leave it out of adapter.targets",
+          site.name);
+}
+
+std::int64_t rank_of(const AdapterConfig& config, const Site& site) {
+  return site.form == LayerForm::kConvolution ? config.conv_rank.value_or(config.rank) : config.rank;
+}
+
+double alpha_of(const AdapterConfig& config, const Site& site, std::int64_t rank) {
+  if (site.form == LayerForm::kConvolution && !config.conv_alpha.absent()) {
+    const auto width = static_cast<double>(rank);
+    return config.conv_alpha.evaluate({{"rank", width}, {"adapter.rank", static_cast<double>(config.rank)}});
+  }
+  return config.alpha_for(rank);
+}
+
 SitePlan plan_site(const AdapterConfig& config, const Wishes& wishes, const Site& site) {
   const OverrideConfig& wish = wishes.merged;
   SitePlan plan{.site = site.index, .learning_rate = wish.learning_rate, .stop_after = wish.stop_after};
   plan.kind = wish.kind.value_or(config.kind);
-  plan.whole = adapter_kinds().get("adapter.kind", plan.kind).whole;
+  const AdapterKind kind = adapter_kinds().get("adapter.kind", plan.kind);
+  require_served(config, kind, plan, site);
+  plan.whole = kind.whole;
   if (plan.whole) {
     for (const char* key : {"rank", "alpha", "dropout"}) {
       const auto said = wishes.said_by.find(key);
@@ -130,16 +167,18 @@ SitePlan plan_site(const AdapterConfig& config, const Wishes& wishes, const Site
     }
     return plan;
   }
-  plan.rank = wish.rank.value_or(config.rank);
+  plan.rank = wish.rank.value_or(rank_of(config, site));
   const std::map<std::string, double> widths{{"rank", static_cast<double>(plan.rank)},
                                              {"adapter.rank", static_cast<double>(config.rank)}};
-  plan.alpha = wish.alpha.absent() ? config.alpha_for(plan.rank) : wish.alpha.evaluate(widths);
-  plan.dropout = wish.dropout.value_or(config.dropout);
+  plan.alpha = wish.alpha.absent() ? alpha_of(config, site, plan.rank) : wish.alpha.evaluate(widths);
+  // As PEFT: the input of an embedding is token ids.
+  plan.dropout = site.form == LayerForm::kEmbedding ? 0.0 : wish.dropout.value_or(config.dropout);
   plan.decompose = config.decompose.has_value();
-  require(plan.rank <= std::min(site.in, site.out), Fault::kUsage,
-          "adapter.rank is larger than a layer: rank {}, {} is {} x {}; lower the rank or leave the layer out of "
+  plan.axis = config.axis();
+  require(kind.any_rank || plan.rank <= std::min(site.columns(), site.out), Fault::kUsage,
+          "adapter.rank is larger than a layer: rank {}, {} is {}; lower the rank or leave the layer out of "
           "adapter.targets",
-          plan.rank, site.name, site.out, site.in);
+          plan.rank, site.name, site.shape_text());
   require(plan.alpha > 0.0, Fault::kUsage, "adapter.alpha: must be above 0, is {} for {}", plan.alpha, site.name);
   plan.scale = config.scale_of(plan.rank, plan.alpha);
   return plan;
@@ -154,6 +193,20 @@ void require_followed(const AdapterConfig& config, std::span<const SitePlan> pla
           config.kind);
   require(low_rank || config.dropout == 0.0, Fault::kUsage, "adapter.dropout: kind: {} has none; take dropout away",
           config.kind);
+  const std::map<std::string_view, bool> asked{{"tucker", config.tucker},
+                                               {"conv_rank", config.conv_rank.has_value()},
+                                               {"conv_alpha", !config.conv_alpha.absent()},
+                                               {"factor", config.factor != -1},
+                                               {"decompose_both", config.decompose_both},
+                                               {"full_matrix", config.full_matrix}};
+  const Registry<AdapterKind> kinds = adapter_kinds();
+  for (const auto& [key, is_asked] : asked) {
+    const bool followed = std::ranges::any_of(plans, [&, name = key](const SitePlan& plan) {
+      const std::vector<std::string_view> options = kinds.get("adapter.kind", plan.kind).options;
+      return std::ranges::find(options, name) != options.end();
+    });
+    require(!is_asked || followed, Fault::kUsage, "adapter.{}: kind: {} has none; take {} away", key, config.kind, key);
+  }
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 
 #include "adapter.hpp"
 #include "dormer/tensor/differentiable.hpp"
+#include "norm_terms.hpp"
 
 namespace dormer::adapter {
 namespace {
@@ -41,17 +42,18 @@ double stretched(const RowTerms& row, const float* magnitude) {
   return sum > 0.0 ? std::abs(2.0 * row.cross + row.square) / sum : 0.0;
 }
 
-WeightChange measure(const FrozenLinear& layer, const Adapter& adapter) {
-  const NormTerms terms = adapter.change().norm_terms(layer.weight);
-  const at::Tensor cross = terms.cross_and_square.at(0).contiguous().cpu();
-  const at::Tensor square = terms.cross_and_square.at(1).contiguous().cpu();
-  const at::Tensor base_norms = layer.weight.squared_row_norms().cpu();
+WeightChange measure(const FrozenLayer& layer, const Adapter& adapter) {
+  const Axis axis = adapter.decomposition() == nullptr ? Axis::kOutput : adapter.decomposition()->axis();
+  const NormTerms terms = adapter.change().norm_terms(layer, axis);
+  const at::Tensor cross = terms.cross.contiguous().cpu();
+  const at::Tensor square = terms.square.contiguous().cpu();
+  const at::Tensor base_norms = squared_norms(layer, axis).cpu();
   const float* base = base_norms.const_data_ptr<float>();
   const Decomposition* decomposition = adapter.decomposition();
   const at::Tensor magnitude = decomposition == nullptr ? at::Tensor() : decomposition->magnitude().cpu();
   const at::Tensor norm = decomposition == nullptr ? at::Tensor() : decomposition->norm().cpu();
   WeightChange change{.site = layer.site.name};
-  const std::int64_t rows = layer.weight.rows();
+  const std::int64_t rows = norm_count(layer.site, axis);
   for (std::int64_t index = 0; index < rows; ++index) {
     RowTerms row{.base = base[index],
                  .cross = cross.const_data_ptr<float>()[index],
@@ -67,7 +69,7 @@ WeightChange measure(const FrozenLinear& layer, const Adapter& adapter) {
 
 }  // namespace
 
-std::vector<WeightChange> measure_weight_changes(const AdapterSet& adapters, std::span<const FrozenLinear> layers) {
+std::vector<WeightChange> measure_weight_changes(const AdapterSet& adapters, std::span<const FrozenLayer> layers) {
   const tensor::NoRecording guard;
   std::vector<WeightChange> changes;
   for (const std::size_t index : adapters.site_indices()) {

@@ -108,7 +108,7 @@ Inspection inspect_model(const std::filesystem::path& folder) {
                   {"linear layers", fmt::format("{} (targets: all-linear)", model->layers().size())},
                   {"tokenizer", data::folder_tokenizer_sha256(folder).value_or("none (no tokenizer.json)")}};
   Tally tally;
-  for (const adapter::FrozenLinear& layer : model->layers()) {
+  for (const adapter::FrozenLayer& layer : model->layers()) {
     tally.add(fmt::format("{:<22} {:<11} [{}, {}]{}", place_in_block(layer.site.name), layer.site.group, layer.site.out,
                           layer.site.in, layer.bias.defined() ? " with a bias" : ""));
   }

@@ -93,7 +93,7 @@ class Floor {
  public:
   Floor(const model::LanguageModel& model, const UpdateBenchmark& benchmark)
       : rows_(benchmark.samples * benchmark.length) {
-    for (const adapter::FrozenLinear& layer : model.layers()) {
+    for (const adapter::FrozenLayer& layer : model.layers()) {
       weights_.push_back(layer.weight.values());
     }
     weights_.push_back(model.head().values());

@@ -8,8 +8,8 @@
 namespace dormer::interop {
 
 BaseFacts facts_of(const model::LanguageModel& model, const std::filesystem::path& folder) {
-  BaseFacts facts{.hub_id = model::hub_id_of(folder), .folder = folder, .linear_layers = {}};
-  for (const adapter::FrozenLinear& layer : model.layers()) {
+  BaseFacts facts{.hub_id = model::hub_id_of(folder), .folder = folder, .linear_layers = {}, .layers = model.layers()};
+  for (const adapter::FrozenLayer& layer : model.layers()) {
     facts.linear_layers.push_back(layer.site.name);
   }
   return facts;

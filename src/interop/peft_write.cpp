@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <memory>
 #include <numeric>
@@ -12,6 +11,7 @@
 #include "dormer/interop/peft.hpp"
 #include "dormer/storage/safetensors.hpp"
 #include "dormer/tensor/differentiable.hpp"
+#include "model_files.hpp"
 #include "peft_config.hpp"
 #include "peft_names.hpp"
 
@@ -20,10 +20,6 @@ namespace {
 
 namespace fs = std::filesystem;
 using Json = nlohmann::json;
-
-constexpr std::array<std::string_view, 9> kTokenizerFiles{
-    "tokenizer.json", "tokenizer_config.json", "tokenizer.model",     "special_tokens_map.json", "vocab.json",
-    "merges.txt",     "added_tokens.json",     "chat_template.jinja", "chat_template.json"};
 
 // Arrays with the tensors that own their bytes.
 struct OwnedArrays {
@@ -166,15 +162,6 @@ void write_text(const fs::path& path, const std::string& text) {
   write_new_file(path, std::as_bytes(std::span(text)));
 }
 
-void copy_tokenizer(const fs::path& from, const fs::path& to) {
-  for (const std::string_view name : kTokenizerFiles) {
-    std::error_code code;
-    if (!from.empty() && fs::is_regular_file(from / name, code)) {
-      write_text(to / name, read_file(from / name, "tokenizer file"));
-    }
-  }
-}
-
 // Reads what is on disk with our own reader: every tensor's bytes, and the numbers of the configuration.
 void compare(const fs::path& folder, const OwnedArrays& wanted, const adapter::AdapterSet& adapters) {
   const auto file = storage::SafetensorsFile::open(folder / "adapter_model.safetensors");
@@ -203,15 +190,6 @@ void compare(const fs::path& folder, const OwnedArrays& wanted, const adapter::A
   invariant(same, "the configuration in {} is not the run's", folder.string());
 }
 
-void refuse_to_replace_strangers(const fs::path& folder) {
-  std::error_code code;
-  const bool stranger = fs::exists(fs::symlink_status(folder, code)) &&
-                        !(fs::is_directory(folder, code) &&
-                          (fs::is_empty(folder, code) || fs::exists(folder / "adapter_config.json", code)));
-  require(!stranger, Fault::kUsage, "{} exists and is no PEFT folder, so it is not replaced; name another folder",
-          folder.string());
-}
-
 }  // namespace
 
 std::int64_t tokenizer_bytes(const fs::path& folder) {
@@ -230,26 +208,13 @@ void write_peft(const adapter::AdapterSet& adapters, const fs::path& folder, con
     require(plan.kind == "lora" || plan.kind == "full", Fault::kUsage,
             "PEFT's LoRA folder cannot hold an adapter of kind '{}'", plan.kind);
   }
-  // A trailing slash would make the temporary a child of the target.
-  const fs::path target = folder.has_filename() ? folder : folder.parent_path();
-  refuse_to_replace_strangers(target);
   const OwnedArrays arrays = collect(adapters, dtype);
-  const fs::path temporary = target.parent_path() / (".tmp-" + target.filename().string());
-  std::error_code code;
-  fs::remove_all(temporary, code);
-  fs::create_directories(temporary, code);
-  require(!code, Fault::kIo, "cannot make the folder {}: {}", temporary.string(), code.message());
-  try {
+  write_folder(folder, "adapter_config.json", [&](const fs::path& temporary) {
     storage::write_safetensors(temporary / "adapter_model.safetensors", arrays.arrays, {{"format", "pt"}});
     write_text(temporary / "adapter_config.json", config_text(adapters, base));
     copy_tokenizer(base.folder, temporary);
-    sync_folder(temporary);
     compare(temporary, arrays, adapters);
-    replace_folder(temporary, target);
-  } catch (...) {
-    fs::remove_all(temporary, code);
-    throw;
-  }
+  });
 }
 
 }  // namespace dormer::interop

@@ -19,7 +19,7 @@
 namespace dormer::model {
 namespace {
 
-using adapter::FrozenLinear;
+using adapter::FrozenLayer;
 using adapter::Pack;
 using adapter::Site;
 using tensor::BaseWeight;
@@ -88,7 +88,7 @@ class Decoder final : public LanguageModel {
   }
 
   [[nodiscard]] const LanguageModelFacts& facts() const override { return facts_; }
-  [[nodiscard]] std::span<const FrozenLinear> layers() const override { return layers_; }
+  [[nodiscard]] std::span<const FrozenLayer> layers() const override { return layers_; }
   [[nodiscard]] const BaseWeight& embedding() const override { return embedding_; }
   [[nodiscard]] const BaseWeight& head() const override { return head_; }
   [[nodiscard]] std::unique_ptr<KeyValueCache> make_cache() const override {
@@ -130,7 +130,7 @@ class Decoder final : public LanguageModel {
   }
 
   std::size_t add_layer(const storage::SafetensorsSet& files, Site site, bool bias) {
-    FrozenLinear layer;
+    FrozenLayer layer;
     layer.site = std::move(site);
     layer.site.index = layers_.size();
     const std::string& name = layer.site.name;
@@ -226,7 +226,7 @@ class Decoder final : public LanguageModel {
   }
 
   [[nodiscard]] at::Tensor apply(std::size_t layer, const at::Tensor& x, const Pack& pack) const {
-    return adapter::adapted_linear(x, layers_[layer], pack);
+    return adapter::apply_layer(x, layers_[layer], pack);
   }
 
   /// The outputs of several layers on x, or the parts (of these widths) of one fused layer's output.
@@ -290,7 +290,7 @@ class Decoder final : public LanguageModel {
   LanguageModelFacts facts_;
   BaseWeight embedding_;
   std::vector<Block> blocks_;
-  std::vector<FrozenLinear> layers_;
+  std::vector<FrozenLayer> layers_;
   at::Tensor norm_;
   BaseWeight head_;
   std::vector<at::Tensor> frequencies_;  // per rotary embedding

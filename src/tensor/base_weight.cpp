@@ -1,9 +1,13 @@
 #include "dormer/tensor/base_weight.hpp"
 
+#include <algorithm>
 #include <mutex>
 
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/mul.h>
+#include <ATen/ops/sum.h>
+#include <ATen/ops/zeros.h>
 
 #include "dormer/core/error.hpp"
 #include "element_dispatch.hpp"
@@ -17,6 +21,8 @@ struct BaseWeight::State {
   bool mapped = false;
   std::once_flag norms_once;
   at::Tensor squared_row_norms;
+  std::once_flag column_norms_once;
+  at::Tensor squared_column_norms;
 };
 
 BaseWeight::BaseWeight(std::string name, const at::Tensor& values, std::shared_ptr<const void> owner, bool mapped)
@@ -62,6 +68,21 @@ const at::Tensor& BaseWeight::squared_row_norms() const {
     state_->squared_row_norms = sums;
   });
   return state_->squared_row_norms;
+}
+
+const at::Tensor& BaseWeight::squared_column_norms() const {
+  std::call_once(state_->column_norms_once, [this] {
+    constexpr std::int64_t kElements = std::int64_t{4} << 20;  // of a block in fp64
+    const at::Tensor values = state_->values.view({state_->values.size(0), state_->values.size(1), -1});
+    const std::int64_t rows = std::max<std::int64_t>(kElements / (values.size(1) * values.size(2)), 1);
+    const at::Tensor sums = at::zeros({values.size(1)}, values.options().dtype(at::kDouble));
+    for (std::int64_t first = 0; first < values.size(0); first += rows) {
+      const at::Tensor block = values.narrow(0, first, std::min(rows, values.size(0) - first)).to(at::kDouble);
+      sums.add_(at::sum(at::mul(block, block), at::IntArrayRef{0, 2}));
+    }
+    state_->squared_column_norms = sums.to(at::kFloat);
+  });
+  return state_->squared_column_norms;
 }
 
 }  // namespace dormer::tensor

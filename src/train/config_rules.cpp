@@ -1,20 +1,18 @@
 #include <algorithm>
-#include <array>
 #include <set>
 #include <utility>
 
+#include <fmt/ranges.h>
+
 #include "dormer/adapter/site_plan.hpp"
 #include "dormer/core/error.hpp"
+#include "dormer/interop/adapter_format.hpp"
 #include "dormer/train/run_config.hpp"
 
 namespace dormer::train {
 namespace {
 
 using Messages = std::vector<std::string>;
-
-constexpr std::array<std::string_view, 5> kReadersOfInputAxis{"comfyui", "a1111", "forge", "kohya", "onetrainer"};
-constexpr std::array<std::string_view, 2> kReadersOfWholeWeights{"peft", "merged"};
-constexpr std::array<std::string_view, 3> kReadersOfOutputAxis{"peft", "diffusers", "merged"};
 
 /// A name that becomes part of a path.
 bool is_file_name(const std::string& name) {
@@ -63,6 +61,9 @@ void check_adapter(const RunConfig& config, Messages& messages) {
   } catch (const Error& error) {  // an expression that cannot be read is one more mistake to list
     messages.push_back(fmt::format("adapter.alpha: {}", error.what()));
   }
+  if (adapter.factor == 0) {
+    messages.emplace_back("adapter.factor: is -1 or a number of at least 1");
+  }
   if (adapter.layers) {
     try {
       static_cast<void>(adapter::parse_layers(*adapter.layers));
@@ -81,7 +82,7 @@ void check_adapter(const RunConfig& config, Messages& messages) {
 }
 
 /// Files for consumers that read different axes cannot come from one trained adapter.
-void check_exports(const RunConfig& config, Messages& messages) {
+void check_exports(const RunConfig& config, const Registry<interop::AdapterFormat>& formats, Messages& messages) {
   std::set<std::pair<std::string, std::string>> written;
   const ExportSection* reads_input = nullptr;
   const ExportSection* reads_output = nullptr;
@@ -95,11 +96,9 @@ void check_exports(const RunConfig& config, Messages& messages) {
     if (name.empty() || !is_file_name(name)) {
       messages.push_back(fmt::format("export.{}.name: names a folder, so it is not empty and holds no '/' or '\\'", i));
     }
-    if (std::ranges::find(kReadersOfInputAxis, wish.consumer) != kReadersOfInputAxis.end()) {
-      reads_input = &wish;
-    }
-    if (std::ranges::find(kReadersOfOutputAxis, wish.consumer) != kReadersOfOutputAxis.end()) {
-      reads_output = &wish;
+    const interop::AdapterFormat* format = formats.find(wish.consumer);  // none: a mistake that is listed already
+    if (format != nullptr && format->axes.size() == 1) {
+      (format->axes.front() == "input" ? reads_input : reads_output) = &wish;
     }
   }
   if (!config.adapter.decompose) {
@@ -117,30 +116,44 @@ void check_exports(const RunConfig& config, Messages& messages) {
   }
 }
 
-/// Whole weights and rows of added tokens must have a place in every export.
-void check_whole_weights(const RunConfig& config, Messages& messages) {
-  const std::vector<adapter::OverrideConfig>& overrides = config.adapter.overrides;
-  const bool whole = config.adapter.kind == "full" ||
-                     std::ranges::any_of(overrides, [](const auto& wish) { return wish.kind == "full"; });
-  const bool tokens = config.model.added_tokens == "train";
-  for (std::size_t i = 0; i < config.exports.size() && (whole || tokens); ++i) {
-    if (std::ranges::find(kReadersOfWholeWeights, config.exports[i].consumer) == kReadersOfWholeWeights.end()) {
-      messages.push_back(fmt::format("export.{}.for: {} reads no {}; export for peft", i, config.exports[i].consumer,
-                                     whole ? "whole weights (kind: full)" : "rows of added tokens"));
+/// Every kind of adapter, and rows of added tokens, must have a place in every export.
+void check_contents(const RunConfig& config, const Registry<interop::AdapterFormat>& formats, Messages& messages) {
+  std::set<std::string> kinds{config.adapter.kind};
+  for (const adapter::OverrideConfig& wish : config.adapter.overrides) {
+    kinds.insert(wish.kind.value_or(config.adapter.kind));
+  }
+  for (std::size_t i = 0; i < config.exports.size(); ++i) {
+    const interop::AdapterFormat* format = formats.find(config.exports[i].consumer);
+    if (format == nullptr) {
+      continue;
+    }
+    for (const std::string& kind : kinds) {
+      if (!format->kinds.empty() && std::ranges::find(format->kinds, kind) == format->kinds.end()) {
+        messages.push_back(fmt::format("export.{}.for: {} holds adapters of kind {}, not {}; export for merged", i,
+                                       config.exports[i].consumer, fmt::join(format->kinds, " and "), kind));
+      }
+    }
+    if (config.model.added_tokens == "train" && !format->added_tokens) {
+      messages.push_back(fmt::format("export.{}.for: {} reads no rows of added tokens; export for peft or merged", i,
+                                     config.exports[i].consumer));
     }
   }
 }
 
 }  // namespace
 
-std::vector<std::string> check(const RunConfig& config) {
+std::vector<std::string> check(const RunConfig& config, const Registry<interop::AdapterFormat>& formats) {
   Messages messages;
   check_run(config, messages);
   check_numbers(config, messages);
   check_adapter(config, messages);
-  check_exports(config, messages);
-  check_whole_weights(config, messages);
+  check_exports(config, formats, messages);
+  check_contents(config, formats, messages);
   return messages;
+}
+
+std::vector<std::string> check(const RunConfig& config) {
+  return check(config, interop::adapter_formats());
 }
 
 }  // namespace dormer::train

@@ -5,6 +5,7 @@
 
 #include "dormer/config/write.hpp"
 #include "dormer/core/error.hpp"
+#include "dormer/interop/merged.hpp"
 #include "dormer/interop/peft.hpp"
 #include "dormer/storage/checkpoint.hpp"
 #include "train/exporting.hpp"
@@ -105,8 +106,12 @@ FilesOfRun plan_files(const FileFacts& facts) {
   const std::vector<std::filesystem::path> folders = export_folders(config, paths);
   const std::int64_t tokenizer = interop::tokenizer_bytes(facts.model_folder);
   for (std::size_t index = 0; index < folders.size(); ++index) {
-    const std::int64_t arrays = array_bytes(facts, width_of(config.exports[index]));
-    result.largest_export = std::max(result.largest_export, arrays);
+    const bool merged = config.exports[index].consumer == "merged";
+    const std::int64_t arrays = merged ? interop::merged_bytes(facts.adapters, facts.model_folder,
+                                                               *dtype_from_name(config.exports[index].dtype))
+                                       : array_bytes(facts, width_of(config.exports[index]));
+    // A merged model is written in files of at most 4 GiB, one after the other.
+    result.largest_export = std::max(result.largest_export, merged ? std::min(arrays, std::int64_t{4} << 30) : arrays);
     result.files.push_back({name(folders[index]), 1, arrays + tokenizer});
   }
   const std::int64_t lines = facts.total_steps + 1;

@@ -35,15 +35,25 @@ void add_adapter_names(std::vector<config::ForeignName>& names) {
     names.push_back(write_for("type", value, "adapter: {kind: lora, decompose: {axis: auto}}"));
     names.push_back(write_for("peft_type", value, "adapter: {kind: lora, decompose: {axis: auto}}"));
   }
-  for (const char* value : {"locon", "loha", "lokr"}) {
-    names.push_back(later_for("kind", value, "write \"kind: lora\""));
+  for (const char* kind : {"locon", "loha", "lokr"}) {
+    names.push_back(write_for("algo", kind, std::string("adapter: {kind: ") + kind + "}"));
+  }
+  names.push_back(write("conv_dim", "adapter: {conv_rank: $}"));
+  for (const char* key : {"use_tucker", "use_cp", "use_effective_conv2d"}) {
+    names.push_back(write(key, "adapter: {tucker: $}"));
+  }
+  for (const char* key : {"lokr_factor", "decompose_factor"}) {
+    names.push_back(write(key, "adapter: {factor: $}"));
   }
   names.push_back({"peft_type", "", "write \"adapter: {kind: lora}\""});
   names.push_back({"network_module", "", "write \"adapter: {kind: lora}\""});
   for (const char* key : {"target_modules", "lora_target_modules", "lora_target", "lora_target_linear"}) {
     names.push_back(write(key, "adapter: {targets: [q_proj, v_proj]}"));
   }
-  names.push_back(later_for("axis", "input", "write \"axis: output\""));
+  for (const char* key : {"wd_on_output", "wd_on_out", "lora_decompose_output_axis"}) {
+    names.push_back(write_for(key, "false", "adapter: {decompose: {axis: input}}"));
+    names.push_back(write(key, "adapter: {decompose: {axis: output}}"));
+  }
   names.push_back(write("use_rslora", "adapter: {rank_stabilized: $}"));
   for (const char* key : {"lora_dropout", "dropout", "network_dropout"}) {
     names.push_back(write(key, "adapter: {dropout: $}"));

@@ -6,11 +6,11 @@
 namespace dormer::train {
 
 std::vector<device::MemoryPart> training_memory(const TrainingFacts& facts,
-                                                std::span<const adapter::FrozenLinear> layers) {
+                                                std::span<const adapter::FrozenLayer> layers) {
   constexpr auto kFloat = static_cast<std::int64_t>(sizeof(float));
   constexpr std::int64_t kMoments = 2;
   std::map<std::int64_t, std::int64_t> widths;  // of the outputs of each block
-  for (const adapter::FrozenLinear& layer : layers) {
+  for (const adapter::FrozenLayer& layer : layers) {
     widths[layer.site.layer] += layer.site.out;
   }
   std::int64_t all = 0;

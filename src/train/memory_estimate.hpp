@@ -25,6 +25,6 @@ struct TrainingFacts {
 /// The parts of a training step's memory. Activations are what is kept at least: every frozen layer's output, or its
 /// like (a normed input, a rotated query), waits for the backward pass. Pure.
 [[nodiscard]] std::vector<device::MemoryPart> training_memory(const TrainingFacts& facts,
-                                                              std::span<const adapter::FrozenLinear> layers);
+                                                              std::span<const adapter::FrozenLayer> layers);
 
 }  // namespace dormer::train

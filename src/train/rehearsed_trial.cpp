@@ -84,7 +84,7 @@ std::int64_t RehearsedTrial::mapped_bytes() const {
       bytes += static_cast<std::int64_t>(weight.values().nbytes());
     }
   };
-  for (const adapter::FrozenLinear& layer : model_->layers()) {
+  for (const adapter::FrozenLayer& layer : model_->layers()) {
     add(layer.weight);
     add(layer.bias);
   }

@@ -189,7 +189,7 @@ RunConfig load_run_config(const std::filesystem::path& file, std::span<const std
   const std::vector<config::ForeignName> foreign = foreign_names();
   source.overrides = overrides;
   source.foreign_names = foreign;
-  return config::load<RunConfig>(source, check);
+  return config::load<RunConfig>(source, [](const RunConfig& config) { return check(config); });
 }
 
 std::string configuration_page() {

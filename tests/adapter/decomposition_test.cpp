@@ -3,7 +3,6 @@
 #include <cmath>
 
 #include <ATen/core/Tensor.h>
-#include <ATen/ops/arange.h>
 #include <ATen/ops/equal.h>
 #include <ATen/ops/linalg_vector_norm.h>
 #include <ATen/ops/matmul.h>
@@ -21,8 +20,8 @@ using test::AdaptedLayer;
 using test::normal;
 using test::relative_error;
 
-FrozenLinear layer_with(const at::Tensor& weight) {
-  FrozenLinear layer;
+FrozenLayer layer_with(const at::Tensor& weight) {
+  FrozenLayer layer;
   layer.site = {"block.0.q_proj", "attention", 0, weight.size(0), weight.size(1), 0};
   layer.weight = {"block.0.q_proj.weight", weight, nullptr, false};
   return layer;
@@ -68,7 +67,7 @@ TEST(Decomposition, AZeroRowKeepsFactorOneAndNoGradient) {
   weight.select(0, 3).zero_();
   AdaptedLayer layer = adapted_layer("lora", true, false, layer_with(weight), 2);
   EXPECT_EQ(layer.adapters->find(0)->decomposition()->factor()[3].item<float>(), 1.0F);
-  const at::Tensor y = adapted_linear(normal({4, 16}, 132), layer.layers[0], Pack::solo(layer.adapters.get(), 1));
+  const at::Tensor y = apply_layer(normal({4, 16}, 132), layer.layers[0], Pack::solo(layer.adapters.get(), 1));
   tensor::run_backward(y, normal({4, 8}, 133));
   EXPECT_TRUE(std::isfinite(layer.gradient.sum().item<double>()));
   const tensor::FlatSpace& space = layer.adapters->space();
@@ -84,8 +83,8 @@ TEST(Decomposition, AZeroMagnitudeStillGetsItsGradient) {
   layer.adapters->refresh();
   const at::Tensor x = normal({4, 16}, 142);
   const at::Tensor g = normal({4, 8}, 143);
-  tensor::run_backward(adapted_linear(x, layer.layers[0], Pack::solo(layer.adapters.get(), 1)), g);
-  const at::Tensor delta = layer.adapters->find(0)->change().dense_rows(at::arange(0, 8, at::kLong));
+  tensor::run_backward(apply_layer(x, layer.layers[0], Pack::solo(layer.adapters.get(), 1)), g);
+  const at::Tensor delta = layer.adapters->find(0)->change().dense_rows(0, 8);
   const at::Tensor unscaled = at::matmul(x, layer.layers[0].weight.values().add(delta).t());
   const at::Tensor expected = unscaled.mul(g).sum(0).div(layer.adapters->find(0)->decomposition()->norm());
   EXPECT_LT(relative_error(space.gradient(space.index_of("block.0.q_proj.magnitude")), expected), 1e-5);
@@ -102,7 +101,7 @@ TEST(Decomposition, MagnitudesResetToTheNormsStartAtTheLoRAsFunction) {
   dora.adapters->reset_magnitudes();
   const at::Tensor x = normal({5, 40}, 152);
   const auto run = [&](const AdaptedLayer& layer) {
-    return adapted_linear(x, layer.layers[0], Pack::solo(layer.adapters.get(), 1)).detach();
+    return apply_layer(x, layer.layers[0], Pack::solo(layer.adapters.get(), 1)).detach();
   };
   EXPECT_TRUE(at::equal(run(dora), run(lora)));  // the factor is exactly 1
 }

@@ -3,7 +3,6 @@
 #include <vector>
 
 #include <ATen/core/Tensor.h>
-#include <ATen/ops/arange.h>
 #include <ATen/ops/equal.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/ones.h>
@@ -46,13 +45,13 @@ class InputDropoutTest : public ::testing::TestWithParam<std::tuple<bool, bool>>
     mask_ = tensor::dropped_out(at::ones({kRows, kIn}), keys, kRate).to(at::kDouble);
   }
 
-  [[nodiscard]] at::Tensor forward(const at::Tensor& x) const { return adapted_linear(x, layer_.layers[0], pack_); }
+  [[nodiscard]] at::Tensor forward(const at::Tensor& x) const { return apply_layer(x, layer_.layers[0], pack_); }
 
   /// PEFT's sum in fp64: x Wᵀ + (f - 1) x~ Wᵀ + f x~ Δᵀ + b, the norms as the adapter holds them.
   [[nodiscard]] at::Tensor definition(const at::Tensor& x) const {
     const Adapter& adapter = *layer_.adapters->find(0);
     const at::Tensor weight = layer_.layers[0].weight.values().to(at::kDouble);
-    const at::Tensor delta = adapter.change().dense_rows(at::arange(0, kOut, at::kLong)).to(at::kDouble);
+    const at::Tensor delta = adapter.change().dense_rows(0, kOut).to(at::kDouble);
     const at::Tensor whole = x.detach().to(at::kDouble);
     const at::Tensor dropped = whole.mul(mask_);
     at::Tensor y = at::matmul(whole, weight.t());
@@ -82,8 +81,8 @@ TEST_P(InputDropoutTest, EvaluationDropsNothing) {
   const at::Tensor x = normal({kRows, kIn}, 92);
   const AdaptedLayer plain =
       adapted_layer("lora", std::get<0>(GetParam()), true, frozen_layer(kOut, kIn, std::get<1>(GetParam())));
-  const at::Tensor y = adapted_linear(x, layer_.layers[0], Pack::solo(layer_.adapters.get(), kSamples));
-  EXPECT_TRUE(at::equal(y, adapted_linear(x, plain.layers[0], Pack::solo(plain.adapters.get(), kSamples))));
+  const at::Tensor y = apply_layer(x, layer_.layers[0], Pack::solo(layer_.adapters.get(), kSamples));
+  EXPECT_TRUE(at::equal(y, apply_layer(x, plain.layers[0], Pack::solo(plain.adapters.get(), kSamples))));
   EXPECT_FALSE(at::equal(y, forward(x)));
 }
 
@@ -123,7 +122,7 @@ TEST_P(InputDropoutTest, DependsOnTheSampleNotOnItsBatch) {
   Pack alone = Pack::solo(layer_.adapters.get(), 1);
   alone.segments.front().dropout_keys = dropout_keys(RandomKey{9}, 4, 11, 1);
   const at::Tensor second = x.narrow(0, kRows / 2, kRows / 2);
-  EXPECT_LT(relative_error(adapted_linear(second.contiguous(), layer_.layers[0], alone),
+  EXPECT_LT(relative_error(apply_layer(second.contiguous(), layer_.layers[0], alone),
                            forward(x).narrow(0, kRows / 2, kRows / 2).to(at::kDouble)),
             tolerance(at::kFloat, 1));
 }

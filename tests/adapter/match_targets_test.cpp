@@ -47,7 +47,7 @@ TEST(MatchTargets, APatternThatMatchesNothingIsNamedWithTheNearest) {
 }
 
 TEST(AdapterSet, ARankAboveALayersWidthIsRefused) {
-  const std::vector<FrozenLinear> none;
+  const std::vector<FrozenLayer> none;
   AdapterConfig config;
   config.targets = {};
   EXPECT_THROW(AdapterSet(config, none, RandomKey{1}), Error);

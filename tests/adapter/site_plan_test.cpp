@@ -126,7 +126,7 @@ TEST(PlanSites, StabilizedRanksDivideByTheRoot) {
 TEST(PlanSites, WhatChoosesNothingOrCannotBeIsNamed) {
   AdapterConfig config;
   config.exclude = {"q_porj"};
-  EXPECT_THAT(problem_of(config), HasSubstr("adapter.exclude: 'q_porj' matches no linear layer"));
+  EXPECT_THAT(problem_of(config), HasSubstr("adapter.exclude: 'q_porj' matches no layer"));
   config.exclude = {"all-linear"};
   EXPECT_THAT(problem_of(config), HasSubstr("leave no layer to train"));
   config.exclude = {};

@@ -3,7 +3,6 @@
 #include <cmath>
 
 #include <ATen/core/Tensor.h>
-#include <ATen/ops/arange.h>
 #include <ATen/ops/linalg_vector_norm.h>
 #include <gtest/gtest.h>
 
@@ -32,7 +31,7 @@ at::Tensor row_norms(const at::Tensor& rows) {
 WeightChange expected(const AdaptedLayer& layer) {
   const Adapter& adapter = *layer.adapters->find(0);
   const at::Tensor w = layer.layers[0].weight.values().to(at::kDouble);
-  const at::Tensor v = w.add(adapter.change().dense_rows(at::arange(0, kOut, at::kLong)).to(at::kDouble));
+  const at::Tensor v = w.add(adapter.change().dense_rows(0, kOut).to(at::kDouble));
   const at::Tensor unit = v.div(row_norms(v).unsqueeze(1)).sub(w.div(row_norms(w).unsqueeze(1)));
   const at::Tensor m = adapter.decomposition() == nullptr ? row_norms(v) : adapter.decomposition()->magnitude();
   // 1 - cos is half of the squared distance of the unit vectors.
@@ -79,7 +78,7 @@ TEST(WeightChange, ARowThatTurnsBackCountsAsTurnedRound) {
 }
 
 TEST(WeightChange, ARowOfZerosHasNoDirection) {
-  FrozenLinear frozen = frozen_layer(kOut, kIn, false);
+  FrozenLayer frozen = frozen_layer(kOut, kIn, false);
   frozen.weight.values().select(0, 5).zero_();
   const WeightChange change = measured(adapted_layer("lora", true, true, std::move(frozen)));
   EXPECT_TRUE(std::isfinite(change.direction));

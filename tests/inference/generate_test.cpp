@@ -44,7 +44,7 @@ class CountingModel final : public model::LanguageModel {
         head_("head", at::eye(kVocabulary), nullptr, false) {}
 
   [[nodiscard]] const model::LanguageModelFacts& facts() const override { return facts_; }
-  [[nodiscard]] std::span<const adapter::FrozenLinear> layers() const override { return {}; }
+  [[nodiscard]] std::span<const adapter::FrozenLayer> layers() const override { return {}; }
   [[nodiscard]] const tensor::BaseWeight& embedding() const override { return head_; }
   [[nodiscard]] const tensor::BaseWeight& head() const override { return head_; }
   [[nodiscard]] std::unique_ptr<model::KeyValueCache> make_cache() const override {

@@ -24,7 +24,7 @@ using ::testing::HasSubstr;
 namespace fs = std::filesystem;
 
 struct Model {
-  std::vector<adapter::FrozenLinear> layers;
+  std::vector<adapter::FrozenLayer> layers;
   BaseFacts facts;
 
   Model() {
@@ -32,7 +32,7 @@ struct Model {
         {"q_proj", 24, 20}, {"k_proj", 12, 20}, {"down_proj", 20, 30}};
     for (int block = 0; block < 2; ++block) {
       for (const auto& [name, out, in] : shapes) {
-        adapter::FrozenLinear layer;
+        adapter::FrozenLayer layer;
         const std::string path = fmt::format("model.layers.{}.part.{}", block, name);
         layer.site = {path, name == "down_proj" ? "mlp" : "attention", block, out, in, layers.size()};
         layer.weight = {path + ".weight", test::normal({out, in}, 71 + layers.size(), 0.3), nullptr, false};

@@ -11,7 +11,7 @@ namespace dormer::train {
 namespace {
 
 std::map<std::string, std::int64_t> bytes_of(const TrainingFacts& facts,
-                                             const std::vector<adapter::FrozenLinear>& layers) {
+                                             const std::vector<adapter::FrozenLayer>& layers) {
   std::map<std::string, std::int64_t> result;
   for (const device::MemoryPart& part : training_memory(facts, layers)) {
     result.emplace(part.what, part.bytes);
@@ -19,8 +19,8 @@ std::map<std::string, std::int64_t> bytes_of(const TrainingFacts& facts,
   return result;
 }
 
-std::vector<adapter::FrozenLinear> two_blocks() {
-  std::vector<adapter::FrozenLinear> layers(4);
+std::vector<adapter::FrozenLayer> two_blocks() {
+  std::vector<adapter::FrozenLayer> layers(4);
   for (std::size_t i = 0; i < layers.size(); ++i) {
     layers[i].site.layer = static_cast<std::int64_t>(i / 2);
     layers[i].site.out = i < 2 ? 100 : 150;

@@ -7,6 +7,7 @@
 
 #include "dormer/config/write.hpp"
 #include "dormer/core/error.hpp"
+#include "dormer/interop/adapter_format.hpp"
 #include "support/temp_directory.hpp"
 
 namespace dormer::train {
@@ -129,8 +130,9 @@ INSTANTIATE_TEST_SUITE_P(
         Rule{"adapter.dropout=1", "adapter.dropout: must be between 0 and 0.999"},
         Rule{"optimizer.loraplus_ratio=0", "optimizer.loraplus_ratio: must be above 0, is 0"},
         Rule{"adapter.targets=[]", "adapter.targets: must name at least one pattern"},
-        Rule{"adapter.decompose={axis: input}", "'input' is not one of auto, output; not available yet"},
-        Rule{"adapter.kind=loha", "'loha' is not one of lora, full; not available yet"},
+        Rule{"adapter.decompose={axis: rows}", "'rows' is not one of auto, output, input"},
+        Rule{"adapter.kind=lohe", "'lohe' is not one of lora, locon, loha, lokr, full"},
+        Rule{"adapter.factor=0", "adapter.factor: is -1 or a number of at least 1"},
         Rule{"export=[{for: peft}, {for: peft}]", "export.1.name: a second export for peft under the name 'a'"},
         Rule{"export=[{for: kohya}]", "not available yet; write \"for: peft\""},
         Rule{"export=[{for: peft, name: a/b}]", "export.0.name: names a folder"},
@@ -179,35 +181,70 @@ INSTANTIATE_TEST_SUITE_P(
                     Foreign{"bf16=true", "write \"model: {dtype: bfloat16}\""},
                     Foreign{"fp16=true", "write \"model: {dtype: auto}\""}));
 
-TEST(Check, RefusesExportsThatHoldNoWholeWeights) {
+/// The formats that there are, and two of other programs: one that knows the input axis alone, one without rows of
+/// tokens.
+Registry<interop::AdapterFormat> with_other_formats() {
+  Registry<interop::AdapterFormat> formats = interop::adapter_formats();
+  interop::AdapterFormat format;
+  format.axes = {"input"};
+  format.kinds = {"lora", "loha"};
+  formats.add("kohya", format);
+  formats.add("comfyui", format);
+  return formats;
+}
+
+TEST(Check, RefusesExportsThatCannotHoldAKind) {
+  const Registry<interop::AdapterFormat> formats = with_other_formats();
   RunConfig config = valid();
   config.exports.resize(1);
   config.exports[0].consumer = "kohya";
-  EXPECT_THAT(check(config), IsEmpty());
+  EXPECT_THAT(check(config, formats), IsEmpty());
   config.adapter.overrides.push_back({.match = "down_proj", .kind = "full"});
-  EXPECT_THAT(check(config), ElementsAre(StartsWith("export.0.for: kohya reads no whole weights (kind: full)")));
+  EXPECT_THAT(check(config, formats),
+              ElementsAre(StartsWith("export.0.for: kohya holds adapters of kind lora and loha, not full")));
   config.exports[0].consumer = "peft";
   EXPECT_THAT(check(config), IsEmpty());
-  config.adapter.overrides.clear();
-  config.model.added_tokens = "train";
+  config.adapter.kind = "loha";
+  EXPECT_THAT(check(config),
+              ElementsAre(StartsWith("export.0.for: peft holds adapters of kind lora and full, not loha")));
+  config.exports[0].consumer = "merged";
   EXPECT_THAT(check(config), IsEmpty());
+}
+
+TEST(Check, RefusesExportsThatCannotHoldAddedTokens) {
+  RunConfig config = valid();
+  config.exports.resize(1);
+  config.model.added_tokens = "train";
+  for (const char* consumer : {"peft", "merged"}) {
+    config.exports[0].consumer = consumer;
+    EXPECT_THAT(check(config), IsEmpty());
+  }
   config.exports[0].consumer = "comfyui";
-  EXPECT_THAT(check(config), ElementsAre(HasSubstr("comfyui reads no rows of added tokens")));
+  EXPECT_THAT(check(config, with_other_formats()), ElementsAre(HasSubstr("comfyui reads no rows of added tokens")));
 }
 
 TEST(Check, RefusesExportsThatReadDifferentAxes) {
+  const Registry<interop::AdapterFormat> formats = with_other_formats();
   RunConfig config = valid();
   config.adapter.decompose.emplace();
   config.exports.resize(2);
   config.exports[0].consumer = "peft";
   config.exports[1].consumer = "kohya";
-  EXPECT_THAT(check(config),
+  EXPECT_THAT(check(config, formats),
               ElementsAre(HasSubstr("kohya reads the norms of input channels and peft those of output rows")));
   config.exports[0].consumer = "comfyui";
   config.adapter.decompose->axis = "output";
-  EXPECT_THAT(check(config), ElementsAre(StartsWith("adapter.decompose.axis: kohya cannot read the output axis")));
+  EXPECT_THAT(check(config, formats),
+              ElementsAre(StartsWith("adapter.decompose.axis: kohya cannot read the output axis")));
+  config.exports.resize(1);
+  config.exports[0].consumer = "peft";
+  config.adapter.decompose->axis = "input";
+  EXPECT_THAT(check(config), ElementsAre(StartsWith("adapter.decompose.axis: peft cannot read the input axis")));
+  config.exports[0].consumer = "merged";
+  EXPECT_THAT(check(config), IsEmpty()) << "merged weights have no axis";
+  config.exports[0].consumer = "kohya";
   config.adapter.decompose.reset();
-  EXPECT_THAT(check(config), IsEmpty()) << "a plain LoRA has no axis";
+  EXPECT_THAT(check(config, formats), IsEmpty()) << "a plain LoRA has no axis";
 }
 
 ResumeComparison compare(const std::vector<std::string>& overrides) {
@@ -236,9 +273,11 @@ TEST(CompareForResume, MoreStepsNeedExtend) {
 }
 
 TEST(CompareForResume, RefusesEverythingElseWithTheDifference) {
-  EXPECT_THAT(compare({"adapter.rank=8", "optimizer.learning_rate=1e-3", "adapter.decompose={}"}).refused,
-              ElementsAre("adapter.decompose: null -> absent", "adapter.decompose.axis: absent -> auto",
-                          "adapter.rank: 16 -> 8", "optimizer.learning_rate: 0.0002 -> 0.001"));
+  EXPECT_THAT(
+      compare({"adapter.rank=8", "optimizer.learning_rate=1e-3", "adapter.decompose={}"}).refused,
+      ElementsAre("adapter.decompose: null -> absent", "adapter.decompose.axis: absent -> auto",
+                  "adapter.decompose.epsilon: absent -> 0.0", "adapter.decompose.norm_gradient: absent -> false",
+                  "adapter.rank: 16 -> 8", "optimizer.learning_rate: 0.0002 -> 0.001"));
 }
 
 TEST(Configs, EveryShippedOneLoads) {

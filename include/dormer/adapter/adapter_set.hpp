@@ -21,14 +21,14 @@ class Adapter;
 /// All adapters of one trial: the chosen sites, their parameters in one flat space, and the cached norms.
 class AdapterSet {
  public:
-  /// Chooses sites as `plan_sites` does, adds their parameters to a new flat space and initializes them: A uniform
-  /// (Kaiming, a = sqrt(5)) from (seed, parameter name), B zero, magnitudes the row norms of W. `tokens` adds trained
-  /// rows to embedding and head.
-  AdapterSet(const AdapterConfig& config, std::span<const FrozenLinear> layers, RandomKey seed,
+  /// Chooses sites as `plan_sites` does, adds their parameters to a new flat space and initializes them as their kinds
+  /// do, from (seed, parameter name): every change is zero, magnitudes are the norms of W. `tokens` adds trained rows
+  /// to embedding and head.
+  AdapterSet(const AdapterConfig& config, std::span<const FrozenLayer> layers, RandomKey seed,
              const AddedTokensRequest& tokens = {});
   ~AdapterSet();
   /// Elements of the flat space that such a set would have; nothing is allocated.
-  [[nodiscard]] static std::int64_t flat_elements(const AdapterConfig& config, std::span<const FrozenLinear> layers,
+  [[nodiscard]] static std::int64_t flat_elements(const AdapterConfig& config, std::span<const FrozenLayer> layers,
                                                   const AddedTokensRequest& tokens = {});
   AdapterSet(AdapterSet&&) noexcept;
   AdapterSet& operator=(AdapterSet&&) noexcept;
@@ -41,7 +41,7 @@ class AdapterSet {
   [[nodiscard]] const std::vector<std::size_t>& site_indices() const;
   [[nodiscard]] std::span<const std::string> site_names() const;  ///< in the order of `site_indices`
   [[nodiscard]] std::span<const SitePlan> plans() const;          ///< in the order of `site_indices`
-  /// fp32 [out]: the cached row norms of W + change on a site, or null where it is not decomposed.
+  /// fp32 [norm_count]: the cached norms of W + change on a site, or null where it is not decomposed.
   [[nodiscard]] const at::Tensor* norm(std::size_t site_index) const;
   /// Brings norm caches up to the flat space's generation. Call once per update, before forward passes.
   void refresh();
@@ -55,7 +55,7 @@ class AdapterSet {
  private:
   struct State;
   /// Chooses sites and adds their parameters to the set's flat space.
-  static void add_parameters(State& set, const AdapterConfig& config, std::span<const FrozenLinear> layers,
+  static void add_parameters(State& set, const AdapterConfig& config, std::span<const FrozenLayer> layers,
                              const AddedTokensRequest& tokens);
   std::unique_ptr<State> state_;
 };
@@ -85,10 +85,11 @@ struct Pack {
   [[nodiscard]] const AddedTokens* added_tokens() const;
 };
 
-/// y = x Wᵀ + b with every segment's adapter applied: one differentiable operation. x: [rows, in] with rows a multiple
-/// of the pack's samples, in the compute dtype; returns [rows, out]. Backward adds parameter gradients to the slots of
-/// each flat space. Dropout is PEFT's: with x~ the dropped input, x Wᵀ + x~ Δᵀ + b, and decomposed
-/// x Wᵀ + (f - 1) x~ Wᵀ + f x~ Δᵀ + b with f = m / n.
-[[nodiscard]] at::Tensor adapted_linear(const at::Tensor& x, const FrozenLinear& layer, const Pack& pack);
+/// The layer on x, bias included, with every segment's adapter applied: one differentiable operation. x is as LayerForm
+/// says, its first axis a multiple of the pack's samples, in the compute dtype (int64 for an embedding). Backward adds
+/// parameter gradients to the slots of each flat space. Dropout is PEFT's: for a linear layer, with x~ the dropped
+/// input, x Wᵀ + x~ Δᵀ + b, and decomposed x Wᵀ + (f - 1) x~ Wᵀ + f x~ Δᵀ + b with f = m / n by output; by input f
+/// scales x~ instead. `layer` must outlive the backward pass.
+[[nodiscard]] at::Tensor apply_layer(const at::Tensor& x, const FrozenLayer& layer, const Pack& pack);
 
 }  // namespace dormer::adapter

@@ -14,15 +14,15 @@
 
 namespace dormer::adapter {
 
-/// What a decomposition needs of a change Δ (scale included) to know the norms of W + Δ without forming either, fp32
-/// [out] each: cross = rowsum(W ∘ Δ), square = rowsum(Δ ∘ Δ).
-struct NormTerms {
-  std::vector<at::Tensor> cross_and_square;
-};
+/// The sums of squares of the frozen weight's elements, one for every norm: fp32 [norm_count]. Computed once and kept.
+[[nodiscard]] const at::Tensor& squared_norms(const FrozenLayer& layer, Axis axis);
 
-/// A trainable change Δ, scale included, to one frozen weight W [out, in]. Parameters live in the trial's flat space.
-/// All tensors of activations have the compute dtype; `x` is [rows, in], outputs are [rows, out]. Nothing here is
-/// recorded: `adapted_linear` is the one differentiable operation over it.
+/// What a decomposition needs of a change to know the norms of W + Δ: src/adapter/norm_terms.hpp.
+struct NormTerms;
+
+/// A trainable change Δ, scale included, to one frozen weight W. Parameters live in the trial's flat space. Inputs and
+/// outputs are those of the layer (see LayerForm) in the compute dtype; matrices of W and Δ are [out, channels * taps],
+/// for embeddings [out, in]. Nothing here is recorded: `apply_layer` is the one differentiable operation over it.
 class Change {
  public:
   virtual ~Change() = default;
@@ -31,40 +31,53 @@ class Change {
   /// Brings copies in the compute dtype up to the parameters. Once per generation.
   virtual void refresh() = 0;
   /// A kind that trains the weight itself gives what the product takes in the place of the frozen weight and bias, in
-  /// the compute dtype: x Δᵀ is then a part of that product, `add_forward` adds nothing and `backward` nothing to
-  /// x_gradient. Null: the frozen ones.
+  /// the compute dtype: what Δ adds is then a part of that product, `add_forward` adds nothing and `backward` nothing
+  /// to x_gradient. Null: the frozen ones.
   [[nodiscard]] virtual const at::Tensor* whole_weight() const { return nullptr; }
   [[nodiscard]] virtual const at::Tensor* whole_bias() const { return nullptr; }
-  /// y += x Δᵀ. Returns what `backward` needs besides x.
+  /// y += the layer with Δ in the place of its weight, on x. Returns what `backward` needs besides x.
   [[nodiscard]] virtual std::vector<at::Tensor> add_forward(const at::Tensor& x, at::Tensor& y) const = 0;
-  /// Adds the gradients of parameters that train (FlatSpace::trains) to the bound slots, given the gradient g [rows,
-  /// out] of x Δᵀ; with `x_gradient` defined also x_gradient += g Δ.
+  /// Adds the gradients of parameters that train (FlatSpace::trains) to the bound slots, given the gradient of what
+  /// `add_forward` added; with `x_gradient` defined also adds x's.
   virtual void backward(const at::Tensor& gradient, const at::Tensor& x, const std::vector<at::Tensor>& saved,
                         at::Tensor& x_gradient) const = 0;
-  /// For the norms by output row; see NormTerms.
-  [[nodiscard]] virtual NormTerms norm_terms(const tensor::BaseWeight& weight) const = 0;
-  /// Replaces norm[o] by |w + δ| computed from the elements where cancels[o] (uint8) is not 0; both have `out` elements
-  /// and lie beside the parameters. This one looks at `cancels` on the host and takes `dense_rows`; a kind that stays
-  /// on its device overrides it.
-  virtual void replace_cancelling_norms(const tensor::BaseWeight& weight, const at::Tensor& cancels,
+  /// For the norms of W + Δ; see norm_terms.hpp.
+  [[nodiscard]] virtual NormTerms norm_terms(const FrozenLayer& layer, Axis axis) const = 0;
+  /// Replaces norm[i] by that of the elements of W + Δ where cancels[i] (uint8) is not 0; both have `norm_count`
+  /// elements and lie beside the parameters. This one looks at `cancels` on the host and takes `dense_rows`; a kind
+  /// that stays on its device overrides it.
+  virtual void replace_cancelling_norms(const FrozenLayer& layer, Axis axis, const at::Tensor& cancels,
                                         const at::Tensor& norm) const;
-  /// Rows of Δ, fp32 [rows.size(0), in], for these row numbers (int64).
-  [[nodiscard]] virtual at::Tensor dense_rows(const at::Tensor& rows) const = 0;
+  /// Rows [first, first + count) of Δ as a matrix, fp32.
+  [[nodiscard]] virtual at::Tensor dense_rows(std::int64_t first, std::int64_t count) const = 0;
+  /// Adds to the bound slots what these rows of a gradient of Δ (fp32, from row `first`) give the parameters.
+  virtual void add_weight_gradient(std::int64_t first, const at::Tensor& rows) const = 0;
 };
 
 /// What a kind is given to build a change.
 struct ChangeRequest {
-  const FrozenLinear& layer;
+  const FrozenLayer& layer;
   std::int64_t rank = 0;
   double scale = 1.0;
+  bool tucker = false;          ///< kernels of more than one tap get factors of their own
+  std::int64_t factor = -1;     ///< LoKr: divides both widths; -1: as near to the square root as they allow
+  bool decompose_both = false;  ///< LoKr: the small factor may be low-rank, too
+  bool full_matrix = false;     ///< LoKr: both factors whole
 };
 
 /// One registered kind of adapter.
 struct AdapterKind {
   std::string_view doc;
-  bool whole = false;  ///< trains the weight itself: no rank, alpha, dropout or decomposition
+  std::vector<LayerForm> forms;  ///< of layers that it serves
+  /// Keys of the configuration, beyond those of every kind, that it follows: "tucker", "factor", ….
+  std::vector<std::string_view> options{};
+  bool any_rank = false;  ///< a rank beyond its factors makes them whole
+  bool whole = false;     ///< trains the weight itself: no rank, alpha, dropout or decomposition
   /// Adds the change's parameters to the space (not yet allocated) and returns the change; the space outlives it.
   std::function<std::unique_ptr<Change>(const ChangeRequest& request, tensor::FlatSpace& space)> build;
 };
+
+/// `norm_terms` of any change, from `dense_rows` by blocks of rows: memory is bounded, W and Δ never exist whole.
+[[nodiscard]] NormTerms norm_terms_by_rows(const Change& change, const FrozenLayer& layer, Axis axis);
 
 }  // namespace dormer::adapter

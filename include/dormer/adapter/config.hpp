@@ -5,13 +5,16 @@
 #include <string>
 #include <vector>
 
+#include "dormer/adapter/site.hpp"
 #include "dormer/config/visitor.hpp"
 
 namespace dormer::adapter {
 
 /// DoRA (Liu et al. 2024, "DoRA: Weight-Decomposed Low-Rank Adaptation").
 struct DecomposeConfig {
-  std::string axis = "auto";  ///< auto | output (input waits for its consumers)
+  std::string axis = "auto";   ///< auto | output | input; who starts a run settles auto by its exports
+  double epsilon = 0.0;        ///< added to every norm
+  bool norm_gradient = false;  ///< whether the norm passes gradients on
   void describe(config::Visitor& visitor);
 };
 
@@ -31,9 +34,15 @@ struct AdapterConfig {
   static constexpr double kMaximumDropout = 0.999;
   std::string kind = "lora";
   std::int64_t rank = 16;
-  config::Expression alpha;      ///< absent = rank, that is scale 1
-  bool rank_stabilized = false;  ///< rsLoRA (Kalajdzievski 2023): alpha / sqrt(rank)
-  double dropout = 0.0;          ///< of the adapter's input, in training
+  config::Expression alpha;               ///< absent = rank, that is scale 1
+  bool rank_stabilized = false;           ///< rsLoRA (Kalajdzievski 2023): alpha / sqrt(rank)
+  std::optional<std::int64_t> conv_rank;  ///< of convolutions; absent = rank
+  config::Expression conv_alpha;          ///< of convolutions; absent = alpha, evaluated with their rank
+  bool tucker = false;                    ///< kernels of more than one tap get a factor of their own
+  std::int64_t factor = -1;               ///< LoKr: what widths are divided by; -1: near their square roots
+  bool decompose_both = false;            ///< LoKr: the small factor may be low-rank, too
+  bool full_matrix = false;               ///< LoKr: both factors whole
+  double dropout = 0.0;                   ///< of the adapter's input, in training
   std::optional<DecomposeConfig> decompose;
   std::vector<std::string> targets{"all-linear"};
   std::vector<std::string> exclude;   ///< patterns of sites that get none
@@ -41,6 +50,8 @@ struct AdapterConfig {
   std::optional<std::string> init_from;
   std::vector<OverrideConfig> overrides;
   void describe(config::Visitor& visitor);
+  /// The axis of the decomposition; auto counts as output. Without decomposition it means nothing.
+  [[nodiscard]] Axis axis() const;
   /// The factor of the low-rank change where no override says otherwise.
   [[nodiscard]] double scale() const;
   /// The factor for this rank and alpha: alpha / rank, or alpha / sqrt(rank) where ranks are stabilized.

@@ -17,6 +17,7 @@ struct SitePlan {
   std::string kind = "lora";
   bool whole = false;  ///< the weight itself trains: no rank, alpha, scale, dropout or decomposition
   bool decompose = false;
+  Axis axis = Axis::kOutput;  ///< of the decomposition
   std::int64_t rank = 0;
   double alpha = 0.0;
   double scale = 1.0;                        ///< alpha / rank, or alpha / sqrt(rank) where ranks are stabilized

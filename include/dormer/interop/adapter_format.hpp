@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <functional>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -16,9 +17,10 @@ namespace dormer::interop {
 
 /// What files say about the base that an adapter belongs to.
 struct BaseFacts {
-  std::optional<std::string> hub_id;       ///< "org/name"; never a path of one machine
-  std::filesystem::path folder;            ///< tokenizer files are copied from here; empty: none are
-  std::vector<std::string> linear_layers;  ///< names of all layers where an adapter could attach
+  std::optional<std::string> hub_id;               ///< "org/name"; never a path of one machine
+  std::filesystem::path folder;                    ///< tokenizer files are copied from here; empty: none are
+  std::vector<std::string> linear_layers;          ///< names of all layers where an adapter could attach
+  std::span<const adapter::FrozenLayer> layers{};  ///< those layers; the model must outlive this
 };
 
 [[nodiscard]] BaseFacts facts_of(const model::LanguageModel& model, const std::filesystem::path& folder);
@@ -26,7 +28,9 @@ struct BaseFacts {
 /// One consumer's way to hold an adapter.
 struct AdapterFormat {
   std::string_view doc;
-  std::vector<std::string_view> axes;  ///< decompositions that the consumer computes: "output", "input"
+  std::vector<std::string_view> axes;     ///< decompositions that the consumer computes: "output", "input"
+  std::vector<std::string_view> kinds{};  ///< kinds of adapters that it holds; empty: all
+  bool added_tokens = false;              ///< whether it holds rows of added tokens
   /// Writes `target` whole or not at all, reads it back and compares it.
   std::function<void(const adapter::AdapterSet& adapters, const std::filesystem::path& target, const BaseFacts& base,
                      DType dtype)>

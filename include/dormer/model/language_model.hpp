@@ -45,7 +45,7 @@ class LanguageModel {
   virtual ~LanguageModel() = default;
   [[nodiscard]] virtual const LanguageModelFacts& facts() const = 0;
   /// Every frozen linear layer where an adapter can attach, in a fixed order (site.index is the position).
-  [[nodiscard]] virtual std::span<const adapter::FrozenLinear> layers() const = 0;
+  [[nodiscard]] virtual std::span<const adapter::FrozenLayer> layers() const = 0;
   /// Final-normed hidden states [samples*length, hidden]. With a cache the tokens continue what it holds, and it grows;
   /// rows then are one document each.
   [[nodiscard]] virtual at::Tensor hidden_states(const ModelInput& input, const adapter::Pack& pack,

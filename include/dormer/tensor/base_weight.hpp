@@ -23,8 +23,10 @@ class BaseWeight {
   [[nodiscard]] std::string device() const;  ///< as LibTorch writes it: "cpu", "cuda:0"
   [[nodiscard]] bool mapped() const;
   [[nodiscard]] bool defined() const;
-  /// fp32 [out]: the sum of squares of every row, computed once and kept (a property of the frozen base).
+  /// fp32 [values.size(0)]: the sum of squares of every row, computed once and kept (a property of the frozen base).
   [[nodiscard]] const at::Tensor& squared_row_norms() const;
+  /// fp32 [values.size(1)]: the same over everything but the second axis.
+  [[nodiscard]] const at::Tensor& squared_column_norms() const;
 
  private:
   struct State;

@@ -11,6 +11,11 @@
 #include "dormer/adapter/config.hpp"
 #include "dormer/config/values.hpp"
 #include "dormer/config/visitor.hpp"
+#include "dormer/core/registry.hpp"
+
+namespace dormer::interop {
+struct AdapterFormat;
+}
 
 namespace dormer::train {
 
@@ -150,6 +155,8 @@ struct RunConfig {
 /// The rules between keys that no single field can state; each message is "path.to.key: text". Empty: all is well.
 /// Pure.
 [[nodiscard]] std::vector<std::string> check(const RunConfig& config);
+/// The same for these formats of exports.
+[[nodiscard]] std::vector<std::string> check(const RunConfig& config, const Registry<interop::AdapterFormat>& formats);
 
 /// What changed between a stored run and the file that resumes it; each entry is "path.to.key: old -> new".
 struct ResumeComparison {

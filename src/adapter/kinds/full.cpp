@@ -1,16 +1,13 @@
-#include <algorithm>
 #include <optional>
 #include <utility>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
-#include <ATen/ops/cat.h>
-#include <ATen/ops/mul.h>
-#include <ATen/ops/sub.h>
 #include <ATen/ops/sum.h>
 
 #include "dormer/adapter/kinds.hpp"
-#include "dormer/tensor/frozen_product.hpp"
+#include "layer_operation.hpp"
+#include "norm_terms.hpp"
 
 namespace dormer::adapter::kinds {
 namespace {
@@ -21,7 +18,8 @@ class FullChange final : public Change {
  public:
   FullChange(const ChangeRequest& request, tensor::FlatSpace& space) : space_(space), layer_(request.layer) {
     const adapter::Site& site = layer_.site;
-    weight_ = space.add(site.name + ".weight", {site.out, site.in}, {site.out, site.in}, tensor::ParameterRole::kFull);
+    const std::vector<std::int64_t> sizes = layer_.weight.values().sizes().vec();
+    weight_ = space.add(site.name + ".weight", sizes, sizes, tensor::ParameterRole::kFull);
     if (layer_.bias.defined()) {
       bias_ = space.add(site.name + ".bias", {site.out}, {site.out}, tensor::ParameterRole::kFull);
     }
@@ -52,35 +50,34 @@ class FullChange final : public Change {
     if (!space_.trains(weight_)) {
       return;
     }
-    space_.gradient(weight_).add_(tensor::multiply(gradient.t(), x));
+    space_.gradient(weight_).add_(weight_gradient(layer_.site, gradient, x));
     if (bias_) {
-      space_.gradient(*bias_).add_(at::sum(gradient, {0}, false, at::kFloat));
+      std::vector<std::int64_t> others{0};
+      for (std::int64_t axis = 2; axis < gradient.dim(); ++axis) {
+        others.push_back(axis);
+      }
+      space_.gradient(*bias_).add_(at::sum(gradient, others, false, at::kFloat));
     }
   }
 
-  NormTerms norm_terms(const tensor::BaseWeight& weight) const override {
-    constexpr std::int64_t kBlock = 1'024;  // rows, so that a half-precision W never exists whole in fp32
-    std::vector<at::Tensor> cross;
-    std::vector<at::Tensor> square;
-    const at::Tensor values = space_.value(weight_);
-    for (std::int64_t first = 0; first < weight.rows(); first += kBlock) {
-      const std::int64_t rows = std::min(kBlock, weight.rows() - first);
-      const at::Tensor frozen = weight.values().narrow(0, first, rows).to(at::kFloat);
-      const at::Tensor delta = at::sub(values.narrow(0, first, rows), frozen);
-      cross.push_back(at::sum(at::mul(frozen, delta), {1}));
-      square.push_back(at::sum(at::mul(delta, delta), {1}));
-    }
-    return {{at::cat(cross, 0), at::cat(square, 0)}};
+  NormTerms norm_terms(const FrozenLayer& layer, Axis axis) const override {
+    return norm_terms_by_rows(*this, layer, axis);
   }
 
-  at::Tensor dense_rows(const at::Tensor& rows) const override {
-    return at::sub(space_.value(weight_).index_select(0, rows),
-                   layer_.weight.values().index_select(0, rows).to(at::kFloat));
+  at::Tensor dense_rows(std::int64_t first, std::int64_t count) const override {
+    return matrix_rows(layer_.site, space_.value(weight_), first, count)
+        .sub(matrix_rows(layer_.site, layer_.weight.values(), first, count));
+  }
+
+  void add_weight_gradient(std::int64_t first, const at::Tensor& rows) const override {
+    if (space_.trains(weight_)) {
+      space_.gradient(weight_).flatten(1).narrow(0, first, rows.size(0)).add_(rows);
+    }
   }
 
  private:
   tensor::FlatSpace& space_;
-  FrozenLinear layer_;
+  FrozenLayer layer_;
   std::size_t weight_ = 0;
   std::optional<std::size_t> bias_;
   at::Tensor weight_compute_;
@@ -91,6 +88,7 @@ class FullChange final : public Change {
 
 AdapterKind full() {
   return {.doc = "The weights themselves, and biases where there are some.",
+          .forms = {LayerForm::kLinear, LayerForm::kConvolution},
           .whole = true,
           .build = [](const ChangeRequest& request, tensor::FlatSpace& space) -> std::unique_ptr<Change> {
             return std::make_unique<FullChange>(request, space);

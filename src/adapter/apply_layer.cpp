@@ -1,0 +1,352 @@
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/sub.h>
+#include <ATen/ops/sum.h>
+#include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
+
+#include "adapter.hpp"
+#include "dormer/adapter/adapter_set.hpp"
+#include "dormer/core/error.hpp"
+#include "dormer/tensor/column_scaling.hpp"
+#include "dormer/tensor/differentiable.hpp"
+#include "input_dropout.hpp"
+#include "layer_operation.hpp"
+
+namespace dormer::adapter {
+namespace {
+
+/// The rows of one segment and what its backward pass needs.
+struct SegmentRecord {
+  const Adapter* adapter = nullptr;
+  std::int64_t first_row = 0;
+  std::int64_t rows = 0;
+  std::vector<at::Tensor> saved;
+  at::Tensor output;           ///< decomposed by output only: what the magnitude's gradient multiplies
+  bool output_scaled = false;  ///< whether that is the layer's own output (its consumer keeps it) or an unscaled copy
+  InputDropout dropout;
+
+  /// The decomposition on this axis, or null.
+  [[nodiscard]] const Decomposition* decomposition(Axis axis) const {
+    const Decomposition* found = adapter == nullptr ? nullptr : adapter->decomposition();
+    return found != nullptr && found->axis() == axis ? found : nullptr;
+  }
+  [[nodiscard]] bool decomposed() const { return adapter != nullptr && adapter->decomposition() != nullptr; }
+  /// Whether the weight itself trains.
+  [[nodiscard]] bool whole() const { return adapter != nullptr && adapter->change().whole_weight() != nullptr; }
+  /// Whether a part of the frozen product, too, sees the dropped input x~. With f the factors of the outputs and h
+  /// those of the inputs (one of them is 1) the output then is (x - x~) Wᵀ + f (h x~) (W + Δ)ᵀ + b, which is PEFT's sum
+  /// without the cancellation of its terms.
+  [[nodiscard]] bool splits() const { return decomposed() && dropout.active(); }
+};
+
+/// The two inputs of one segment in the forward pass.
+struct SegmentInput {
+  at::Tensor base;     ///< what the frozen product of the whole batch takes
+  at::Tensor adapted;  ///< x, dropped and scaled as the segment says
+};
+
+/// What the backward pass of one layer holds.
+struct LayerRecord {
+  const Site& site;
+  at::Tensor input;  ///< undefined where no segment trains
+  at::Tensor weight;
+  at::Tensor bias;
+  std::vector<SegmentRecord> segments;
+
+  [[nodiscard]] const at::Tensor& weight_of(const SegmentRecord& segment) const {
+    return segment.whole() ? *segment.adapter->change().whole_weight() : weight;
+  }
+  [[nodiscard]] const at::Tensor& bias_of(const SegmentRecord& segment) const {
+    const at::Tensor* own = segment.whole() ? segment.adapter->change().whole_bias() : nullptr;
+    return own != nullptr ? *own : bias;
+  }
+  /// Factors of the input's channels, those of all groups.
+  [[nodiscard]] at::Tensor of_inputs(const at::Tensor& values) const {
+    return site.convolution.groups == 1 ? values : values.repeat({site.convolution.groups});
+  }
+};
+
+at::Tensor rows_of(const at::Tensor& values, const SegmentRecord& segment) {
+  return segment.rows == values.size(0) ? values : values.narrow(0, segment.first_row, segment.rows);
+}
+
+std::vector<SegmentRecord> segments_of(const Pack& pack, const FrozenLayer& layer, std::int64_t rows) {
+  const std::int64_t samples = pack.samples();
+  invariant(samples > 0 && rows % samples == 0, "a batch of {} rows does not hold {} samples", rows, samples);
+  const std::int64_t per_sample = rows / samples;
+  std::vector<SegmentRecord> records;
+  for (const Segment& segment : pack.segments) {
+    const Adapter* adapter = segment.adapters == nullptr ? nullptr : segment.adapters->find(layer.site.index);
+    InputDropout dropout;
+    if (adapter != nullptr && !segment.dropout_keys.empty()) {
+      invariant(std::ssize(segment.dropout_keys) == segment.samples, "{} samples have {} keys", segment.samples,
+                segment.dropout_keys.size());
+      dropout = {adapter->dropout(), layer.site.name, segment.dropout_keys};
+    }
+    records.push_back({.adapter = adapter,
+                       .first_row = segment.first_sample * per_sample,
+                       .rows = segment.samples * per_sample,
+                       .saved = {},
+                       .output = {},
+                       .dropout = std::move(dropout)});
+  }
+  return records;
+}
+
+/// A copy of x with its channels scaled where the segment is decomposed by input; x itself elsewhere.
+at::Tensor scaled_input(const LayerRecord& record, const SegmentRecord& segment, const at::Tensor& x) {
+  const Decomposition* decomposition = segment.decomposition(Axis::kInput);
+  if (decomposition == nullptr) {
+    return x;
+  }
+  at::Tensor scaled = x.dim() == 2 ? x.clone(at::MemoryFormat::Contiguous) : x.clone();
+  scale_channels(scaled, record.of_inputs(decomposition->factor()), {});
+  return scaled;
+}
+
+std::vector<SegmentInput> inputs_of(const LayerRecord& record, const at::Tensor& x) {
+  std::vector<SegmentInput> inputs;
+  for (const SegmentRecord& segment : record.segments) {
+    const at::Tensor rows = rows_of(x, segment);
+    const at::Tensor dropped = segment.dropout.apply(rows);
+    const at::Tensor adapted = scaled_input(record, segment, dropped);
+    const bool base_is_adapted = segment.decomposition(Axis::kInput) != nullptr;
+    inputs.push_back({segment.splits() ? at::sub(rows, dropped) : base_is_adapted ? adapted : rows, adapted});
+  }
+  return inputs;
+}
+
+/// The layer's own product: of x, of (x - x~) for segments that split, of the scaled x for those decomposed by input.
+/// One product where all segments take the frozen weight.
+at::Tensor base_product(const LayerRecord& record, const at::Tensor& x, const std::vector<SegmentInput>& inputs) {
+  if (std::ranges::none_of(record.segments, [](const SegmentRecord& segment) {
+        return segment.splits() || segment.whole() || segment.decomposition(Axis::kInput) != nullptr;
+      })) {
+    return apply_weight(record.site, x, record.weight);
+  }
+  std::vector<at::Tensor> parts;
+  for (const SegmentInput& input : inputs) {
+    parts.push_back(input.base);
+  }
+  if (std::ranges::none_of(record.segments, &SegmentRecord::whole)) {
+    return apply_weight(record.site, tensor::joined_rows(parts), record.weight);
+  }
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    parts[i] = apply_weight(record.site, parts[i], record.weight_of(record.segments[i]));
+  }
+  return tensor::joined_rows(parts);
+}
+
+/// The gradient that these parts of the output's gradient give the input of `base_product`.
+at::Tensor base_product_backward(const LayerRecord& record, std::vector<at::Tensor> parts) {
+  if (std::ranges::none_of(record.segments, &SegmentRecord::whole)) {
+    return input_gradient(record.site, tensor::joined_rows(parts), record.input, record.weight);
+  }
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    const SegmentRecord& segment = record.segments[i];
+    parts[i] = input_gradient(record.site, parts[i], rows_of(record.input, segment), record.weight_of(segment));
+  }
+  return tensor::joined_rows(parts);
+}
+
+/// y += f (h x~) (W + Δ)ᵀ + b.
+void add_split_part(SegmentRecord& segment, const at::Tensor& adapted, const LayerRecord& record, at::Tensor& y) {
+  at::Tensor part = apply_weight(record.site, adapted, record.weight);
+  segment.saved = segment.adapter->change().add_forward(adapted, part);
+  if (const Decomposition* decomposition = segment.decomposition(Axis::kOutput)) {
+    segment.output = part.clone();
+    scale_channels(part, decomposition->factor(), record.bias);
+  } else {
+    add_bias(part, record.bias);
+  }
+  y.add_(part);
+}
+
+/// Applies one segment's change and decomposition to its rows of y, the base's product, in place, bias included.
+void apply_segment(SegmentRecord& segment, const at::Tensor& adapted, const LayerRecord& record, at::Tensor y,
+                   bool recording) {
+  if (segment.splits()) {
+    add_split_part(segment, adapted, record, y);
+    return;
+  }
+  if (segment.adapter != nullptr) {
+    segment.saved = segment.adapter->change().add_forward(adapted, y);
+  }
+  const at::Tensor& bias = record.bias_of(segment);
+  const Decomposition* decomposition = segment.decomposition(Axis::kOutput);
+  if (decomposition == nullptr) {
+    add_bias(y, bias);
+    return;
+  }
+  segment.output_scaled = decomposition->factor_invertible();
+  if (recording) {
+    segment.output = segment.output_scaled ? tensor::detached(y) : y.clone();
+  }
+  scale_channels(y, decomposition->factor(), bias);
+}
+
+/// Where one backward pass adds what it gives the magnitudes: their slot, or a buffer of its own where the norm passes
+/// gradients on.
+at::Tensor magnitude_sums(const Decomposition& decomposition) {
+  const at::Tensor slot = decomposition.magnitude_gradient();
+  return decomposition.norm_gradient() ? at::zeros_like(slot) : slot;
+}
+
+void settle_magnitudes(const SegmentRecord& segment, const Decomposition& decomposition, const at::Tensor& sums) {
+  if (decomposition.norm_gradient()) {
+    decomposition.magnitude_gradient().add_(sums);
+    decomposition.add_norm_gradient(segment.adapter->change(), sums);
+  }
+}
+
+/// The gradient of the segment's adapted product: of the unscaled outputs where it is decomposed by output, magnitudes'
+/// gradients added on the way.
+at::Tensor segment_gradient(const SegmentRecord& segment, const at::Tensor& gradient, const at::Tensor& bias) {
+  const Decomposition* decomposition = segment.decomposition(Axis::kOutput);
+  if (decomposition == nullptr) {
+    return gradient;
+  }
+  if (!decomposition->trains()) {
+    at::Tensor scaled = gradient.clone();
+    scale_channels(scaled, decomposition->factor(), {});
+    return scaled;
+  }
+  const at::Tensor sums = magnitude_sums(*decomposition);
+  at::Tensor scaled =
+      scale_channels_backward(gradient, segment.output, segment.output_scaled ? bias : at::Tensor(),
+                              decomposition->factor(), decomposition->gradient_factor(segment.output_scaled), sums);
+  settle_magnitudes(segment, *decomposition, sums);
+  return scaled;
+}
+
+/// The gradient of x from that of h x, where the segment is decomposed by input; magnitudes' gradients added on the
+/// way.
+at::Tensor unscaled_input_gradient(const LayerRecord& record, const SegmentRecord& segment, const at::Tensor& gradient,
+                                   const at::Tensor& x) {
+  const Decomposition* decomposition = segment.decomposition(Axis::kInput);
+  if (decomposition == nullptr) {
+    return gradient;
+  }
+  const at::Tensor factor = record.of_inputs(decomposition->factor());
+  if (!decomposition->trains()) {
+    at::Tensor scaled = gradient.clone();
+    scale_channels(scaled, factor, {});
+    return scaled;
+  }
+  const std::int64_t groups = record.site.convolution.groups;
+  const at::Tensor sums = magnitude_sums(*decomposition);
+  const at::Tensor of_groups = groups == 1 ? sums : at::zeros({record.site.in}, sums.options());
+  at::Tensor result = scale_channels_backward(gradient, x.dim() == 2 ? x.contiguous() : x, {}, factor,
+                                              record.of_inputs(decomposition->gradient_factor(false)), of_groups);
+  if (groups > 1) {
+    sums.add_(at::sum(of_groups.view({groups, -1}), {0}));
+  }
+  settle_magnitudes(segment, *decomposition, sums);
+  return result;
+}
+
+/// Adds the parameters' gradients of one segment and what passes through its adapter to `x_gradient`, which holds its
+/// rows of the base product's (undefined where nobody asks). `gradient` is that of the adapted product.
+void add_adapter_gradients(const LayerRecord& record, const SegmentRecord& segment, const at::Tensor& gradient,
+                           at::Tensor x_gradient) {
+  const Change& change = segment.adapter->change();
+  const at::Tensor dropped = segment.dropout.apply(rows_of(record.input, segment));
+  const at::Tensor adapted = scaled_input(record, segment, dropped);
+  if (!segment.dropout.active()) {
+    change.backward(gradient, adapted, segment.saved, x_gradient);
+    if (x_gradient.defined() && segment.decomposition(Axis::kInput) != nullptr) {
+      x_gradient.copy_(unscaled_input_gradient(record, segment, x_gradient, dropped));
+    }
+    return;
+  }
+  at::Tensor through;  // the gradient of h x~, then of x~
+  if (x_gradient.defined()) {
+    through =
+        segment.splits() ? input_gradient(record.site, gradient, adapted, record.weight) : at::zeros_like(x_gradient);
+  }
+  change.backward(gradient, adapted, segment.saved, through);
+  if (x_gradient.defined()) {
+    through = unscaled_input_gradient(record, segment, through, dropped);
+    x_gradient.add_(segment.dropout.apply(segment.splits() ? at::sub(through, x_gradient) : through));
+  }
+}
+
+/// Whether somebody asks for the gradient of the layer's input: the layers before it, or a magnitude of its channels.
+bool asks_for_input(const LayerRecord& record, bool wanted) {
+  return record.site.form != LayerForm::kEmbedding &&
+         (wanted || std::ranges::any_of(record.segments, [](const SegmentRecord& segment) {
+            const Decomposition* decomposition = segment.decomposition(Axis::kInput);
+            return decomposition != nullptr && decomposition->trains();
+          }));
+}
+
+std::vector<at::Tensor> layer_gradients(const LayerRecord& record, const at::Tensor& gradient,
+                                        const std::vector<bool>& wanted) {
+  std::vector<at::Tensor> parts;
+  std::vector<at::Tensor> base_parts;
+  for (const SegmentRecord& segment : record.segments) {
+    parts.push_back(segment_gradient(segment, rows_of(gradient, segment), record.bias));
+    base_parts.push_back(segment.splits() ? rows_of(gradient, segment) : parts.back());
+  }
+  at::Tensor x_gradient;
+  if (asks_for_input(record, wanted[0])) {
+    x_gradient = base_product_backward(record, std::move(base_parts));
+  }
+  for (std::size_t i = 0; i < record.segments.size(); ++i) {
+    const SegmentRecord& segment = record.segments[i];
+    if (segment.adapter != nullptr) {
+      add_adapter_gradients(record, segment, parts[i],
+                            x_gradient.defined() ? rows_of(x_gradient, segment) : at::Tensor());
+    }
+  }
+  for (const SegmentRecord& segment : record.segments) {  // after all of them: two may be of one trial
+    if (segment.adapter != nullptr) {
+      segment.adapter->announce_gradients();
+    }
+  }
+  std::vector<at::Tensor> gradients(wanted.size());
+  if (wanted[0]) {
+    gradients[0] = x_gradient;
+  }
+  return gradients;
+}
+
+}  // namespace
+
+at::Tensor apply_layer(const at::Tensor& x, const FrozenLayer& layer, const Pack& pack) {
+  const at::Tensor input = tensor::detached(x);
+  LayerRecord layer_record{layer.site,
+                           {},
+                           layer.weight.values(),
+                           layer.bias.defined() ? layer.bias.values() : at::Tensor(),
+                           segments_of(pack, layer, x.size(0))};
+  std::vector<at::Tensor> inputs{x};
+  if (std::ranges::any_of(layer_record.segments,
+                          [](const SegmentRecord& segment) { return segment.adapter != nullptr; })) {
+    inputs.push_back(tensor::graph_anchor());
+  }
+  const bool recording = tensor::records(inputs);
+  const std::vector<SegmentInput> segment_inputs = inputs_of(layer_record, input);
+  at::Tensor y = base_product(layer_record, input, segment_inputs);
+  for (std::size_t i = 0; i < segment_inputs.size(); ++i) {
+    SegmentRecord& segment = layer_record.segments[i];
+    apply_segment(segment, segment_inputs[i].adapted, layer_record, rows_of(y, segment), recording);
+  }
+  if (recording) {
+    if (inputs.size() > 1 ||
+        layer.site.form == LayerForm::kConvolution) {  // a convolution's gradient asks for x's shape
+      layer_record.input = input;
+    }
+    tensor::record(y, inputs, "AdaptedLayer",
+                   [kept = std::move(layer_record)](const at::Tensor& gradient, const std::vector<bool>& wanted) {
+                     return layer_gradients(kept, gradient, wanted);
+                   });
+  }
+  return y;
+}
+
+}  // namespace dormer::adapter

@@ -1,0 +1,220 @@
+#include "kronecker_change.hpp"
+
+#include <algorithm>
+
+#include <ATen/ops/bmm.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/matmul.h>
+#include <ATen/ops/mm.h>
+#include <ATen/ops/mul.h>
+#include <ATen/ops/mv.h>
+#include <ATen/ops/outer.h>
+#include <ATen/ops/sum.h>
+#include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
+
+#include "kronecker_shape.hpp"
+#include "layer_operation.hpp"
+#include "norm_terms.hpp"
+
+namespace dormer::adapter {
+namespace {
+
+/// The larger factor is low-rank where that is smaller; the smaller one only if both are asked for.
+KroneckerFactorShape small_shape(const ChangeRequest& request, WidthFactors out, WidthFactors channels) {
+  const bool low_rank =
+      request.decompose_both && !request.full_matrix && 2 * request.rank < std::max(out.small, channels.small);
+  return {.rows = out.small, .columns = channels.small, .rank = low_rank ? request.rank : 0};
+}
+
+KroneckerFactorShape large_shape(const ChangeRequest& request, WidthFactors out, WidthFactors channels) {
+  const bool low_rank = !request.full_matrix && 2 * request.rank < std::max(out.large, channels.large);
+  const Site& site = request.layer.site;
+  return {.rows = out.large,
+          .columns = channels.large,
+          .kernel = site.convolution.kernel,
+          .rank = low_rank ? request.rank : 0,
+          .tucker = low_rank && request.tucker && site.taps() > 1};
+}
+
+WidthFactors out_factors(const ChangeRequest& request) {
+  return divide_width(request.layer.site.out, request.factor);
+}
+WidthFactors channel_factors(const ChangeRequest& request) {
+  return divide_width(request.layer.site.channels(), request.factor);
+}
+
+Site large_site(const Site& site, const KroneckerFactorShape& shape) {
+  Site large = site;
+  large.out = shape.rows;
+  large.in = shape.columns;
+  large.convolution.groups = 1;
+  return large;
+}
+
+}  // namespace
+
+KroneckerChange::KroneckerChange(const ChangeRequest& request, tensor::FlatSpace& space)
+    : space_(space),
+      site_(request.layer.site),
+      compute_like_(request.layer.weight.values()),
+      small_(space, small_shape(request, out_factors(request), channel_factors(request)), site_.name + ".lokr_w1", ""),
+      large_(space, large_shape(request, out_factors(request), channel_factors(request)), site_.name + ".lokr_w2",
+             site_.name + ".lokr_t2") {
+  large_site_ = large_site(site_, large_.shape());
+  // Two whole factors have no rank to divide by: every consumer takes the scale as 1 then.
+  scale_ = small_.shape().rank == 0 && large_.shape().rank == 0 ? 1.0 : request.scale;
+}
+
+void KroneckerChange::initialize(RandomKey key) {
+  small_.initialize(key, false);
+  large_.initialize(key, true);
+}
+
+void KroneckerChange::refresh() {
+  small_values_ = small_.values();
+  large_values_ = large_.values();
+  const at::ScalarType dtype = compute_like_.scalar_type();
+  small_compute_ = at::mul(small_values_, scale_).to(dtype);
+  std::vector<std::int64_t> sizes{large_site_.out, large_site_.in};
+  sizes.insert(sizes.end(), site_.convolution.kernel.begin(), site_.convolution.kernel.end());
+  large_compute_ = large_values_.to(dtype).view(sizes);
+}
+
+at::Tensor KroneckerChange::parts_as_samples(const at::Tensor& x) const {
+  std::vector<std::int64_t> sizes = x.sizes().vec();
+  sizes[0] *= small_.shape().columns;
+  sizes[1] = large_site_.in;
+  return x.reshape(sizes);
+}
+
+std::vector<at::Tensor> KroneckerChange::add_forward(const at::Tensor& x, at::Tensor& y) const {
+  if (grouped()) {
+    y.add_(apply_weight(site_, x, whole_change()));
+    return {};
+  }
+  const at::Tensor inner = apply_weight(large_site_, parts_as_samples(x), large_compute_);  // [samples * p, k, …]
+  // Among the parts: [l, p] times [samples, p, k * extent].
+  y.add_(at::matmul(small_compute_, inner.view({x.size(0), small_.shape().columns, -1})).view(y.sizes()));
+  return {inner};
+}
+
+void KroneckerChange::backward(const at::Tensor& gradient, const at::Tensor& x, const std::vector<at::Tensor>& saved,
+                               at::Tensor& x_gradient) const {
+  if (!grouped()) {
+    backward_in_turn(gradient, x, saved.front(), x_gradient);
+    return;
+  }
+  if (small_.trains()) {
+    const at::Tensor dense = weight_gradient(site_, gradient, x).reshape({site_.out, site_.columns()});
+    for_row_blocks(site_, [&](std::int64_t first, std::int64_t count) {
+      add_weight_gradient(first, dense.narrow(0, first, count).to(at::kFloat));
+    });
+  }
+  if (x_gradient.defined()) {
+    x_gradient.add_(input_gradient(site_, gradient, x, whole_change()));
+  }
+}
+
+void KroneckerChange::backward_in_turn(const at::Tensor& gradient, const at::Tensor& x, const at::Tensor& inner,
+                                       at::Tensor& x_gradient) const {
+  const std::int64_t samples = x.size(0);
+  const std::int64_t l = small_.shape().rows;
+  const std::int64_t p = small_.shape().columns;
+  const at::Tensor outer = gradient.reshape({samples, l, -1});
+  const at::Tensor inner_gradient = at::matmul(small_compute_.t(), outer).view(inner.sizes());  // [samples * p, k, …]
+  const at::Tensor parts = parts_as_samples(x);
+  if (small_.trains()) {
+    const at::Tensor products = at::bmm(outer, inner.view({samples, p, -1}).transpose(1, 2));  // [samples, l, p]
+    small_.add_gradient(at::sum(products, {0}, false, at::kFloat).mul_(scale_));
+    const at::Tensor large_gradient = weight_gradient(large_site_, inner_gradient, parts);
+    large_.add_gradient(large_gradient.to(at::kFloat).reshape(large_values_.sizes()));
+  }
+  if (x_gradient.defined()) {
+    x_gradient.add_(input_gradient(large_site_, inner_gradient, parts, large_compute_).view(x.sizes()));
+  }
+}
+
+void KroneckerChange::for_parts(std::int64_t first, std::int64_t count,
+                                const std::function<void(const RowPart&)>& visit) const {
+  const std::int64_t k = large_site_.out;
+  for (std::int64_t row = first; row < first + count;) {
+    const std::int64_t i = row / k;
+    const std::int64_t end = std::min((i + 1) * k, first + count);
+    visit({i, row - i * k, end - i * k});
+    row = end;
+  }
+}
+
+at::Tensor KroneckerChange::dense_rows(std::int64_t first, std::int64_t count) const {
+  std::vector<at::Tensor> parts;
+  for_parts(first, count, [&](const RowPart& part) {
+    const at::Tensor large = large_values_.narrow(0, part.begin, part.end - part.begin).unsqueeze(1);  // [j, 1, n taps]
+    const at::Tensor small = small_values_.select(0, part.i).view({1, -1, 1});
+    parts.push_back(at::mul(large, small).mul_(scale_).flatten(1));
+  });
+  return parts.size() == 1 ? parts.front() : at::cat(parts, 0);
+}
+
+void KroneckerChange::add_weight_gradient(std::int64_t first, const at::Tensor& rows) const {
+  if (!small_.trains()) {
+    return;
+  }
+  const std::int64_t p = small_.shape().columns;
+  const at::Tensor small_gradient = at::zeros_like(small_values_);
+  const at::Tensor large_gradient = at::zeros_like(large_values_);
+  std::int64_t at_row = 0;
+  for_parts(first, rows.size(0), [&](const RowPart& part) {
+    const std::int64_t count = part.end - part.begin;
+    const at::Tensor block = rows.narrow(0, at_row, count).view({count, p, -1});  // [j, a, n taps]
+    const at::Tensor large = large_values_.narrow(0, part.begin, count);
+    small_gradient.select(0, part.i).add_(at::sum(at::bmm(block, large.unsqueeze(2)).squeeze(2), {0}), scale_);
+    const at::Tensor small = small_values_.select(0, part.i).view({1, 1, p}).expand({count, 1, p});
+    large_gradient.narrow(0, part.begin, count).add_(at::bmm(small, block).squeeze(1), scale_);
+    at_row += count;
+  });
+  small_.add_gradient(small_gradient);
+  large_.add_gradient(large_gradient);
+}
+
+/// Σ W ∘ kron(W1, W2) for every norm, but for s.
+at::Tensor KroneckerChange::cross_terms(const FrozenLayer& layer, Axis axis) const {
+  const std::int64_t k = large_site_.out;
+  const std::int64_t p = small_.shape().columns;
+  std::vector<at::Tensor> rows;
+  const at::Tensor columns = at::zeros({p, large_values_.size(1)}, large_values_.options());
+  for (std::int64_t i = 0; i < small_.shape().rows; ++i) {
+    const at::Tensor block = matrix_rows(site_, layer.weight.values(), i * k, k).view({k, p, -1});
+    const at::Tensor small = small_values_.select(0, i);
+    if (axis == Axis::kOutput) {
+      rows.push_back(at::mv(at::bmm(block, large_values_.unsqueeze(2)).squeeze(2), small));
+    } else {
+      columns.add_(at::sum(at::mul(block, large_values_.unsqueeze(1)), {0}).mul_(small.unsqueeze(1)));
+    }
+  }
+  return axis == Axis::kOutput ? at::cat(rows, 0) : sum_taps(site_, columns.flatten());
+}
+
+NormTerms KroneckerChange::norm_terms(const FrozenLayer& layer, Axis axis) const {
+  const at::Tensor small_squares = at::mul(small_values_, small_values_);
+  const at::Tensor large_squares = at::mul(large_values_, large_values_);
+  at::Tensor square;
+  if (axis == Axis::kOutput) {
+    square = at::outer(at::sum(small_squares, {1}), at::sum(large_squares, {1})).flatten();
+  } else {
+    square = at::outer(at::sum(small_squares, {0}), sum_taps(large_site_, at::sum(large_squares, {0}))).flatten();
+  }
+  return {cross_terms(layer, axis).mul_(scale_), square.mul_(scale_ * scale_)};
+}
+
+at::Tensor KroneckerChange::whole_change() const {
+  const at::Tensor whole = at::empty({site_.out, site_.columns()}, compute_like_.options());
+  for_row_blocks(site_, [&](std::int64_t first, std::int64_t count) {
+    whole.narrow(0, first, count).copy_(dense_rows(first, count));
+  });
+  return whole.view(compute_like_.sizes());
+}
+
+}  // namespace dormer::adapter

@@ -1,0 +1,142 @@
+#include "layer_operation.hpp"
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include <ATen/ops/convolution.h>
+#include <ATen/ops/convolution_backward.h>
+#include <ATen/ops/index_select.h>
+#include <ATen/ops/mul.h>
+#include <ATen/ops/sum.h>
+
+#include "dormer/core/error.hpp"
+#include "dormer/tensor/column_scaling.hpp"
+#include "dormer/tensor/frozen_product.hpp"
+
+namespace dormer::adapter {
+namespace {
+
+std::tuple<at::Tensor, at::Tensor, at::Tensor> convolution_gradients(const Site& site, const at::Tensor& gradient,
+                                                                     const at::Tensor& x, const at::Tensor& weight,
+                                                                     std::array<bool, 3> wanted) {
+  const Convolution& shape = site.convolution;
+  const std::vector<std::int64_t> zeros(shape.kernel.size(), 0);
+  return at::convolution_backward(gradient, x, weight, c10::nullopt, shape.stride, shape.padding, shape.dilation, false,
+                                  zeros, shape.groups, wanted);
+}
+
+/// Numbers of the channels in the shape that multiplies a tensor of this many axes.
+at::Tensor by_channel(const at::Tensor& values, std::int64_t axes) {
+  std::vector<std::int64_t> shape(static_cast<std::size_t>(axes), 1);
+  shape.at(1) = values.size(0);
+  return values.view(shape);
+}
+
+std::vector<std::int64_t> all_but_channels(std::int64_t axes) {
+  std::vector<std::int64_t> dimensions{0};
+  for (std::int64_t axis = 2; axis < axes; ++axis) {
+    dimensions.push_back(axis);
+  }
+  return dimensions;
+}
+
+/// gradient * values in fp32 or wider, of two tensors in the compute dtype.
+at::Tensor in_float(const at::Tensor& values) {
+  return values.scalar_type() == at::kDouble ? values : values.to(at::kFloat);
+}
+
+}  // namespace
+
+at::Tensor apply_weight(const Site& site, const at::Tensor& x, const at::Tensor& weight) {
+  switch (site.form) {
+    case LayerForm::kLinear:
+      return tensor::multiply_transposed(x, weight);
+    case LayerForm::kEmbedding:
+      return at::index_select(weight, 0, x);
+    case LayerForm::kConvolution:
+      break;
+  }
+  const Convolution& shape = site.convolution;
+  const std::vector<std::int64_t> zeros(shape.kernel.size(), 0);
+  return at::convolution(x, weight, c10::nullopt, shape.stride, shape.padding, shape.dilation, false, zeros,
+                         shape.groups);
+}
+
+at::Tensor input_gradient(const Site& site, const at::Tensor& gradient, const at::Tensor& x, const at::Tensor& weight) {
+  switch (site.form) {
+    case LayerForm::kLinear:
+      return tensor::multiply(gradient, weight);
+    case LayerForm::kEmbedding:
+      return {};
+    case LayerForm::kConvolution:
+      break;
+  }
+  return std::get<0>(convolution_gradients(site, gradient, x, weight, {true, false, false}));
+}
+
+at::Tensor weight_gradient(const Site& site, const at::Tensor& gradient, const at::Tensor& x) {
+  invariant(site.form != LayerForm::kEmbedding, "{}: no dense gradient of an embedding", site.name);
+  if (site.form == LayerForm::kLinear) {
+    return tensor::multiply(gradient.t(), x);
+  }
+  std::vector<std::int64_t> sizes{site.out, site.channels()};
+  sizes.insert(sizes.end(), site.convolution.kernel.begin(), site.convolution.kernel.end());
+  const at::Tensor like = x.new_empty({1}).expand(sizes);  // its shape and dtype are all that is asked of it
+  return std::get<1>(convolution_gradients(site, gradient, x, like, {false, true, false}));
+}
+
+at::Tensor matrix_rows(const Site& site, const at::Tensor& weight, std::int64_t first, std::int64_t count) {
+  if (site.form == LayerForm::kEmbedding) {
+    return weight.narrow(1, first, count).t().to(at::kFloat);
+  }
+  return weight.narrow(0, first, count).reshape({count, site.columns()}).to(at::kFloat);
+}
+
+void for_row_blocks(const Site& site, const std::function<void(std::int64_t first, std::int64_t count)>& visit) {
+  constexpr std::int64_t kElements = std::int64_t{4} << 20;
+  const std::int64_t rows = std::clamp<std::int64_t>(kElements / site.columns(), 1, site.out);
+  for (std::int64_t first = 0; first < site.out; first += rows) {
+    visit(first, std::min(rows, site.out - first));
+  }
+}
+
+at::Tensor sum_taps(const Site& site, const at::Tensor& columns) {
+  return site.taps() == 1 ? columns : at::sum(columns.view({site.channels(), site.taps()}), {1});
+}
+
+void scale_channels(at::Tensor& y, const at::Tensor& factor, const at::Tensor& bias) {
+  if (y.dim() == 2) {
+    tensor::scale_columns(y, factor, bias);
+    return;
+  }
+  if (y.scalar_type() == at::kFloat) {
+    y.mul_(by_channel(factor, y.dim()));
+  } else {
+    y.copy_(at::mul(y, by_channel(factor, y.dim())));  // in fp32, rounded once
+  }
+  add_bias(y, bias);
+}
+
+at::Tensor scale_channels_backward(const at::Tensor& gradient, const at::Tensor& y, const at::Tensor& bias,
+                                   const at::Tensor& factor, const at::Tensor& sum_factor, at::Tensor sums) {
+  if (y.dim() == 2) {
+    return tensor::scale_columns_backward(gradient, y, bias, factor, sum_factor, std::move(sums));
+  }
+  const std::vector<std::int64_t> others = all_but_channels(y.dim());
+  at::Tensor products = at::sum(at::mul(in_float(gradient), y), others);
+  if (bias.defined()) {
+    products.sub_(at::sum(gradient, others, false, at::kFloat).mul_(bias));
+  }
+  sums.addcmul_(products, sum_factor);
+  at::Tensor scaled = at::mul(gradient, by_channel(factor, gradient.dim()));
+  return scaled.to(gradient.scalar_type());
+}
+
+void add_bias(at::Tensor& y, const at::Tensor& bias) {
+  if (bias.defined()) {
+    y.add_(y.dim() == 2 ? bias : by_channel(bias, y.dim()));
+  }
+}
+
+}  // namespace dormer::adapter

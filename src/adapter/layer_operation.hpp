@@ -1,0 +1,45 @@
+#pragma once
+
+#include <functional>
+#include <optional>
+
+#include <ATen/core/Tensor.h>
+
+#include "dormer/adapter/site.hpp"
+
+/// What the three forms of layers do with a weight, and what passes back through it. Weights have the shape of their
+/// layer's (LayerForm). Fresh tensors; nothing is recorded.
+namespace dormer::adapter {
+
+/// The layer without its bias.
+[[nodiscard]] at::Tensor apply_weight(const Site& site, const at::Tensor& x, const at::Tensor& weight);
+/// The gradient of x; undefined for an embedding, whose x are token ids.
+[[nodiscard]] at::Tensor input_gradient(const Site& site, const at::Tensor& gradient, const at::Tensor& x,
+                                        const at::Tensor& weight);
+/// The gradient of the weight, in the weight's shape. For linear layers and convolutions in the compute dtype.
+[[nodiscard]] at::Tensor weight_gradient(const Site& site, const at::Tensor& gradient, const at::Tensor& x);
+
+/// The weight of a site as rows [first, first + count) of the matrix [out, channels * taps], fp32.
+[[nodiscard]] at::Tensor matrix_rows(const Site& site, const at::Tensor& weight, std::int64_t first,
+                                     std::int64_t count);
+/// Calls `visit(first, count)` for blocks of rows that together are the `out` rows of the site, in order; a block of
+/// fp32 takes at most 16 MiB.
+void for_row_blocks(const Site& site, const std::function<void(std::int64_t first, std::int64_t count)>& visit);
+
+/// [channels * taps] values of a matrix's columns summed over taps: [channels].
+[[nodiscard]] at::Tensor sum_taps(const Site& site, const at::Tensor& columns);
+
+/// y *= factor, one for every channel (fp32), then += bias (or undefined). Channels are the last axis of two, the
+/// second of more.
+void scale_channels(at::Tensor& y, const at::Tensor& factor, const at::Tensor& bias);
+
+/// Returns gradient * factor; sums += sum_factor * the sums over everything but channels of gradient * (y - bias).
+/// `sums` and `sum_factor` are fp32.
+[[nodiscard]] at::Tensor scale_channels_backward(const at::Tensor& gradient, const at::Tensor& y,
+                                                 const at::Tensor& bias, const at::Tensor& factor,
+                                                 const at::Tensor& sum_factor, at::Tensor sums);
+
+/// y += bias, one for every channel.
+void add_bias(at::Tensor& y, const at::Tensor& bias);
+
+}  // namespace dormer::adapter

@@ -1,0 +1,99 @@
+#include "low_rank.hpp"
+
+#include <algorithm>
+
+#include <ATen/ops/einsum.h>
+#include <ATen/ops/mm.h>
+#include <ATen/ops/mul.h>
+#include <ATen/ops/sum.h>
+#include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
+
+#include "dormer/tensor/frozen_product.hpp"
+#include "layer_operation.hpp"
+
+namespace dormer::adapter {
+namespace {
+
+constexpr std::int64_t kBlock = 1'024;  // rows of W that exist in fp32 at one time
+
+/// rowsum((W Aᵀ) ∘ B) for linear layers and convolutions.
+at::Tensor output_cross(const FrozenLayer& layer, const LowRankProduct& change) {
+  const at::Tensor cross = at::sum(change.b, {0});  // [out], every element is written below
+  for (std::int64_t first = 0; first < layer.site.out; first += kBlock) {
+    const std::int64_t rows = std::min(kBlock, layer.site.out - first);
+    const at::Tensor block = matrix_rows(layer.site, layer.weight.values(), first, rows);
+    const at::Tensor products = tensor::multiply_transposed(block, change.a);  // [rows, rank]
+    cross.narrow(0, first, rows).copy_(at::sum(at::mul(products, change.b.narrow(1, first, rows).t()), {1}));
+  }
+  return cross;
+}
+
+/// colsum((BᵀW) ∘ A): [columns].
+at::Tensor input_cross(const FrozenLayer& layer, const LowRankProduct& change) {
+  const at::Tensor products = at::zeros_like(change.a);
+  for (std::int64_t first = 0; first < layer.site.out; first += kBlock) {
+    const std::int64_t rows = std::min(kBlock, layer.site.out - first);
+    products.addmm_(change.b.narrow(1, first, rows), matrix_rows(layer.site, layer.weight.values(), first, rows));
+  }
+  return at::sum(products.mul_(change.a), {0});
+}
+
+/// Of an embedding [in, out]: Σ over the table's rows.
+at::Tensor table_cross(const FrozenLayer& layer, const LowRankProduct& change) {
+  const at::Tensor products = at::zeros_like(change.b);  // A W: [rank, out]
+  for (std::int64_t first = 0; first < layer.site.in; first += kBlock) {
+    const std::int64_t rows = std::min(kBlock, layer.site.in - first);
+    products.addmm_(change.a.narrow(1, first, rows), layer.weight.values().narrow(0, first, rows).to(at::kFloat));
+  }
+  return at::sum(products.mul_(change.b), {0});
+}
+
+/// colsum(((F Fᵀ) G) ∘ G) for G [rank, n] and the other factor F.
+at::Tensor quadratic(const at::Tensor& factor, const at::Tensor& other) {
+  return at::sum(at::mm(at::mm(other, other.t()), factor).mul_(factor), {0});
+}
+
+}  // namespace
+
+NormTerms low_rank_norm_terms(const FrozenLayer& layer, Axis axis, const LowRankProduct& change) {
+  const double s = change.scale;
+  if (axis == Axis::kInput) {
+    return {sum_taps(layer.site, input_cross(layer, change)).mul_(s),
+            sum_taps(layer.site, quadratic(change.a, change.b)).mul_(s * s)};
+  }
+  const bool table = layer.site.form == LayerForm::kEmbedding;
+  return {(table ? table_cross(layer, change) : output_cross(layer, change)).mul_(s),
+          quadratic(change.b, change.a).mul_(s * s)};
+}
+
+at::Tensor low_rank_rows(const LowRankProduct& change, std::int64_t first, std::int64_t count) {
+  return at::mm(change.b.narrow(1, first, count).t(), change.a).mul_(change.scale);
+}
+
+at::Tensor tucker_factor(const at::Tensor& middle, const at::Tensor& right) {
+  const std::int64_t rank = middle.size(0);
+  return at::einsum("pqt,qi->pit", {middle.reshape({rank, rank, -1}), right}).reshape({rank, -1});
+}
+
+void add_tucker_gradients(const at::Tensor& gradient, const at::Tensor& middle, const at::Tensor& right,
+                          at::Tensor middle_slot, at::Tensor right_slot) {
+  const std::int64_t rank = middle.size(0);
+  const at::Tensor by_tap = gradient.view({rank, right.size(1), -1});
+  middle_slot.add_(at::einsum("pit,qi->pqt", {by_tap, right}).reshape(middle.sizes()));
+  right_slot.add_(at::einsum("pit,pqt->qi", {by_tap, middle.reshape({rank, rank, -1})}));
+}
+
+std::int64_t padded_rank(std::int64_t rank) {
+  constexpr std::int64_t kPadding = tensor::FlatSpace::kRankPadding;
+  return (rank + kPadding - 1) / kPadding * kPadding;
+}
+
+std::size_t add_factor(tensor::FlatSpace& space, const std::string& name, const std::vector<std::int64_t>& shape,
+                       tensor::ParameterRole role) {
+  std::vector<std::int64_t> stored = shape;
+  stored.front() = padded_rank(shape.front());
+  return space.add(name, shape, stored, role);
+}
+
+}  // namespace dormer::adapter

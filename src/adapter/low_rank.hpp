@@ -1,0 +1,40 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "dormer/adapter/change.hpp"
+#include "norm_terms.hpp"
+
+/// What changes of the form Δ = s Bᵀ A share: A fp32 [rank, columns], B fp32 [rank, out].
+namespace dormer::adapter {
+
+struct LowRankProduct {
+  at::Tensor a;
+  at::Tensor b;
+  double scale = 1.0;
+};
+
+/// The norm terms without Δ: output axis s rowsum((W Aᵀ) ∘ B), s² rowsum((B·AAᵀ) ∘ B), the input axis alike with BᵀW
+/// and BᵀB. W is read in blocks, so that a half-precision one never exists whole in fp32.
+[[nodiscard]] NormTerms low_rank_norm_terms(const FrozenLayer& layer, Axis axis, const LowRankProduct& change);
+/// Rows [first, first + count) of Δ.
+[[nodiscard]] at::Tensor low_rank_rows(const LowRankProduct& change, std::int64_t first, std::int64_t count);
+
+/// The factor [rank, channels * taps] of a Tucker (CP) form: Σ_q middle[p, q, tap] right[q, channel], with middle
+/// [rank, rank, kernel…] and right [rank, channels].
+[[nodiscard]] at::Tensor tucker_factor(const at::Tensor& middle, const at::Tensor& right);
+/// What a gradient of that factor gives both parts, added to their slots.
+void add_tucker_gradients(const at::Tensor& gradient, const at::Tensor& middle, const at::Tensor& right,
+                          at::Tensor middle_slot, at::Tensor right_slot);
+
+/// The rank with its padding, as `FlatSpace` stores it.
+[[nodiscard]] std::int64_t padded_rank(std::int64_t rank);
+/// Adds a parameter whose first axis is the rank.
+std::size_t add_factor(tensor::FlatSpace& space, const std::string& name, const std::vector<std::int64_t>& shape,
+                       tensor::ParameterRole role = tensor::ParameterRole::kFactorIn);
+
+}  // namespace dormer::adapter

@@ -1,0 +1,220 @@
+// What the peer tests ask one adapted layer, in fp32:
+//   layer_probe IN OUT KEY=VALUE…
+// IN is a safetensors file with "weight", perhaps "bias", "x" (int64 for an embedding), "target", and values of the
+// adapter's parameters by their names and shapes in the flat space ("lora_A", "magnitude", …; what is absent keeps its
+// start). OUT gets the output "y", the gradients "gradient.NAME" and "x_gradient" of the mean of (y - target)² / 2, Δ
+// as a matrix "delta", and after `updates` updates of AdamW the parameters "updated.NAME". Keys: kind, rank, alpha,
+// form (linear, convolution, embedding), stride, padding, dilation (such as 2,1), groups, axis (none, output, input),
+// epsilon, norm_gradient, tucker, factor, decompose_both, full_matrix, updates, learning_rate.
+
+#include <charconv>
+#include <cstdio>
+#include <filesystem>
+#include <map>
+#include <string>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/from_blob.h>
+#include <ATen/ops/zeros.h>
+
+#include "adapter/adapter.hpp"
+#include "dormer/adapter/adapter_set.hpp"
+#include "dormer/core/error.hpp"
+#include "dormer/optim/optimizer.hpp"
+#include "dormer/storage/safetensors.hpp"
+#include "dormer/tensor/differentiable.hpp"
+
+namespace dormer {
+namespace {
+
+constexpr const char* kName = "layer";
+
+class Keys {
+ public:
+  Keys(int count, char** words) {
+    for (int i = 3; i < count; ++i) {
+      const std::string word = words[i];
+      values_[word.substr(0, word.find('='))] = word.substr(word.find('=') + 1);
+    }
+  }
+  [[nodiscard]] std::string text(const std::string& key, const std::string& usual) const {
+    const auto found = values_.find(key);
+    return found == values_.end() ? usual : found->second;
+  }
+  [[nodiscard]] double number(const std::string& key, double usual) const {
+    return values_.contains(key) ? std::stod(values_.at(key)) : usual;
+  }
+  [[nodiscard]] std::int64_t integer(const std::string& key, std::int64_t usual) const {
+    return values_.contains(key) ? std::stoll(values_.at(key)) : usual;
+  }
+  [[nodiscard]] std::vector<std::int64_t> list(const std::string& key) const {
+    std::vector<std::int64_t> numbers;
+    for (std::string rest = text(key, ""); !rest.empty();) {
+      numbers.push_back(std::stoll(rest));
+      const std::size_t comma = rest.find(',');
+      rest = comma == std::string::npos ? "" : rest.substr(comma + 1);
+    }
+    return numbers;
+  }
+
+ private:
+  std::map<std::string, std::string> values_;
+};
+
+class Arrays {
+ public:
+  explicit Arrays(const std::filesystem::path& path) : file_(storage::SafetensorsFile::open(path)) {}
+  /// Undefined where there is none.
+  [[nodiscard]] at::Tensor get(const std::string& name) const {
+    const storage::TensorEntry* entry = file_->find(name);
+    if (entry == nullptr) {
+      return {};
+    }
+    // NOLINTNEXTLINE(cppcoreguidelines-pro-type-const-cast): cloned at once
+    void* bytes = const_cast<std::byte*>(file_->bytes(*entry).data());
+    return at::from_blob(bytes, entry->shape, entry->dtype == DType::kI64 ? at::kLong : at::kFloat).clone();
+  }
+
+ private:
+  std::shared_ptr<const storage::SafetensorsFile> file_;
+};
+
+class Output {
+ public:
+  void add(const std::string& name, const at::Tensor& values) {
+    const at::Tensor& kept = kept_.emplace_back(values.detach().to(at::kFloat).contiguous().clone());
+    arrays_.push_back({.name = name,
+                       .dtype = DType::kF32,
+                       .shape = kept.sizes().vec(),
+                       .bytes = {static_cast<const std::byte*>(kept.const_data_ptr()), kept.nbytes()}});
+  }
+  void write(const std::filesystem::path& path) const { storage::write_safetensors(path, arrays_, {}); }
+
+ private:
+  std::vector<at::Tensor> kept_;
+  std::vector<storage::NamedArray> arrays_;
+};
+
+adapter::FrozenLayer frozen_layer(const Arrays& arrays, const Keys& keys) {
+  const at::Tensor weight = arrays.get("weight");
+  const std::string form = keys.text("form", "linear");
+  adapter::FrozenLayer layer;
+  layer.site = {.name = kName, .group = "mlp", .layer = 0, .out = weight.size(0), .in = weight.size(1)};
+  if (form == "embedding") {
+    layer.site.form = adapter::LayerForm::kEmbedding;
+    std::swap(layer.site.out, layer.site.in);
+  } else if (form == "convolution") {
+    layer.site.form = adapter::LayerForm::kConvolution;
+    layer.site.in *= keys.integer("groups", 1);
+    layer.site.convolution = {weight.sizes().slice(2).vec(), keys.list("stride"), keys.list("padding"),
+                              keys.list("dilation"), keys.integer("groups", 1)};
+  }
+  layer.weight = {"layer.weight", weight, nullptr, false};
+  if (const at::Tensor bias = arrays.get("bias"); bias.defined()) {
+    layer.bias = {"layer.bias", bias, nullptr, false};
+  }
+  return layer;
+}
+
+adapter::AdapterConfig adapter_config(const Keys& keys) {
+  adapter::AdapterConfig config;
+  config.kind = keys.text("kind", "lora");
+  config.rank = keys.integer("rank", 4);
+  config.alpha.text = keys.text("alpha", "rank");
+  config.rank_stabilized = keys.integer("rank_stabilized", 0) != 0;
+  config.targets = {kName};
+  config.tucker = keys.integer("tucker", 0) != 0;
+  config.factor = keys.integer("factor", -1);
+  config.decompose_both = keys.integer("decompose_both", 0) != 0;
+  config.full_matrix = keys.integer("full_matrix", 0) != 0;
+  if (const std::string axis = keys.text("axis", "none"); axis != "none") {
+    config.decompose.emplace(adapter::DecomposeConfig{
+        .axis = axis, .epsilon = keys.number("epsilon", 0.0), .norm_gradient = keys.integer("norm_gradient", 0) != 0});
+  }
+  return config;
+}
+
+std::string short_name(const tensor::ParameterEntry& entry) {
+  return entry.name.substr(std::string(kName).size() + 1);
+}
+
+void set_parameters(adapter::AdapterSet& adapters, const Arrays& arrays) {
+  const tensor::NoRecording guard;
+  tensor::FlatSpace& space = adapters.space();
+  for (const tensor::ParameterEntry& entry : space.entries()) {
+    if (const at::Tensor values = arrays.get(short_name(entry)); values.defined()) {
+      require(values.sizes().vec() == entry.shape, Fault::kInput, "{} has another shape", entry.name);
+      tensor::FlatSpace::unpadded_part(space.values(), entry).copy_(values);
+    }
+  }
+  space.mark_written();
+  adapters.refresh();
+}
+
+void run(const std::filesystem::path& in, const std::filesystem::path& out, const Keys& keys) {
+  const Arrays arrays(in);
+  const std::vector<adapter::FrozenLayer> layers{frozen_layer(arrays, keys)};
+  adapter::AdapterSet adapters(adapter_config(keys), layers, RandomKey{1});
+  set_parameters(adapters, arrays);
+  tensor::FlatSpace& space = adapters.space();
+  const at::Tensor gradient = at::zeros({space.size()});
+  space.bind_gradient(gradient);
+  const at::Tensor target = arrays.get("target");
+  const bool embedding = layers[0].site.form == adapter::LayerForm::kEmbedding;
+  const auto pass = [&] {
+    at::Tensor x = arrays.get("x");
+    if (!embedding) {
+      x.set_requires_grad(true);
+    }
+    gradient.zero_();
+    const at::Tensor y = adapter::apply_layer(x, layers[0], adapter::Pack::solo(&adapters, 1));
+    tensor::run_backward(y, y.detach().sub(target).div(static_cast<double>(target.numel())));
+    return std::pair{y, embedding ? at::Tensor() : x.grad()};
+  };
+  Output output;
+  const auto [y, x_gradient] = pass();
+  output.add("y", y);
+  if (x_gradient.defined()) {
+    output.add("x_gradient", x_gradient);
+  }
+  output.add("delta", adapters.find(0)->change().dense_rows(0, layers[0].site.out));
+  for (const tensor::ParameterEntry& entry : space.entries()) {
+    output.add("gradient." + short_name(entry), tensor::FlatSpace::unpadded_part(gradient, entry));
+  }
+  optim::OptimizerSettings settings;
+  settings.factors = settings.magnitudes = {keys.number("learning_rate", 1e-2), 0.0};
+  const auto optimizer = optim::optimizer_registry().get(
+      "kind", "adamw")({.settings = settings,
+                        .groups = optim::plan_groups(space.entries(), space.size(), settings),
+                        .slice = {0, space.size()}});
+  const auto size = static_cast<std::size_t>(space.size());
+  for (std::int64_t step = 0; step < keys.integer("updates", 0); ++step) {
+    static_cast<void>(pass());
+    optimizer->update({space.values().mutable_data_ptr<float>(), size}, {gradient.const_data_ptr<float>(), size},
+                      {.step = step});
+    space.mark_written();
+    adapters.refresh();
+  }
+  for (const tensor::ParameterEntry& entry : space.entries()) {
+    output.add("updated." + short_name(entry), tensor::FlatSpace::unpadded_part(space.values(), entry));
+  }
+  output.write(out);
+}
+
+}  // namespace
+}  // namespace dormer
+
+int main(int count, char** words) {
+  if (count < 3) {
+    std::fputs("usage: layer_probe IN OUT KEY=VALUE…\n", stderr);
+    return static_cast<int>(dormer::Fault::kUsage);
+  }
+  try {
+    dormer::run(words[1], words[2], dormer::Keys(count, words));
+    return 0;
+  } catch (const dormer::Error& error) {
+    std::fprintf(stderr, "error: %s\n", error.what());
+    return error.exit_code();
+  }
+}
