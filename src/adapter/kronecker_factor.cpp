@@ -30,7 +30,7 @@ KroneckerFactor::KroneckerFactor(tensor::FlatSpace& space, KroneckerFactorShape 
   }
   first_ = add_factor(space, name + "_a", {rank, shape_.rows});
   if (shape_.tucker) {
-    const std::vector<std::int64_t> sizes = joined({rank, rank}, shape_.kernel);
+    const std::vector<std::int64_t> sizes = tucker_middle_shape(rank, shape_.kernel);
     middle_ = space.add(middle_name, sizes, sizes, tensor::ParameterRole::kFactorIn);
     right_ = add_factor(space, name + "_b", {rank, shape_.columns});
   } else {

@@ -10,8 +10,8 @@ struct WidthFactors {
   std::int64_t large = 1;
 };
 
-/// As LyCORIS divides a width: by `factor` where that divides it, else by the largest divisor up to `factor` that makes
-/// the two no farther apart; -1: the pair nearest the square root. Pure.
+/// As LyCORIS divides a width: by `factor` where that divides it, else by the largest divisor up to `factor` and the
+/// square root; -1: by the largest up to the square root. Pure.
 [[nodiscard]] WidthFactors divide_width(std::int64_t width, std::int64_t factor);
 
 }  // namespace dormer::adapter

@@ -84,6 +84,12 @@ void add_tucker_gradients(const at::Tensor& gradient, const at::Tensor& middle, 
   right_slot.add_(at::einsum("pit,pqt->qi", {by_tap, middle.reshape({rank, rank, -1})}));
 }
 
+std::vector<std::int64_t> tucker_middle_shape(std::int64_t rank, const std::vector<std::int64_t>& kernel) {
+  std::vector<std::int64_t> shape{rank, rank};
+  shape.insert(shape.end(), kernel.begin(), kernel.end());
+  return shape;
+}
+
 std::int64_t padded_rank(std::int64_t rank) {
   constexpr std::int64_t kPadding = tensor::FlatSpace::kRankPadding;
   return (rank + kPadding - 1) / kPadding * kPadding;

@@ -31,6 +31,9 @@ struct LowRankProduct {
 void add_tucker_gradients(const at::Tensor& gradient, const at::Tensor& middle, const at::Tensor& right,
                           at::Tensor middle_slot, at::Tensor right_slot);
 
+/// [rank, rank, kernel…].
+[[nodiscard]] std::vector<std::int64_t> tucker_middle_shape(std::int64_t rank, const std::vector<std::int64_t>& kernel);
+
 /// The rank with its padding, as `FlatSpace` stores it.
 [[nodiscard]] std::int64_t padded_rank(std::int64_t rank);
 /// Adds a parameter whose first axis is the rank.

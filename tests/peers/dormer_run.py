@@ -4,6 +4,7 @@ import json
 import subprocess
 from pathlib import Path
 
+import h5py
 import numpy as np
 from safetensors.numpy import load_file
 
@@ -62,6 +63,13 @@ class Training:
 
     def trace(self, update: int) -> dict[str, np.ndarray]:
         return load_file(self.directory / "trace" / f"update-{update:09d}.safetensors")
+
+    def validation_batch(self, tokens: Path) -> np.ndarray:
+        """The rows that a run measures its held-out loss on, with the token after each."""
+        with h5py.File(tokens) as file:
+            stream = file["tokens"][:].astype(np.int64)
+        samples = min((len(stream) - 1) // self.LENGTH, self.groups["validation"]["samples"])
+        return np.stack([stream[s * self.LENGTH : (s + 1) * self.LENGTH + 1] for s in range(samples)])
 
     @property
     def export(self) -> Path:

@@ -62,10 +62,7 @@ def test_peft_loads_the_export(trained):
     for name, values in weights.items():
         assert np.array_equal(values, trace["after." + name.removeprefix("base_model.model.")]), name
     held_out = [line["validation_loss"] for line in training.metrics() if "validation_loss" in line]
-    with h5py.File(tokens[1]) as file:
-        stream = file["tokens"][:].astype(np.int64)
-    samples = min((len(stream) - 1) // training.LENGTH, training.groups["validation"]["samples"])
-    batch = np.stack([stream[s * training.LENGTH : (s + 1) * training.LENGTH + 1] for s in range(samples)])
+    batch = training.validation_batch(tokens[1])
     with torch.no_grad():
         loss = reference.loss_of(reference.adapted(folder, training.export), batch).item()
         before = reference.loss_of(load_model(folder), batch).item()

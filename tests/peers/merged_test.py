@@ -1,7 +1,5 @@
 """Adapters of every kind and axis train a real run, and transformers computes our held-out loss from the merged export, in fp32."""
 
-import h5py
-import numpy as np
 import pytest
 import torch
 
@@ -35,10 +33,7 @@ def test_transformers_computes_the_merged_models_loss(case, name, tmp_path, prog
     training.write()
     training.train(program)
     held_out = [line["validation_loss"] for line in training.metrics() if "validation_loss" in line]
-    with h5py.File(tokens[1]) as file:
-        stream = file["tokens"][:].astype(np.int64)
-    samples = min((len(stream) - 1) // training.LENGTH, training.groups["validation"]["samples"])
-    batch = np.stack([stream[s * training.LENGTH : (s + 1) * training.LENGTH + 1] for s in range(samples)])
+    batch = training.validation_batch(tokens[1])
     with torch.no_grad():
         merged = reference.loss_of(load_model(training.directory / "export" / "merged"), batch).item()
         before = reference.loss_of(load_model(folder), batch).item()

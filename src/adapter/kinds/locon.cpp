@@ -63,8 +63,7 @@ class ConvolutionLowRank final : public Change {
     std::vector<std::int64_t> kernel = shape.kernel;
     std::vector<std::int64_t> a{rank_, site_.channels()};
     if (tucker_) {
-      std::vector<std::int64_t> middle{rank_, rank_};
-      middle.insert(middle.end(), kernel.begin(), kernel.end());
+      const std::vector<std::int64_t> middle = tucker_middle_shape(rank_, kernel);
       middle_ = space.add(site_.name + ".lora_mid", middle, middle, tensor::ParameterRole::kFactorIn);
       kernel.assign(axes, 1);
     }

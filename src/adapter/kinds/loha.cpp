@@ -39,8 +39,7 @@ class HadamardChange final : public Change {
       const std::string number = std::to_string(i + 1);
       std::vector<std::int64_t> right{rank_, site_.channels()};
       if (tucker_) {
-        std::vector<std::int64_t> middle{rank_, rank_};
-        middle.insert(middle.end(), kernel.begin(), kernel.end());
+        const std::vector<std::int64_t> middle = tucker_middle_shape(rank_, kernel);
         halves_[i].middle =
             space.add(site_.name + ".hada_t" + number, middle, middle, tensor::ParameterRole::kFactorIn);
       } else {
