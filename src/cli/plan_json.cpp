@@ -67,7 +67,11 @@ std::string plan_json(const train::RunConfig& config, const train::RunPlan& plan
             {"files", Json::array()},
             {"disk", plan.disk_bytes()}};
   for (const train::RankPlan& rank : plan.ranks) {
-    json["ranks"].push_back(to_json(rank));
+    Json of_rank = to_json(rank);
+    if (!plan.gpu) {
+      of_rank["memory"]["resident"] = train::resident_bytes(rank.memory, program_bytes);
+    }
+    json["ranks"].push_back(std::move(of_rank));
   }
   for (const train::MachinePlan& machine : plan.machines) {
     json["machines"].push_back(

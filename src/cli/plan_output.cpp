@@ -98,7 +98,7 @@ std::string cells(const std::vector<std::string>& columns) {
 }
 
 /// Parts as rows, groups [first, last) of ranks as columns.
-std::string memory_table(const train::RunPlan& plan, const std::vector<Group>& groups) {
+std::string memory_table(const train::RunPlan& plan, const std::vector<Group>& groups, std::int64_t program_bytes) {
   const auto row = [&](const std::string& name, const auto& text_of) {
     std::vector<std::string> columns;
     for (const Group& group : groups) {
@@ -119,6 +119,11 @@ std::string memory_table(const train::RunPlan& plan, const std::vector<Group>& g
   }
   text += row("peak", [](const RankMemory& memory) { return byte_text(memory.peak); });
   text += row("  reached in", [](const RankMemory& memory) { return memory.busiest; });
+  if (!plan.gpu) {
+    text += row("resident, about", [program_bytes](const RankMemory& memory) {
+      return byte_text(train::resident_bytes(memory, program_bytes));
+    });
+  }
   return text;
 }
 
@@ -128,7 +133,8 @@ std::string memory(const train::RunPlan& plan, std::int64_t program_bytes) {
   std::string text{};
   for (std::size_t first = 0; first < groups.size(); first += kColumns) {
     const auto begin = groups.begin() + static_cast<std::ptrdiff_t>(first);
-    text += memory_table(plan, {begin, begin + static_cast<std::ptrdiff_t>(std::min(kColumns, groups.size() - first))});
+    text += memory_table(plan, {begin, begin + static_cast<std::ptrdiff_t>(std::min(kColumns, groups.size() - first))},
+                         program_bytes);
   }
   if (plan.gpu) {
     return text;

@@ -152,5 +152,10 @@ TEST(MemoryOfRank, AddsWhatIsThereAtOneTime) {
   EXPECT_EQ(memory_of_rank(facts).peak, 1000 + 50 + 40 + 85 + 90 + 430);
 }
 
+TEST(ResidentBytes, CountsTheMappingOnceAndMoreThanThePeak) {
+  const RankMemory memory{.mapped = 300, .peak = 1'000};
+  EXPECT_EQ(resident_bytes(memory, 200), 200 + 300 + 1'150);
+}
+
 }  // namespace
 }  // namespace dormer::train

@@ -34,6 +34,10 @@ struct RankMemory {
   std::string busiest{};           ///< when the peak is reached: "micro-batch", "saving", …
 };
 
+/// What the system will about show as the resident memory of a rank on a CPU: the program, the model's mapping, and the
+/// peak with the blocks that the C library keeps between sizes, as measured (docs/plan.md). Pure.
+[[nodiscard]] std::int64_t resident_bytes(const RankMemory& memory, std::int64_t program);
+
 /// What one rank of a run would do and hold.
 struct RankPlan {
   std::int64_t micro_batches = 0;   ///< of every update
