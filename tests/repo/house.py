@@ -1,5 +1,6 @@
 """The house as the rules see it: its files, its rooms as CMake declared them, and the includes of a file."""
 
+import json
 import re
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -51,6 +52,17 @@ class House:
     def __init__(self, source: Path, build: Path):
         self.source = source.resolve()
         self.build = build.resolve()
+
+    @cached_property
+    def compiled(self) -> set[str]:
+        """Sources that some target compiles, as paths of the machine."""
+        return {str(Path(entry["file"])) for entry in json.loads((self.build / "compile_commands.json").read_text())}
+
+    @property
+    def builds_cuda(self) -> bool:
+        """Whether CMake found a CUDA toolkit: without one neither the module nor what tests it is compiled."""
+        folder = f"{self.source / 'src' / 'cuda'}/"
+        return any(path.startswith(folder) for path in self.compiled)
 
     @cached_property
     def rooms(self) -> dict[str, Room]:

@@ -120,6 +120,12 @@ class EveryRule(unittest.TestCase):
     def test_forgotten_sources_are_found(self):
         self.expect(rules.sources_are_built, "src/core/x.cpp", "", "compiled by no target")
 
+    def test_without_a_cuda_toolkit_a_named_source_is_not_forgotten(self):
+        self.write("tests/device/CMakeLists.txt", "if(TARGET dormer_cuda)\n  dormer_test(device SOURCES x.cpp)\nendif()\n")
+        self.write("tests/device/x.cpp", "")
+        self.assertEqual(rules.sources_are_built(self.house()), [])
+        self.expect(rules.sources_are_built, "tests/device/y.cpp", "", "compiled by no target")
+
     def test_a_wrong_architecture_page_is_found(self):
         row = "| `storage` | files | `core` | `dormer_json` | no |\n"
         for wrong, words in ((TABLE.replace(row, ""), "missing from the table"),
