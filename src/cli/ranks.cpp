@@ -69,7 +69,10 @@ bool speaks_for_all() {
 
 int report_current_exception(bool silent) {
   const Report report = describe_current_exception();
-  if (!silent) {
+  if (silent) {
+    // A launcher ends the job at the first rank that fails, and what rank 0 has not yet said is lost (Open MPI 5).
+    std::this_thread::sleep_for(kGraceForRank0);
+  } else {
     tell(report.text);
   }
   return report.exit_code;

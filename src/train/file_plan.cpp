@@ -7,6 +7,7 @@
 #include "dormer/core/error.hpp"
 #include "dormer/interop/merged.hpp"
 #include "dormer/interop/peft.hpp"
+#include "dormer/report/report.hpp"
 #include "dormer/storage/checkpoint.hpp"
 #include "train/exporting.hpp"
 #include "train/run_directory.hpp"
@@ -118,7 +119,8 @@ FilesOfRun plan_files(const FileFacts& facts) {
   result.files.push_back({name(paths.metrics()), 1, lines * kMetricsLine});
   result.files.push_back({name(paths.tensorboard()), 1, kEventsOfStart + lines * kEventsOfStep});
   const std::int64_t layers = std::ssize(facts.adapters.site_names());
-  result.files.push_back({name(paths.report()), 1, kPage + lines * kPageOfStep + layers * kPageOfLayer});
+  const std::int64_t page = kPage + std::ssize(report::plotly_bundle());
+  result.files.push_back({name(paths.report()), 1, page + lines * kPageOfStep + layers * kPageOfLayer});
   result.files.push_back({"report.json", 1, kRecord + layers * kRecordOfLayer});
   return result;
 }
