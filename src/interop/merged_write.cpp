@@ -25,8 +25,6 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::json;
 
-constexpr std::int64_t kLargestFile = std::int64_t{4} << 30;  // bytes
-
 bool is_float(DType dtype) {
   return dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16 || dtype == DType::kF64;
 }
@@ -223,7 +221,7 @@ void write_merged(const adapter::AdapterSet& adapters, const fs::path& folder, c
   require_untied(adapters, base, folder);
   const MergedArrays merged(adapters, base, dtype);
   merged.require_complete();
-  const std::vector<std::vector<PlannedArray>> shards = plan_shards(merged.plan(), kLargestFile);
+  const std::vector<std::vector<PlannedArray>> shards = plan_shards(merged.plan(), kLargestModelFile);
   write_folder(folder, "config.json", [&](const fs::path& temporary) {
     for (std::size_t i = 0; i < shards.size(); ++i) {
       write_shard(temporary / shard_name(i, shards.size()), merged, shards[i]);

@@ -111,8 +111,9 @@ FilesOfRun plan_files(const FileFacts& facts) {
     const std::int64_t arrays = merged ? interop::merged_bytes(facts.adapters, facts.model_folder,
                                                                *dtype_from_name(config.exports[index].dtype))
                                        : array_bytes(facts, width_of(config.exports[index]));
-    // A merged model is written in files of at most 4 GiB, one after the other.
-    result.largest_export = std::max(result.largest_export, merged ? std::min(arrays, std::int64_t{4} << 30) : arrays);
+    // A merged model is written in one file after the other.
+    result.largest_export =
+        std::max(result.largest_export, merged ? std::min(arrays, interop::kLargestModelFile) : arrays);
     result.files.push_back({name(folders[index]), 1, arrays + tokenizer});
   }
   const std::int64_t lines = facts.total_steps + 1;

@@ -9,6 +9,8 @@
 
 namespace dormer::interop {
 
+inline constexpr std::int64_t kLargestModelFile = std::int64_t{4} << 30;  ///< bytes
+
 /// Writes the model with its adapters merged into the weights, as a Hugging Face folder that needs no adapter: what
 /// every program reads, of any kind and axis. Effective weights are computed in fp32 from the folder's own weights, and
 /// every array is rounded once to `dtype`. config.json is the model's, with dtype and number of tokens brought up to
