@@ -27,20 +27,24 @@ struct AdapterSet::State {
 
 namespace {
 
-ChangeRequest change_request(const AdapterConfig& config, const SitePlan& plan, const FrozenLayer& layer) {
+ChangeRequest change_request(const AdapterConfig& config, const SitePlan& plan, const FrozenLayer& layer,
+                             StartOrigin origin) {
+  StartRule start = config.start_rule();
+  start.origin = origin;
   return {.layer = layer,
           .rank = plan.rank,
           .scale = plan.scale,
           .tucker = config.tucker,
           .factor = config.factor,
           .decompose_both = config.decompose_both,
-          .full_matrix = config.full_matrix};
+          .full_matrix = config.full_matrix,
+          .start = start};
 }
 
 }  // namespace
 
 void AdapterSet::add_parameters(State& set, const AdapterConfig& config, std::span<const FrozenLayer> layers,
-                                const AddedTokensRequest& tokens) {
+                                const AddedTokensRequest& tokens, StartOrigin start) {
   std::vector<Site> sites;
   for (const FrozenLayer& layer : layers) {
     sites.push_back(layer.site);
@@ -55,33 +59,35 @@ void AdapterSet::add_parameters(State& set, const AdapterConfig& config, std::sp
     const FrozenLayer& layer = layers[plan.site];
     const std::size_t first = set.space.entries().size();
     std::unique_ptr<Change> change =
-        kinds.get("adapter.kind", plan.kind).build(change_request(config, plan, layer), set.space);
+        kinds.get("adapter.kind", plan.kind).build(change_request(config, plan, layer, start), set.space);
     std::unique_ptr<Decomposition> decomposition;
     if (plan.decompose) {
       decomposition = std::make_unique<Decomposition>(
-          layer, DecompositionRule{plan.axis, config.decompose->epsilon, config.decompose->norm_gradient}, set.space);
+          layer, DecompositionRule{plan.axis, config.epsilon(), config.norm_gradient(), config.rounds_magnitude()},
+          set.space);
     }
     set.site_indices.push_back(plan.site);
     set.names.push_back(layer.site.name);
     set.space.set_updates(first, plan.learning_rate, plan.stop_after);
     set.adapters.try_emplace(plan.site, std::move(change), std::move(decomposition),
-                             Adapter::Parameters{set.space, first, set.space.entries().size()}, plan.dropout);
+                             Adapter::Parameters{set.space, first, set.space.entries().size()},
+                             Adapter::Dropout{plan.dropout, config.whole_dropout()});
   }
 }
 
 std::int64_t AdapterSet::flat_elements(const AdapterConfig& config, std::span<const FrozenLayer> layers,
                                        const AddedTokensRequest& tokens) {
   State set;
-  add_parameters(set, config, layers, tokens);
+  add_parameters(set, config, layers, tokens, StartOrigin::kGiven);
   constexpr std::int64_t kBlock = tensor::FlatSpace::kNormBlock;
   return (set.space.size() + kBlock - 1) / kBlock * kBlock;
 }
 
 AdapterSet::AdapterSet(const AdapterConfig& config, std::span<const FrozenLayer> layers, RandomKey seed,
-                       const AddedTokensRequest& tokens)
+                       const AddedTokensRequest& tokens, StartOrigin start)
     : state_(std::make_unique<State>()) {
   const tensor::NoRecording guard;
-  add_parameters(*state_, config, layers, tokens);
+  add_parameters(*state_, config, layers, tokens, start);
   state_->space.allocate(layers.empty() ? "cpu" : layers.front().weight.device());
   for (auto& [index, adapter] : state_->adapters) {
     adapter.change().initialize(seed.child("adapter"));
@@ -124,6 +130,20 @@ std::span<const SitePlan> AdapterSet::plans() const {
 const Adapter* AdapterSet::find(std::size_t site_index) const {
   const auto found = state_->adapters.find(site_index);
   return found == state_->adapters.end() ? nullptr : &found->second;
+}
+
+std::vector<StartValue> AdapterSet::start_values() const {
+  std::vector<StartValue> values;
+  for (const std::size_t index : state_->site_indices) {
+    const std::vector<StartValue> own = find(index)->change().start_values();
+    values.insert(values.end(), own.begin(), own.end());
+  }
+  return values;
+}
+
+std::vector<at::Tensor> AdapterSet::stacked_factors(std::size_t site_index) const {
+  const Adapter* adapter = find(site_index);
+  return adapter == nullptr ? std::vector<at::Tensor>() : adapter->change().stacked_factors();
 }
 
 namespace {

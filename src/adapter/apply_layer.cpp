@@ -40,7 +40,7 @@ struct SegmentRecord {
   /// Whether a part of the frozen product, too, sees the dropped input x~. With f the factors of the outputs and h
   /// those of the inputs (one of them is 1) the output then is (x - x~) Wᵀ + f (h x~) (W + Δ)ᵀ + b, which is PEFT's sum
   /// without the cancellation of its terms.
-  [[nodiscard]] bool splits() const { return decomposed() && dropout.active(); }
+  [[nodiscard]] bool splits() const { return decomposed() && dropout.active() && !dropout.whole(); }
 };
 
 /// The two inputs of one segment in the forward pass.
@@ -85,7 +85,7 @@ std::vector<SegmentRecord> segments_of(const Pack& pack, const FrozenLayer& laye
     if (adapter != nullptr && !segment.dropout_keys.empty()) {
       invariant(std::ssize(segment.dropout_keys) == segment.samples, "{} samples have {} keys", segment.samples,
                 segment.dropout_keys.size());
-      dropout = {adapter->dropout(), layer.site.name, segment.dropout_keys};
+      dropout = {adapter->dropout().rate, adapter->dropout().whole, layer.site.name, segment.dropout_keys};
     }
     records.push_back({.adapter = adapter,
                        .first_row = segment.first_sample * per_sample,
@@ -114,7 +114,7 @@ std::vector<SegmentInput> inputs_of(const LayerRecord& record, const at::Tensor&
     const at::Tensor rows = rows_of(x, segment);
     const at::Tensor dropped = segment.dropout.apply(rows);
     const at::Tensor adapted = scaled_input(record, segment, dropped);
-    const bool base_is_adapted = segment.decomposition(Axis::kInput) != nullptr;
+    const bool base_is_adapted = segment.dropout.whole() || segment.decomposition(Axis::kInput) != nullptr;
     inputs.push_back({segment.splits() ? at::sub(rows, dropped) : base_is_adapted ? adapted : rows, adapted});
   }
   return inputs;
@@ -124,7 +124,8 @@ std::vector<SegmentInput> inputs_of(const LayerRecord& record, const at::Tensor&
 /// One product where all segments take the frozen weight.
 at::Tensor base_product(const LayerRecord& record, const at::Tensor& x, const std::vector<SegmentInput>& inputs) {
   if (std::ranges::none_of(record.segments, [](const SegmentRecord& segment) {
-        return segment.splits() || segment.whole() || segment.decomposition(Axis::kInput) != nullptr;
+        return segment.splits() || segment.dropout.whole() || segment.whole() ||
+               segment.decomposition(Axis::kInput) != nullptr;
       })) {
     return apply_weight(record.site, x, record.weight);
   }
@@ -256,10 +257,13 @@ void add_adapter_gradients(const LayerRecord& record, const SegmentRecord& segme
   const Change& change = segment.adapter->change();
   const at::Tensor dropped = segment.dropout.apply(rows_of(record.input, segment));
   const at::Tensor adapted = scaled_input(record, segment, dropped);
-  if (!segment.dropout.active()) {
+  if (!segment.dropout.active() || segment.dropout.whole()) {
     change.backward(gradient, adapted, segment.saved, x_gradient);
     if (x_gradient.defined() && segment.decomposition(Axis::kInput) != nullptr) {
       x_gradient.copy_(unscaled_input_gradient(record, segment, x_gradient, dropped));
+    }
+    if (x_gradient.defined() && segment.dropout.whole()) {
+      x_gradient.copy_(segment.dropout.apply(x_gradient));
     }
     return;
   }

@@ -63,6 +63,14 @@ NormTerms norm_terms_by_rows(const Change& change, const FrozenLayer& layer, Axi
   return {cross.result().to(at::kFloat), square.result().to(at::kFloat)};
 }
 
+std::vector<StartValue> Change::start_values() const {
+  return {};
+}
+
+std::vector<at::Tensor> Change::stacked_factors() const {
+  return {};
+}
+
 void Change::replace_cancelling_norms(const FrozenLayer& layer, Axis axis, const at::Tensor& cancels,
                                       const at::Tensor& norm) const {
   if (at::nonzero(cancels).size(0) == 0) {

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "dormer/adapter/kinds.hpp"
+#include "dormer/adapter/profile.hpp"
 #include "dormer/core/error.hpp"
 
 namespace dormer::adapter {
@@ -56,10 +57,25 @@ void AdapterConfig::describe(config::Visitor& visitor) {
        .max = 65536});
   visitor.field("decompose_both", decompose_both, {.doc = "lokr: the smaller factor may be low-rank, too."});
   visitor.field("full_matrix", full_matrix, {.doc = "lokr: both factors are whole; the rank means nothing."});
+  visitor.field(
+      "start", start,
+      {.doc = "lora: how the factors of linear layers start. kaiming and gaussian leave the change zero by B = "
+              "0; pissa, pissa_fast and olora take the largest parts of the weight, which then train.",
+       .choices = start_names()});
+  visitor.field("start_iterations", start_iterations,
+                {.doc = "pissa_fast: iterations of the randomized decomposition.", .min = 0, .max = 100});
   visitor.field("dropout", dropout,
-                {.doc = "Share of the adapter's input that is dropped in training, placed as PEFT places it; below 1.",
-                 .min = 0,
-                 .max = kMaximumDropout});
+                {.doc = "Share of the input that is dropped in training; below 1.", .min = 0, .max = kMaximumDropout});
+  visitor.field(
+      "dropout_placement", dropout_placement,
+      {.doc = "What sees the dropped input: input, the adapter's part alone (PEFT, NVlabs); whole, the layer's own "
+              "product, too (OneTrainer's DoRA). null: the profile's, else input.",
+       .choices = {"input", "whole"}});
+  visitor.field(
+      "profile", profile,
+      {.doc = "Program whose training is followed where nothing else is written: axis, epsilon and gradient of "
+              "the norms, place of the dropout, rounding of the first magnitudes. null: none.",
+       .choices = profile_names()});
   visitor.optional_group("decompose", decompose, "DoRA: magnitude and direction apart. null: the plain kind.");
   visitor.field(
       "targets", targets,
@@ -72,8 +88,32 @@ void AdapterConfig::describe(config::Visitor& visitor) {
                "Layers that differ from the rest. Several may match a layer where they do not contradict each other.");
 }
 
+StartRule AdapterConfig::start_rule() const {
+  return {.start = start_named(start), .iterations = start_iterations};
+}
+
 Axis AdapterConfig::axis() const {
-  return decompose && decompose->axis == "input" ? Axis::kInput : Axis::kOutput;
+  if (decompose && decompose->axis != "auto") {
+    return decompose->axis == "input" ? Axis::kInput : Axis::kOutput;
+  }
+  return profile_of(*this).value_or(Profile{}).axis;
+}
+
+double AdapterConfig::epsilon() const {
+  const double own = decompose ? decompose->epsilon : 0.0;
+  return own != 0.0 ? own : profile_of(*this).value_or(Profile{}).epsilon;
+}
+
+bool AdapterConfig::norm_gradient() const {
+  return (decompose && decompose->norm_gradient) || profile_of(*this).value_or(Profile{}).norm_gradient;
+}
+
+bool AdapterConfig::whole_dropout() const {
+  return dropout_placement ? *dropout_placement == "whole" : profile_of(*this).value_or(Profile{}).whole_dropout;
+}
+
+bool AdapterConfig::rounds_magnitude() const {
+  return profile_of(*this).value_or(Profile{}).rounds_magnitude;
 }
 
 double AdapterConfig::alpha_for(std::int64_t site_rank) const {

@@ -39,7 +39,8 @@ void Decomposition::refresh(const Change& change) {
 }
 
 void Decomposition::reset_magnitude() {
-  space_.value(magnitude_).copy_(rule_.epsilon > 0.0 ? norm_.sub(rule_.epsilon) : norm_);
+  const at::Tensor length = rule_.epsilon > 0.0 ? norm_.sub(rule_.epsilon) : norm_;
+  space_.value(magnitude_).copy_(rule_.rounds_magnitude ? length.to(layer_.weight.values().scalar_type()) : length);
 }
 
 void Decomposition::add_norm_gradient(const Change& change, const at::Tensor& sums) const {

@@ -11,8 +11,9 @@ namespace dormer::adapter {
 /// How a decomposition counts its norms.
 struct DecompositionRule {
   Axis axis = Axis::kOutput;
-  double epsilon = 0.0;        ///< added to every norm
-  bool norm_gradient = false;  ///< whether the norm passes gradients to the change (LyCORIS) or is a constant
+  double epsilon = 0.0;           ///< added to every norm
+  bool norm_gradient = false;     ///< whether the norm passes gradients to the change (LyCORIS) or is a constant
+  bool rounds_magnitude = false;  ///< whether the first magnitudes are rounded to the dtype of W
 };
 
 /// DoRA around any change: the effective weight is m (W + Δ) / n with n the norms of W + Δ on one axis. On the output

@@ -27,6 +27,14 @@ void draw(tensor::FlatSpace& space, std::size_t parameter, RandomKey key,
   place.copy_(drawn);
 }
 
+/// Box and Muller 1958, two numbers from one call of Philox.
+double normal_number(RandomKey key, std::int64_t i, double deviation) {
+  const auto words = philox(key, static_cast<std::uint64_t>(i / 2));
+  const auto pair = static_cast<std::size_t>(i % 2) * 2;
+  const double radius = std::sqrt(-2.0 * std::log(1.0 - static_cast<double>(to_uniform(words[pair]))));
+  return deviation * radius * std::cos(2.0 * std::numbers::pi * static_cast<double>(to_uniform(words[pair + 1])));
+}
+
 }  // namespace
 
 void draw_uniform(tensor::FlatSpace& space, std::size_t parameter, RandomKey key, std::int64_t fan_in) {
@@ -38,13 +46,17 @@ void draw_uniform(tensor::FlatSpace& space, std::size_t parameter, RandomKey key
 }
 
 void draw_normal(tensor::FlatSpace& space, std::size_t parameter, RandomKey key, double deviation) {
-  draw(space, parameter, key, [deviation](RandomKey own, std::int64_t i) {
-    const auto words = philox(own, static_cast<std::uint64_t>(i / 2));
-    const auto pair = static_cast<std::size_t>(i % 2) * 2;
-    const double radius = std::sqrt(-2.0 * std::log(1.0 - static_cast<double>(to_uniform(words[pair]))));
-    return static_cast<float>(deviation * radius *
-                              std::cos(2.0 * std::numbers::pi * static_cast<double>(to_uniform(words[pair + 1]))));
-  });
+  draw(space, parameter, key,
+       [deviation](RandomKey own, std::int64_t i) { return static_cast<float>(normal_number(own, i, deviation)); });
+}
+
+at::Tensor normal_numbers(RandomKey key, at::IntArrayRef shape) {
+  at::Tensor numbers = at::empty(shape, at::kFloat);
+  auto* values = numbers.mutable_data_ptr<float>();
+  for (std::int64_t i = 0; i < numbers.numel(); ++i) {
+    values[i] = static_cast<float>(normal_number(key, i, 1.0));
+  }
+  return numbers;
 }
 
 }  // namespace dormer::adapter

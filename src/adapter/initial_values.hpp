@@ -3,6 +3,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include <ATen/core/Tensor.h>
+
 #include "dormer/core/random_key.hpp"
 #include "dormer/tensor/flat_space.hpp"
 
@@ -13,5 +15,7 @@ namespace dormer::adapter {
 void draw_uniform(tensor::FlatSpace& space, std::size_t parameter, RandomKey key, std::int64_t fan_in);
 /// Normal with mean 0 (Box and Muller 1958).
 void draw_normal(tensor::FlatSpace& space, std::size_t parameter, RandomKey key, double deviation);
+/// Standard normal numbers of a stream, fp32 on the host.
+[[nodiscard]] at::Tensor normal_numbers(RandomKey key, at::IntArrayRef shape);
 
 }  // namespace dormer::adapter

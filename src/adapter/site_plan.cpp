@@ -134,6 +134,11 @@ void require_served(const AdapterConfig& config, const AdapterKind& kind, const 
           "adapter.kind: {} has no form for {}, which is a {}; choose another kind (locon and lokr serve convolutions, "
           "lora embeddings), or leave the layer out of adapter.targets",
           plan.kind, site.name, form_name(site.form));
+  require(config.start == "kaiming" || kind.whole || (plan.kind == "lora" && site.form == LayerForm::kLinear),
+          Fault::kUsage,
+          "adapter.start: {} is a start of kind: lora on linear layers, and {} ({}) has kind: {}; leave it out of "
+          "adapter.targets, or write adapter: {{start: kaiming}}",
+          config.start, site.name, form_name(site.form), plan.kind);
   require(site.form != LayerForm::kEmbedding || !config.decompose || config.axis() == Axis::kOutput, Fault::kUsage,
           "adapter.decompose.axis: {} is an embedding, which has no input channels; leave it out of adapter.targets",
           site.name);
@@ -198,7 +203,8 @@ void require_followed(const AdapterConfig& config, std::span<const SitePlan> pla
                                                {"conv_alpha", !config.conv_alpha.absent()},
                                                {"factor", config.factor != -1},
                                                {"decompose_both", config.decompose_both},
-                                               {"full_matrix", config.full_matrix}};
+                                               {"full_matrix", config.full_matrix},
+                                               {"start", config.start != "kaiming"}};
   const Registry<AdapterKind> kinds = adapter_kinds();
   for (const auto& [key, is_asked] : asked) {
     const bool followed = std::ranges::any_of(plans, [&, name = key](const SitePlan& plan) {

@@ -1,14 +1,13 @@
 #include "cli/inspection.hpp"
 
-#include <map>
-#include <set>
-#include <tuple>
+#include <algorithm>
 
 #include <fmt/ranges.h>
 
+#include "cli/tally.hpp"
+#include "cli/weight_files.hpp"
 #include "dormer/data/token_set_facts.hpp"
 #include "dormer/data/tokenizer_identity.hpp"
-#include "dormer/interop/peft.hpp"
 #include "dormer/model/language_model.hpp"
 #include "dormer/report/run_record.hpp"
 #include "dormer/storage/checkpoint.hpp"
@@ -16,44 +15,6 @@
 
 namespace dormer::cli {
 namespace {
-
-double mebibytes(std::uint64_t bytes) {
-  return static_cast<double>(bytes) / (1024.0 * 1024.0);
-}
-
-std::int64_t elements(const std::vector<std::int64_t>& shape) {
-  std::int64_t count = 1;
-  for (const std::int64_t size : shape) {
-    count *= size;
-  }
-  return count;
-}
-
-/// Numbers, bytes and dtypes of a folder's tensors.
-struct Weights {
-  std::int64_t count = 0;
-  std::uint64_t bytes = 0;
-  std::size_t files = 0;
-  std::set<DType> dtypes;
-
-  [[nodiscard]] std::string text() const {
-    std::vector<std::string_view> names;
-    for (const DType dtype : dtypes) {
-      names.push_back(name_of(dtype));
-    }
-    return fmt::format("{} parameters in {}, {} file{}, {:.1f} MiB", count, fmt::join(names, " and "), files,
-                       files == 1 ? "" : "s", mebibytes(bytes));
-  }
-};
-
-void add_file(Weights& weights, const storage::SafetensorsFile& file) {
-  ++weights.files;
-  for (const storage::TensorEntry& entry : file.tensors()) {
-    weights.count += elements(entry.shape);
-    weights.bytes += entry.end - entry.begin;
-    weights.dtypes.insert(entry.dtype);
-  }
-}
 
 /// "model.layers.12.mlp.up_proj" without its block: "mlp.up_proj".
 std::string place_in_block(const std::string& name) {
@@ -68,34 +29,13 @@ std::string place_in_block(const std::string& name) {
   return name;
 }
 
-/// Equal descriptions with their number, in the order in which they first came.
-class Tally {
- public:
-  void add(const std::string& text) {
-    if (counts_[text]++ == 0) {
-      order_.push_back(text);
-    }
-  }
-  [[nodiscard]] std::vector<std::string> lines() const {
-    std::vector<std::string> result;
-    for (const std::string& text : order_) {
-      result.push_back(fmt::format("{:>4} x {}", counts_.at(text), text));
-    }
-    return result;
-  }
-
- private:
-  std::map<std::string, std::int64_t> counts_;
-  std::vector<std::string> order_;
-};
-
 }  // namespace
 
 Inspection inspect_model(const std::filesystem::path& folder) {
   Weights weights;
   const storage::SafetensorsSet set = storage::SafetensorsSet::open_folder(folder);
   for (const auto& file : set.files()) {
-    add_file(weights, *file);
+    weights.add(*file);
   }
   // In the files' own dtype, so that nothing is converted.
   const DType dtype = weights.dtypes.contains(DType::kF32) ? DType::kF32 : DType::kBF16;
@@ -111,32 +51,6 @@ Inspection inspect_model(const std::filesystem::path& folder) {
   for (const adapter::FrozenLayer& layer : model->layers()) {
     tally.add(fmt::format("{:<22} {:<11} [{}, {}]{}", place_in_block(layer.site.name), layer.site.group, layer.site.out,
                           layer.site.in, layer.bias.defined() ? " with a bias" : ""));
-  }
-  result.lines = tally.lines();
-  return result;
-}
-
-Inspection inspect_adapter(const std::filesystem::path& folder) {
-  const interop::PeftAdapter adapter = interop::read_peft(folder);
-  Weights weights;
-  add_file(weights, *storage::SafetensorsFile::open(folder / "adapter_model.safetensors"));
-  Inspection result{.title = adapter.decompose
-                                 ? "a DoRA in PEFT's form: decompose.axis: output, one magnitude per output row"
-                                 : "a LoRA in PEFT's form",
-                    .facts = {{"weights", weights.text()},
-                              {"layers", fmt::format("{}", adapter.layers.size() + adapter.modules.size())}},
-                    .lines = {}};
-  Tally tally;
-  for (const auto& [name, layer] : adapter.layers) {
-    tally.add(fmt::format("{:<22} [{}, {}] rank {}, alpha {}, scale {:.6g}", place_in_block(name), layer.out, layer.in,
-                          layer.rank, layer.alpha, layer.scale));
-  }
-  for (const auto& [name, tokens] : adapter.tokens) {
-    tally.add(fmt::format("{:<22} rows of {} tokens from {} on", name, tokens.indices.size(), tokens.indices.front()));
-  }
-  for (const auto& [name, module] : adapter.modules) {
-    tally.add(fmt::format("{:<22} [{}] whole{}", place_in_block(name), fmt::join(module.shape, ", "),
-                          module.bias.empty() ? "" : ", with its bias"));
   }
   result.lines = tally.lines();
   return result;

@@ -16,8 +16,6 @@ struct Inspection {
 
 /// A Hugging Face folder of a language model: family, sizes, weights, linear layers. Weights are mapped, not read.
 [[nodiscard]] Inspection inspect_model(const std::filesystem::path& folder);
-/// A PEFT folder: kind, ranks, scales, layers.
-[[nodiscard]] Inspection inspect_adapter(const std::filesystem::path& folder);
 [[nodiscard]] Inspection inspect_token_set(const std::filesystem::path& file);
 [[nodiscard]] Inspection inspect_checkpoint(const std::filesystem::path& folder);
 /// A run directory: how the run stands, its checkpoints and exports.

@@ -132,6 +132,13 @@ void replace_folder(const std::filesystem::path& from, const std::filesystem::pa
   require(!code, Fault::kIo, "cannot remove {}: {}", old.string(), code.message());
 }
 
+void replace_file(const std::filesystem::path& from, const std::filesystem::path& to) {
+  if (::rename(from.c_str(), to.c_str()) != 0) {
+    fail_io("rename into place", to, errno);
+  }
+  sync_folder(to.parent_path());
+}
+
 std::string read_file(const std::filesystem::path& path, std::string_view what) {
   std::error_code code;
   require(std::filesystem::exists(path, code), Fault::kInput, "{} not found: {}", what, path.string());

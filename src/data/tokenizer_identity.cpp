@@ -12,7 +12,7 @@
 
 #include "dormer/core/atomic_file.hpp"
 #include "dormer/core/error.hpp"
-#include "dormer/data/sha256.hpp"
+#include "dormer/core/sha256.hpp"
 
 namespace dormer::data {
 namespace {

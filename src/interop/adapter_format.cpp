@@ -3,6 +3,7 @@
 #include <fmt/ranges.h>
 
 #include "dormer/core/error.hpp"
+#include "dormer/interop/adapter_values.hpp"
 #include "dormer/model/model_folder.hpp"
 
 namespace dormer::interop {
@@ -15,19 +16,26 @@ BaseFacts facts_of(const model::LanguageModel& model, const std::filesystem::pat
   return facts;
 }
 
-void load_adapter_into(adapter::AdapterSet& adapters, const std::filesystem::path& source) {
+std::string format_of(const std::filesystem::path& source) {
   std::error_code code;
-  require(std::filesystem::exists(source, code), Fault::kInput, "adapter.init_from not found: {}; check the path",
+  require(std::filesystem::exists(source, code), Fault::kInput, "adapter not found: {}; check the path",
           source.string());
   const Registry<AdapterFormat> formats = adapter_formats();
   for (const auto& [name, format] : formats.entries()) {
     if (format.recognizes(source)) {
-      format.load(adapters, source);
-      return;
+      return name;
     }
   }
-  fail(Fault::kInput, "adapter.init_from {} is an adapter of no form that we read; known: {}", source.string(),
+  fail(Fault::kInput, "{} is an adapter of no form that we read; known: {}", source.string(),
        fmt::join(formats.names(), ", "));
+}
+
+StoredAdapter read_adapter(const std::filesystem::path& source, const ReadOptions& options) {
+  return adapter_formats().get("form of adapter files", format_of(source)).read(source, options);
+}
+
+void load_adapter_into(adapter::AdapterSet& adapters, const std::filesystem::path& source) {
+  load_into(adapters, read_adapter(source), source.string());
 }
 
 }  // namespace dormer::interop

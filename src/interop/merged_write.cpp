@@ -1,6 +1,8 @@
 #include <algorithm>
+#include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -9,13 +11,16 @@
 #include <ATen/ops/empty.h>
 #include <nlohmann/json.hpp>
 
+#include "dense_weight.hpp"
 #include "dormer/adapter/effective_weight.hpp"
 #include "dormer/core/atomic_file.hpp"
 #include "dormer/core/error.hpp"
 #include "dormer/interop/merged.hpp"
 #include "dormer/storage/safetensors.hpp"
+#include "dormer/tensor/device_memory.hpp"
 #include "dormer/tensor/differentiable.hpp"
 #include "dormer/tensor/frozen_product.hpp"
+#include "layer_names.hpp"
 #include "model_files.hpp"
 #include "shard_plan.hpp"
 
@@ -42,24 +47,107 @@ at::ScalarType scalar_type(DType dtype) {
   }
 }
 
-/// The arrays of the merged model, one at a time.
-class MergedArrays {
- public:
-  /// Without `base.layers` it can plan, and nothing else.
-  MergedArrays(const adapter::AdapterSet& adapters, const BaseFacts& base, DType dtype)
-      : adapters_(adapters), dtype_(dtype), files_(storage::SafetensorsSet::open_folder(base.folder)) {
-    for (std::size_t i = 0; i < adapters.site_indices().size() && !base.layers.empty(); ++i) {
-      const std::size_t index = adapters.site_indices()[i];
-      const adapter::Site& site = base.layers[index].site;
-      weights_[base.layers[index].weight.name()] = &site;
-      biases_[site.name + ".bias"] = &site;
-    }
-    if (adapters.added_tokens() != nullptr) {
-      for (const std::string& module : adapters.added_tokens()->modules()) {
-        tables_[module + ".weight"] = module;
-      }
+/// What happens to one array of a model.
+struct ArrayChange {
+  std::function<at::Tensor(const at::Tensor& stored)> apply;  ///< any float dtype in, fp32 or that out
+  std::int64_t added_rows = 0;
+};
+using ArrayChanges = std::map<std::string, ArrayChange>;
+
+/// One folder of weights, and what it becomes.
+struct ModelPart {
+  fs::path folder;
+  std::string stem = "model";  ///< of its files' names
+  ArrayChanges changes{};
+};
+
+ArrayChanges changes_of(const adapter::AdapterSet& adapters, const BaseFacts& base) {
+  ArrayChanges changes;
+  const tensor::FlatSpace& space = adapters.space();
+  const auto parameter = [&space](const std::string& name) {
+    return tensor::FlatSpace::unpadded_part(space.values(), space.entries()[space.index_of(name)]).cpu();
+  };
+  for (std::size_t i = 0; i < adapters.site_indices().size() && !base.layers.empty(); ++i) {
+    const adapter::FrozenLayer& layer = base.layers[adapters.site_indices()[i]];
+    changes[layer.weight.name()].apply = [&adapters, &layer](const at::Tensor& stored) {
+      return adapter::effective_weight(adapters, layer.site, stored);
+    };
+    if (const std::string bias = layer.site.name + ".bias"; space.contains(bias)) {
+      changes[bias].apply = [parameter, bias](const at::Tensor& /*stored*/) { return parameter(bias); };
     }
   }
+  if (const adapter::AddedTokens* added = adapters.added_tokens(); added != nullptr) {
+    for (const std::string& module : added->modules()) {
+      changes[module + ".weight"] = {
+          .apply =
+              [parameter, module](const at::Tensor& stored) {
+                return at::cat({stored.to(at::kFloat), parameter(module + adapter::AddedTokens::kSuffix)}, 0);
+              },
+          .added_rows = added->count()};
+    }
+  }
+  return changes;
+}
+
+at::Tensor values_of(const std::vector<float>& values) {
+  return tensor::borrowed(std::span<const float>(values), "cpu");
+}
+
+/// Rows of tokens that the table has are replaced; those after its last are added, without a gap.
+ArrayChange change_of_table(const std::string& module, const StoredTokens& tokens) {
+  return {.apply =
+              [&module, &tokens](const at::Tensor& stored) {
+                at::Tensor table = stored.to(at::kFloat).clone();
+                const at::Tensor rows = values_of(tokens.rows).view({std::ssize(tokens.indices), -1});
+                require(rows.size(1) == table.size(1), Fault::kInput,
+                        "rows of tokens of '{}' have {} numbers, the model's {}", module, rows.size(1), table.size(1));
+                for (std::int64_t i = 0; i < rows.size(0); ++i) {
+                  const std::int64_t token = tokens.indices[static_cast<std::size_t>(i)];
+                  require(token <= table.size(0), Fault::kInput,
+                          "'{}' has a row for token {}, but the model ends at {}", module, token, table.size(0));
+                  if (token == table.size(0)) {
+                    table = at::cat({table, rows.narrow(0, i, 1)}, 0);
+                  } else {
+                    table.select(0, token).copy_(rows.select(0, i));
+                  }
+                }
+                return table;
+              },
+          .added_rows = 0};
+}
+
+/// The changes of the layers that begin with `prefix` ("unet."), without it.
+ArrayChanges changes_of(const StoredAdapter& stored, const std::string& prefix) {
+  ArrayChanges changes;
+  for (const auto& [full_name, layer] : stored.layers) {
+    if (!full_name.starts_with(prefix)) {
+      continue;
+    }
+    const std::string name = full_name.substr(prefix.size());
+    changes[name + ".weight"].apply = [&full_name, &layer](const at::Tensor& weight) {
+      return dense_effective_weight(full_name, layer, weight);
+    };
+    const char* bias = layer.kind == "full" ? "bias" : "diff_b";
+    if (const auto found = layer.factors.find(bias); found != layer.factors.end()) {
+      changes[name + ".bias"].apply = [&values = found->second.values,
+                                       adds = layer.kind == "diff"](const at::Tensor& own) {
+        return adds ? own.to(at::kFloat).add(values_of(values)) : values_of(values).clone();
+      };
+    }
+  }
+  for (const auto& [module, tokens] : stored.tokens) {
+    if (prefix.empty()) {
+      changes[module + ".weight"] = change_of_table(module, tokens);
+    }
+  }
+  return changes;
+}
+
+/// The arrays of one merged folder, one at a time.
+class MergedArrays {
+ public:
+  MergedArrays(const ModelPart& part, DType dtype)
+      : part_(part), dtype_(dtype), files_(storage::SafetensorsSet::open_folder(part.folder, part.stem)) {}
 
   [[nodiscard]] std::vector<PlannedArray> plan() const {
     std::vector<PlannedArray> arrays;
@@ -69,8 +157,8 @@ class MergedArrays {
       for (const std::int64_t size : entry.shape) {
         elements *= size;
       }
-      if (tables_.contains(name)) {
-        elements = elements / entry.shape.at(0) * (entry.shape.at(0) + adapters_.added_tokens()->count());
+      if (const auto change = part_.changes.find(name); change != part_.changes.end() && !entry.shape.empty()) {
+        elements = elements / entry.shape.front() * (entry.shape.front() + change->second.added_rows);
       }
       arrays.push_back({name, elements * static_cast<std::int64_t>(size_of(dtype_of(entry)))});
     }
@@ -84,29 +172,20 @@ class MergedArrays {
   /// Contiguous, in the dtype of the file. Arrays that are no floats are not asked for.
   [[nodiscard]] at::Tensor values(const std::string& name) const {
     at::Tensor values = stored(name);
-    if (const auto site = weights_.find(name); site != weights_.end()) {
-      values = adapter::effective_weight(adapters_, *site->second, values);
-    } else if (const auto whole = biases_.find(name); whole != biases_.end()) {
-      values = trained_or(name, values);
-    }
-    if (const auto table = tables_.find(name); table != tables_.end()) {
-      const tensor::FlatSpace& space = adapters_.space();
-      const at::Tensor rows =
-          tensor::FlatSpace::unpadded_part(
-              space.values(), space.entries()[space.index_of(table->second + adapter::AddedTokens::kSuffix)])
-              .cpu();
-      values = at::cat({values.to(at::kFloat), rows}, 0);
+    if (const auto change = part_.changes.find(name); change != part_.changes.end()) {
+      values = change->second.apply(values);
     }
     return tensor::to_dtype(values, dtype_).contiguous();
   }
 
   [[nodiscard]] storage::SafetensorsSet::Found found(const std::string& name) const { return *files_.find(name); }
 
-  /// What each site's weight is called must be in the folder: nothing is left out silently.
+  /// What each changed array is called must be in the folder: nothing is left out silently.
   void require_complete() const {
-    for (const auto& [name, site] : weights_) {
+    for (const auto& [name, change] : part_.changes) {
       require(files_.find(name).has_value(), Fault::kInput,
-              "the model's folder has no {}, which the adapter changes; is it another model's folder?", name);
+              "the model's folder {} has no {}, which the adapter changes; is it another model's folder?",
+              part_.folder.string(), name);
     }
   }
 
@@ -119,19 +198,9 @@ class MergedArrays {
     return values;
   }
 
-  [[nodiscard]] at::Tensor trained_or(const std::string& name, const at::Tensor& frozen) const {
-    const tensor::FlatSpace& space = adapters_.space();
-    return space.contains(name)
-               ? tensor::FlatSpace::unpadded_part(space.values(), space.entries()[space.index_of(name)]).cpu()
-               : frozen;
-  }
-
-  const adapter::AdapterSet& adapters_;
+  const ModelPart& part_;
   DType dtype_;
   storage::SafetensorsSet files_;
-  std::map<std::string, const adapter::Site*> weights_;
-  std::map<std::string, const adapter::Site*> biases_;
-  std::map<std::string, std::string> tables_;  // array to module
 };
 
 /// Writes one file and compares what is on the disk.
@@ -167,12 +236,12 @@ void write_text(const fs::path& path, const std::string& text) {
   write_new_file(path, std::as_bytes(std::span(text)));
 }
 
-std::string index_text(const std::vector<std::vector<PlannedArray>>& shards) {
+std::string index_text(const std::string& stem, const std::vector<std::vector<PlannedArray>>& shards) {
   Json root{{"metadata", {{"total_size", 0}}}, {"weight_map", Json::object()}};
   std::int64_t total = 0;
   for (std::size_t i = 0; i < shards.size(); ++i) {
     for (const PlannedArray& array : shards[i]) {
-      root["weight_map"][array.name] = shard_name(i, shards.size());
+      root["weight_map"][array.name] = shard_name(stem, i, shards.size());
       total += array.bytes;
     }
   }
@@ -180,63 +249,151 @@ std::string index_text(const std::vector<std::vector<PlannedArray>>& shards) {
   return root.dump(2) + "\n";
 }
 
+/// The weights of one folder: at most 4 GiB a file, one file in memory at a time.
+void write_part(const ModelPart& part, const fs::path& target, DType dtype) {
+  const MergedArrays merged(part, dtype);
+  merged.require_complete();
+  const std::vector<std::vector<PlannedArray>> shards = plan_shards(merged.plan(), kLargestModelFile);
+  for (std::size_t i = 0; i < shards.size(); ++i) {
+    write_shard(target / shard_name(part.stem, i, shards.size()), merged, shards[i]);
+  }
+  if (shards.size() > 1) {
+    write_text(target / (part.stem + ".safetensors.index.json"), index_text(part.stem, shards));
+  }
+}
+
 /// The model's own, in the spelling that it has (transformers 5 says dtype, 4 says torch_dtype).
-std::string config_text(const fs::path& folder, const adapter::AdapterSet& adapters, DType dtype) {
+std::string config_text(const fs::path& folder, std::optional<std::int64_t> vocabulary, DType dtype) {
   const std::string text = read_file(folder / "config.json", "model configuration");
   nlohmann::ordered_json root = nlohmann::ordered_json::parse(text, nullptr, false);
   require(root.is_object(), Fault::kInput, "{} is not a JSON object", (folder / "config.json").string());
   root[root.contains("torch_dtype") ? "torch_dtype" : "dtype"] = name_of(dtype);
-  if (adapters.added_tokens() != nullptr) {
-    root["vocab_size"] = adapters.added_tokens()->first_token() + adapters.added_tokens()->count();
+  if (vocabulary) {
+    root["vocab_size"] = *vocabulary;
   }
   return root.dump(2) + "\n";
 }
 
 /// A head that is the embedding would follow the embedding's change, which it does not in training.
-void require_untied(const adapter::AdapterSet& adapters, const BaseFacts& base, const fs::path& folder) {
-  const storage::SafetensorsSet files = storage::SafetensorsSet::open_folder(base.folder);
-  for (const std::size_t index : adapters.site_indices()) {
-    require(base.layers[index].site.form != adapter::LayerForm::kEmbedding || files.find("lm_head.weight").has_value(),
-            Fault::kUsage,
-            "cannot merge into {}: the head of this model is its embedding, which has an adapter; export for peft",
-            folder.string());
+void require_untied(bool adapts_table, const fs::path& model, const fs::path& target) {
+  require(!adapts_table || storage::SafetensorsSet::open_folder(model).find("lm_head.weight").has_value(),
+          Fault::kUsage,
+          "cannot merge into {}: the head of this model is its embedding, which has an adapter; export for peft",
+          target.string());
+}
+
+/// A folder of transformers: weights, configuration, tokenizer.
+void write_model(const ModelPart& part, const fs::path& target, std::optional<std::int64_t> vocabulary, DType dtype) {
+  write_folder(target, "config.json", [&](const fs::path& temporary) {
+    write_part(part, temporary, dtype);
+    write_text(temporary / "config.json", config_text(part.folder, vocabulary, dtype));
+    std::error_code code;
+    if (fs::is_regular_file(part.folder / "generation_config.json", code)) {
+      write_text(temporary / "generation_config.json",
+                 read_file(part.folder / "generation_config.json", "generation configuration"));
+    }
+    copy_tokenizer(part.folder, temporary);
+  });
+}
+
+void require_model_dtype(DType dtype) {
+  require(is_float(dtype) && dtype != DType::kF64, Fault::kUsage,
+          "export.dtype {} is none for a model; write float32, bfloat16 or float16", name_of(dtype));
+}
+
+/// The components of a diffusers folder that hold adapted layers.
+std::vector<std::pair<std::string, ModelPart>> pipeline_parts(const StoredAdapter& stored, const fs::path& model) {
+  std::vector<std::pair<std::string, ModelPart>> parts;
+  for (const char* component : {"unet", "transformer", "text_encoder", "text_encoder_2", "text_encoder_3"}) {
+    ArrayChanges changes = changes_of(stored, std::string(component) + ".");
+    if (!changes.empty()) {
+      const bool encoder = std::string_view(component).starts_with("text_encoder");
+      parts.emplace_back(component, ModelPart{.folder = model / component,
+                                              .stem = encoder ? "model" : "diffusion_pytorch_model",
+                                              .changes = std::move(changes)});
+    }
   }
+  return parts;
+}
+
+/// Everything of a component but its weights, or all of it where nothing adapts it.
+void copy_component(const fs::path& from, const fs::path& to, const ModelPart* merged) {
+  fs::create_directories(to);
+  for (const fs::directory_entry& entry : fs::directory_iterator(from)) {
+    const std::string name = entry.path().filename().string();
+    if (entry.is_directory()) {
+      copy_component(entry.path(), to / name, nullptr);
+    } else if (merged == nullptr || !name.starts_with(merged->stem) || name.find(".safetensors") == std::string::npos) {
+      fs::copy_file(fs::canonical(entry.path()), to / name);
+    }
+  }
+}
+
+/// A folder of diffusers: the adapted components merged, the others copied.
+void write_pipeline(const StoredAdapter& stored, const fs::path& model, const fs::path& target, DType dtype) {
+  const std::vector<std::pair<std::string, ModelPart>> parts = pipeline_parts(stored, model);
+  write_folder(target, "model_index.json", [&](const fs::path& temporary) {
+    for (const fs::directory_entry& entry : fs::directory_iterator(model)) {
+      const std::string name = entry.path().filename().string();
+      const auto part = std::ranges::find_if(parts, [&](const auto& known) { return known.first == name; });
+      if (entry.is_directory()) {
+        copy_component(entry.path(), temporary / name, part == parts.end() ? nullptr : &part->second);
+      } else if (!name.ends_with(".safetensors")) {  // a checkpoint in one file would be the unmerged model
+        fs::copy_file(fs::canonical(entry.path()), temporary / name);
+      }
+    }
+    for (const auto& [component, part] : parts) {
+      write_part(part, temporary / component, dtype);
+    }
+  });
 }
 
 }  // namespace
 
 std::int64_t merged_bytes(const adapter::AdapterSet& adapters, const fs::path& model_folder, DType dtype) {
+  const BaseFacts base{.hub_id = {}, .folder = model_folder, .linear_layers = {}};
+  const ModelPart part{.folder = model_folder, .changes = changes_of(adapters, base)};
   std::int64_t bytes = 0;
-  for (const PlannedArray& array :
-       MergedArrays(adapters, {.hub_id = {}, .folder = model_folder, .linear_layers = {}}, dtype).plan()) {
+  for (const PlannedArray& array : MergedArrays(part, dtype).plan()) {
     bytes += array.bytes;
   }
   return bytes;
 }
 
 void write_merged(const adapter::AdapterSet& adapters, const fs::path& folder, const BaseFacts& base, DType dtype) {
-  require(is_float(dtype) && dtype != DType::kF64, Fault::kUsage,
-          "export.dtype {} is none for a model; write float32, bfloat16 or float16", name_of(dtype));
   const tensor::NoRecording guard;
-  require_untied(adapters, base, folder);
-  const MergedArrays merged(adapters, base, dtype);
-  merged.require_complete();
-  const std::vector<std::vector<PlannedArray>> shards = plan_shards(merged.plan(), kLargestModelFile);
-  write_folder(folder, "config.json", [&](const fs::path& temporary) {
-    for (std::size_t i = 0; i < shards.size(); ++i) {
-      write_shard(temporary / shard_name(i, shards.size()), merged, shards[i]);
-    }
-    if (shards.size() > 1) {
-      write_text(temporary / "model.safetensors.index.json", index_text(shards));
-    }
-    write_text(temporary / "config.json", config_text(base.folder, adapters, dtype));
-    std::error_code code;
-    if (fs::is_regular_file(base.folder / "generation_config.json", code)) {
-      write_text(temporary / "generation_config.json",
-                 read_file(base.folder / "generation_config.json", "generation configuration"));
-    }
-    copy_tokenizer(base.folder, temporary);
+  require_model_dtype(dtype);
+  const bool adapts_table = std::ranges::any_of(adapters.site_indices(), [&](std::size_t index) {
+    return base.layers[index].site.form == adapter::LayerForm::kEmbedding;
   });
+  require_untied(adapts_table, base.folder, folder);
+  const adapter::AddedTokens* added = adapters.added_tokens();
+  write_model({.folder = base.folder, .changes = changes_of(adapters, base)}, folder,
+              added == nullptr ? std::nullopt : std::optional(added->first_token() + added->count()), dtype);
+}
+
+void write_merged(const StoredAdapter& adapter, const fs::path& folder, const fs::path& model, DType dtype) {
+  const tensor::NoRecording guard;
+  require_model_dtype(dtype);
+  const StoredAdapter named = adapter.naming == Naming::kHuggingFace ? adapter : renamed(adapter, Naming::kHuggingFace);
+  std::error_code code;
+  if (fs::exists(model / "model_index.json", code)) {
+    write_pipeline(named, model, folder, dtype);
+    return;
+  }
+  const bool adapts_table = !named.tokens.empty() || std::ranges::any_of(named.layers, [](const auto& entry) {
+    return entry.second.factors.contains("lora_embedding_A");
+  });
+  // Trained rows change a tied head with the table, in training as here; only a low-rank change of the table does not.
+  require_untied(adapts_table && named.tokens.empty(), model, folder);
+  std::optional<std::int64_t> vocabulary;
+  const storage::SafetensorsSet files = storage::SafetensorsSet::open_folder(model);
+  for (const auto& [module, tokens] : named.tokens) {
+    if (const auto table = files.find(module + ".weight"); table && !tokens.indices.empty()) {
+      vocabulary = std::max(table->entry->shape.at(0), *std::ranges::max_element(tokens.indices) + 1);
+    }
+  }
+  write_model({.folder = model, .changes = changes_of(named, "")}, folder, vocabulary, dtype);
 }
 
 }  // namespace dormer::interop

@@ -39,8 +39,6 @@ T value_or(const Json& root, const char* key, T otherwise) {
 }
 
 void refuse_foreign_settings(const Json& root, const std::string& where) {
-  const auto kind = value_or<std::string>(root, "peft_type", "");
-  require(kind == "LORA", Fault::kInput, "{} holds a PEFT adapter of the type '{}'; only LORA is read", where, kind);
   for (const std::string_view key : kForeignSettings) {
     require(!is_set(root, key), Fault::kInput,
             "{} sets '{}', which we do not compute; train without it or merge it in PEFT", where, key);
@@ -77,12 +75,15 @@ bool name_matches(const std::string& pattern, const std::string& layer) {
 }
 
 // PEFT takes a pattern as a regular expression for the end of a module path, at a dot or at the beginning.
+// A leading anchor stands for the whole path.
 bool pattern_matches(const std::string& pattern, const std::string& layer) {
-  if (is_name(pattern)) {  // a whole model's patterns are many, and regular expressions slow
-    return name_matches(pattern, layer);
+  const bool anchored = pattern.starts_with('^');
+  const std::string name = pattern.substr(anchored ? 1 : 0);
+  if (is_name(name)) {  // a whole model's patterns are many, and regular expressions slow
+    return name_matches(name, layer) && (!anchored || name.size() == layer.size());
   }
   try {
-    return std::regex_match(layer, std::regex("(.*\\.)?(" + pattern + ")"));
+    return std::regex_match(layer, std::regex(anchored ? pattern : "(.*\\.)?(" + pattern + ")"));
   } catch (const std::regex_error&) {
     fail(Fault::kInput, "adapter_config.json: the pattern '{}' is not a regular expression that we know", pattern);
   }
@@ -91,10 +92,7 @@ bool pattern_matches(const std::string& pattern, const std::string& layer) {
 template <typename T>
 T by_pattern(const std::vector<std::pair<std::string, T>>& patterns, const std::string& layer, T otherwise) {
   for (const auto& [pattern, value] : patterns) {
-    // A leading anchor stands for the whole path.
-    const bool matches =
-        pattern.starts_with('^') ? std::regex_match(layer, std::regex(pattern)) : pattern_matches(pattern, layer);
-    if (matches) {
+    if (pattern_matches(pattern, layer)) {
       return value;
     }
   }
@@ -140,19 +138,21 @@ std::vector<std::int64_t> PeftConfig::tokens_of(const std::string& module) const
   return {};
 }
 
-PeftConfig read_peft_config(const std::filesystem::path& path) {
-  const std::string where = path.string();
-  const std::string text = read_file(path, "PEFT configuration");
+PeftConfig peft_config_from(const nlohmann::ordered_json& root, const std::string& where) {
   PeftConfig config;
   try {
-    const Json root = Json::parse(text);
+    config.method = value_or<std::string>(root, "peft_type", config.method);
+    require(config.method == "LORA" || config.method == "LOHA" || config.method == "LOKR", Fault::kInput,
+            "{} holds a PEFT adapter of the type '{}'; LORA, LOHA and LOKR are read", where, config.method);
     refuse_foreign_settings(root, where);
     config.rank = value_or<std::int64_t>(root, "r", config.rank);
-    config.alpha = value_or<double>(root, "lora_alpha", config.alpha);
+    config.alpha = value_or<double>(root, config.method == "LORA" ? "lora_alpha" : "alpha", config.alpha);
     config.rank_stabilized = value_or<bool>(root, "use_rslora", false);
     config.decompose = value_or<bool>(root, "use_dora", false);
     config.rank_pattern = read_patterns<std::int64_t>(root, "rank_pattern");
     config.alpha_pattern = read_patterns<double>(root, "alpha_pattern");
+    config.task = value_or<std::string>(root, "task_type", "");
+    config.base = value_or<std::string>(root, "base_model_name_or_path", "");
     if (is_set(root, "modules_to_save")) {
       config.modules_to_save = root.at("modules_to_save").get<std::vector<std::string>>();
     }
@@ -167,12 +167,18 @@ PeftConfig read_peft_config(const std::filesystem::path& path) {
       }
     }
   } catch (const Json::exception&) {
-    fail(Fault::kInput, "bad PEFT configuration {}: it is not JSON, or a field is of the wrong type; save it again",
-         where);
+    fail(Fault::kInput, "bad PEFT configuration {}: a field is of the wrong type; save it again", where);
   }
-  require(config.rank > 0 && std::isfinite(config.alpha), Fault::kInput,
-          "bad PEFT configuration {}: r is {}, lora_alpha {}", where, config.rank, config.alpha);
+  require(config.rank > 0 && std::isfinite(config.alpha), Fault::kInput, "bad PEFT configuration {}: r is {}, alpha {}",
+          where, config.rank, config.alpha);
   return config;
+}
+
+PeftConfig read_peft_config(const std::filesystem::path& path) {
+  const Json root = Json::parse(read_file(path, "PEFT configuration"), nullptr, false);
+  require(root.is_object() && root.contains("peft_type"), Fault::kInput,
+          "bad PEFT configuration {}: it is not JSON, or names no peft_type; save it again", path.string());
+  return peft_config_from(root, path.string());
 }
 
 }  // namespace dormer::interop

@@ -3,12 +3,18 @@
 #include <cstdint>
 #include <filesystem>
 #include <string>
+#include <utility>
 #include <vector>
+
+#include <nlohmann/json_fwd.hpp>
 
 namespace dormer::interop {
 
 /// What adapter_config.json says about the arithmetic.
 struct PeftConfig {
+  std::string method = "LORA";  ///< peft_type: LORA, LOHA or LOKR
+  std::string task;             ///< task_type, or empty
+  std::string base;             ///< base_model_name_or_path, or empty
   std::int64_t rank = 8;
   double alpha = 8.0;
   bool rank_stabilized = false;
@@ -25,6 +31,9 @@ struct PeftConfig {
   /// The tokens whose rows of this table are trained; empty: none.
   [[nodiscard]] std::vector<std::int64_t> tokens_of(const std::string& module) const;
 };
+
+/// The same fields wherever they stand; `where` names the place in errors.
+[[nodiscard]] PeftConfig peft_config_from(const nlohmann::ordered_json& root, const std::string& where);
 
 /// Reads adapter_config.json and refuses by name what changes the function in ways that we do not compute.
 [[nodiscard]] PeftConfig read_peft_config(const std::filesystem::path& path);

@@ -1,115 +1,129 @@
 #include <algorithm>
-#include <cmath>
 #include <memory>
 #include <utility>
-
-#include <ATen/core/Tensor.h>
-#include <ATen/ops/empty.h>
 
 #include "dormer/core/error.hpp"
 #include "dormer/interop/peft.hpp"
 #include "dormer/storage/safetensors.hpp"
+#include "layer_names.hpp"
 #include "peft_config.hpp"
 #include "peft_names.hpp"
+#include "stored_values.hpp"
 
 namespace dormer::interop {
 namespace {
 
-at::ScalarType scalar_type(const storage::TensorEntry& entry, const std::string& where) {
-  switch (entry.dtype) {
-    case DType::kF16:
-      return at::kHalf;
-    case DType::kBF16:
-      return at::kBFloat16;
-    case DType::kF32:
-      return at::kFloat;
-    case DType::kF64:
-      return at::kDouble;
-    default:
-      fail(Fault::kInput, "'{}' of {} has the dtype {}, not one of a trained factor", entry.name, where,
-           safetensors_name(entry.dtype));
+bool is_whole(const PeftKey& key) {
+  return key.factor == "weight" || key.factor == "bias";
+}
+
+/// Whether an array belongs to an adapter of this configuration.
+bool belongs(const PeftKey& key, const PeftConfig& config) {
+  if (is_whole(key)) {
+    return config.saves(key.layer);
   }
-}
-
-// Copies (a tensor of a file need not be aligned), widens to fp32 and looks for what is not a number.
-std::vector<float> floats_of(const storage::SafetensorsFile& file, const storage::TensorEntry& entry) {
-  const std::string where = file.path().string();
-  const std::span<const std::byte> bytes = file.bytes(entry);
-  const auto count = static_cast<std::int64_t>(bytes.size() / size_of(entry.dtype));
-  const at::Tensor raw = at::empty({count}, scalar_type(entry, where));
-  std::ranges::copy(bytes, static_cast<std::byte*>(raw.mutable_data_ptr()));
-  const at::Tensor wide = raw.to(at::kFloat);
-  const float* values = wide.const_data_ptr<float>();
-  std::vector<float> result(values, values + count);
-  const bool finite = std::ranges::all_of(result, [](float value) { return std::isfinite(value); });
-  require(finite, Fault::kInput, "'{}' of {} holds values that are not finite; the training that wrote it had failed",
-          entry.name, where);
-  return result;
-}
-
-void take(PeftLayer& layer, PeftTensor kind, const storage::SafetensorsFile& file, const storage::TensorEntry& entry) {
-  const std::size_t dimensions = kind == PeftTensor::kMagnitude ? 1 : 2;
-  require(entry.shape.size() == dimensions, Fault::kInput,
-          "'{}' of {} has {} dimensions instead of {}; only linear layers are read", entry.name, file.path().string(),
-          entry.shape.size(), dimensions);
-  std::vector<float>& values = kind == PeftTensor::kFactorA   ? layer.factor_a
-                               : kind == PeftTensor::kFactorB ? layer.factor_b
-                                                              : layer.magnitude;
-  require(values.empty(), Fault::kInput, "'{}' of {} stands there twice, with and without '.weight'", entry.name,
-          file.path().string());
-  values = floats_of(file, entry);
-  require(!values.empty(), Fault::kInput, "'{}' of {} is empty", entry.name, file.path().string());
-  if (kind == PeftTensor::kFactorA) {
-    layer.rank = entry.shape[0];
-    layer.in = entry.shape[1];
-  } else if (kind == PeftTensor::kFactorB) {
-    layer.out = entry.shape[0];
+  if (key.factor.starts_with("hada_")) {
+    return config.method == "LOHA";
   }
-}
-
-// A tensor of a module that was trained whole.
-void take(PeftModule& module, PeftTensor kind, const storage::SafetensorsFile& file,
-          const storage::TensorEntry& entry) {
-  const std::size_t dimensions = kind == PeftTensor::kBias ? 1 : 2;
-  require(entry.shape.size() == dimensions, Fault::kInput, "'{}' of {} has {} dimensions instead of {}", entry.name,
-          file.path().string(), entry.shape.size(), dimensions);
-  (kind == PeftTensor::kBias ? module.bias : module.weight) = floats_of(file, entry);
-  if (kind == PeftTensor::kWeight) {
-    module.shape = entry.shape;
+  if (key.factor.starts_with("lokr_")) {
+    return config.method == "LOKR";
   }
+  return config.method == "LORA";
 }
 
-PeftTokens take_tokens(std::vector<std::int64_t> indices, const storage::SafetensorsFile& file,
-                       const storage::TensorEntry& entry) {
+StoredTokens take_tokens(std::vector<std::int64_t> indices, const storage::SafetensorsFile& file,
+                         const storage::TensorEntry& entry) {
   require(!indices.empty() && entry.shape.size() == 2 && entry.shape.front() == std::ssize(indices), Fault::kInput,
           "'{}' of {} does not have one row for each of the {} trainable_token_indices of adapter_config.json",
           entry.name, file.path().string(), indices.size());
-  return {.indices = std::move(indices), .rows = floats_of(file, entry)};
+  return {.indices = std::move(indices), .rows = read_array(file, entry).values};
 }
 
-void check_module(const std::string& name, const PeftModule& module, const std::string& where) {
-  const auto wanted = module.shape.empty() ? std::size_t{0} : static_cast<std::size_t>(module.shape.front());
-  require(!module.weight.empty() && (module.bias.empty() || module.bias.size() == wanted), Fault::kInput,
-          "{} lacks the weight of '{}', or its bias is of another length", where, name);
+void take(StoredAdapter& adapter, const PeftKey& key, const PeftConfig& config, const storage::SafetensorsFile& file,
+          const storage::TensorEntry& entry) {
+  if (key.factor == kPeftTokens) {
+    adapter.tokens[key.layer] = take_tokens(config.tokens_of(key.layer), file, entry);
+    return;
+  }
+  StoredLayer& layer = adapter.layers[key.layer];
+  if (key.factor == kPeftMagnitude) {
+    set_peft_magnitude(layer, key.layer, read_array(file, entry));
+    return;
+  }
+  layer.dtype = entry.dtype;
+  put_peft_factor(layer, key, read_array(file, entry));
 }
 
-// Every layer must be whole, and as wide as the configuration says.
-void check_layer(const std::string& name, const PeftLayer& layer, const PeftConfig& config, const std::string& where) {
-  require(!layer.factor_a.empty() && !layer.factor_b.empty(), Fault::kInput, "{} lacks lora_A or lora_B of '{}'", where,
-          name);
+/// PEFT scales a LoKr by alpha / r also where both factors are whole; elsewhere such a layer has no scale.
+void fold_scale(StoredLayer& layer, double scale) {
+  for (float& value : layer.factors.at("lokr_w1").values) {
+    value = static_cast<float>(static_cast<double>(value) * scale);
+  }
+}
+
+void check_whole(const std::string& name, const StoredLayer& layer, const std::string& where) {
+  const auto bias = layer.factors.find("bias");
+  const bool fits = layer.factors.contains("weight") &&
+                    (bias == layer.factors.end() ||
+                     bias->second.values.size() == static_cast<std::size_t>(layer.factors.at("weight").shape.front()));
+  require(fits, Fault::kInput, "{} lacks the weight of '{}', or its bias is of another length", where, name);
+}
+
+/// The numbers of the configuration, which every layer must be as wide as.
+void set_numbers(StoredLayer& layer, const std::string& name, const PeftConfig& config, const std::string& where) {
+  if (layer.kind == "lokr" && layer.factors.contains("lokr_w2") && layer.factors.at("lokr_w2").shape.size() == 3) {
+    fail(Fault::kInput,
+         "{} has a whole lokr_w2 of a one-dimensional convolution, '{}', which PEFT computes in an order "
+         "of axes of its own; merge it in PEFT",
+         where, name);
+  }
   const std::int64_t rank = config.rank_of(name);
-  require(layer.rank == rank && static_cast<std::int64_t>(layer.factor_b.size()) == layer.out * rank, Fault::kInput,
+  if (layer.rank == 0) {
+    fold_scale(layer, config.scale_of(name));
+    return;
+  }
+  require(layer.rank == rank, Fault::kInput,
           "'{}' of {} has the rank {}, but adapter_config.json says {}; the two files do not belong together", name,
           where, layer.rank, rank);
-  const auto wanted = config.decompose ? static_cast<std::size_t>(layer.out) : 0;
-  require(layer.magnitude.size() == wanted, Fault::kInput,
+  layer.alpha = config.alpha_of(name);
+  layer.scale = config.scale_of(name);
+  const auto outputs = static_cast<std::size_t>(shape_of(name, layer).out);
+  require(layer.magnitude.size() == (config.decompose ? outputs : 0), Fault::kInput,
           "'{}' of {} has {} magnitudes where use_dora: {} and {} outputs ask for {}", name, where,
-          layer.magnitude.size(), config.decompose, layer.out, wanted);
+          layer.magnitude.size(), config.decompose, outputs, config.decompose ? outputs : 0);
+}
+
+/// "org/name"; never a path of the machine that wrote the file.
+std::optional<std::string> hub_name(const std::string& base) {
+  const bool is_path = base.starts_with('/') || base.starts_with('.') || base.starts_with('~');
+  const bool one_slash = std::ranges::count(base, '/') == 1 && !base.ends_with('/');
+  return !is_path && one_slash ? std::optional(base) : std::nullopt;
+}
+
+void finish(StoredAdapter& adapter, const PeftConfig& config, const std::string& where) {
+  require(!adapter.layers.empty(), Fault::kInput, "{} holds no tensors", where);
+  for (auto& [name, layer] : adapter.layers) {
+    if (std::ranges::any_of(layer.factors, [](const auto& entry) { return is_whole({{}, entry.first}); })) {
+      check_whole(name, layer, where);
+    }
+    finish_layer(layer, name);
+    if (layer.kind != "full") {
+      set_numbers(layer, name, config, where);
+    }
+  }
+  for (const std::string& end : config.modules_to_save) {
+    const bool there = std::ranges::any_of(
+        adapter.layers, [&](const auto& entry) { return entry.second.kind == "full" && entry.first.ends_with(end); });
+    require(there, Fault::kInput, "adapter_config.json names '{}' in modules_to_save, but {} has no weight of it", end,
+            where);
+  }
+  adapter.base = hub_name(config.base);
+  adapter.family = config.task.empty() ? family_of(adapter) : ModelFamily::kLanguage;
 }
 
 }  // namespace
 
-PeftAdapter read_peft(const std::filesystem::path& folder) {
+StoredAdapter read_peft(const std::filesystem::path& folder, const ReadOptions& options) {
   const PeftConfig config = read_peft_config(folder / "adapter_config.json");
   const std::filesystem::path path = folder / "adapter_model.safetensors";
   std::error_code code;
@@ -117,35 +131,24 @@ PeftAdapter read_peft(const std::filesystem::path& folder) {
           Fault::kInput, "{} holds a pickled adapter_model.bin, which can run code; save it as safetensors",
           folder.string());
   const std::shared_ptr<const storage::SafetensorsFile> file = storage::SafetensorsFile::open(path);
-  PeftAdapter adapter{.decompose = config.decompose, .layers = {}, .modules = {}, .tokens = {}};
+  StoredAdapter adapter{.metadata = file->metadata()};
   for (const storage::TensorEntry& entry : file->tensors()) {
     const std::optional<PeftKey> key = parse_peft_key(entry.name);
-    const bool of_module = key && (key->tensor == PeftTensor::kWeight || key->tensor == PeftTensor::kBias);
-    require(key && (!of_module || config.saves(key->layer)), Fault::kInput,
-            "'{}' of {} is not a tensor of LoRA or DoRA on a linear layer, nor of one in modules_to_save", entry.name,
-            path.string());
-    if (key->tensor == PeftTensor::kTokens) {
-      adapter.tokens[key->layer] = take_tokens(config.tokens_of(key->layer), *file, entry);
-    } else if (of_module) {
-      take(adapter.modules[key->layer], key->tensor, *file, entry);
-    } else {
-      take(adapter.layers[key->layer], key->tensor, *file, entry);
+    if (key && key->factor == "weight" && key->layer.ends_with(".base_layer")) {  // save_embedding_layers
+      adapter.warnings.push_back(
+          fmt::format("{} holds the base's own weight '{}'; the model's is used instead", path.string(), entry.name));
+      continue;
     }
+    if (key && belongs(*key, config)) {
+      take(adapter, *key, config, *file, entry);
+      continue;
+    }
+    require(options.allow_partial, Fault::kInput,
+            "'{}' of {} is not a tensor of an adapter of PEFT's type {}, nor of a module in modules_to_save",
+            entry.name, path.string(), config.method);
+    adapter.left_out.push_back(entry.name);
   }
-  require(!adapter.layers.empty() || !adapter.modules.empty(), Fault::kInput, "{} holds no tensors", path.string());
-  for (const auto& [name, module] : adapter.modules) {
-    check_module(name, module, path.string());
-  }
-  for (const std::string& end : config.modules_to_save) {
-    require(std::ranges::any_of(adapter.modules, [&](const auto& module) { return module.first.ends_with(end); }),
-            Fault::kInput, "adapter_config.json names '{}' in modules_to_save, but {} has no weight of it", end,
-            path.string());
-  }
-  for (auto& [name, layer] : adapter.layers) {
-    check_layer(name, layer, config, path.string());
-    layer.alpha = config.alpha_of(name);
-    layer.scale = config.scale_of(name);
-  }
+  finish(adapter, config, path.string());
   return adapter;
 }
 

@@ -1,193 +1,154 @@
 #include <algorithm>
 #include <cmath>
 #include <memory>
-#include <numeric>
+#include <span>
 
-#include <ATen/core/Tensor.h>
-#include <nlohmann/json.hpp>
+#include <fmt/ranges.h>
 
 #include "dormer/core/atomic_file.hpp"
 #include "dormer/core/error.hpp"
 #include "dormer/interop/peft.hpp"
 #include "dormer/storage/safetensors.hpp"
-#include "dormer/tensor/differentiable.hpp"
+#include "layer_names.hpp"
 #include "model_files.hpp"
-#include "peft_config.hpp"
+#include "peft_config_text.hpp"
+#include "peft_kronecker.hpp"
 #include "peft_names.hpp"
+#include "stored_values.hpp"
 
 namespace dormer::interop {
 namespace {
 
 namespace fs = std::filesystem;
-using Json = nlohmann::json;
 
-// Arrays with the tensors that own their bytes.
-struct OwnedArrays {
-  std::vector<at::Tensor> owners;
-  std::vector<storage::NamedArray> arrays;
-};
+bool is_diffusion(ModelFamily family) {
+  return family != ModelFamily::kUnknown && family != ModelFamily::kLanguage;
+}
 
-at::ScalarType scalar_type(DType dtype) {
-  switch (dtype) {
-    case DType::kF32:
-      return at::kFloat;
-    case DType::kBF16:
-      return at::kBFloat16;
-    case DType::kF16:
-      return at::kHalf;
-    default:
-      fail(Fault::kUsage, "export.dtype {} is none that PEFT loads; write float32, bfloat16 or float16",
-           name_of(dtype));
+/// "lora" for all that is PEFT's LoRA; empty for modules that were trained whole.
+std::string method_of(const StoredLayer& layer) {
+  return layer.kind == "full" ? "" : layer.kind == "locon" ? "lora" : layer.kind;
+}
+
+void require_one_method(const StoredAdapter& adapter) {
+  std::string method;
+  for (const auto& [name, layer] : adapter.layers) {
+    const std::string own = method_of(layer);
+    require(own != "diff", Fault::kUsage,
+            "PEFT's folder has no place for the difference of whole weights of '{}'; merge the adapter instead", name);
+    require(method.empty() || own.empty() || method == own, Fault::kUsage,
+            "PEFT's folder holds adapters of one kind, and '{}' is a {} beside a {}; merge the adapter instead", name,
+            own, method);
+    method = own.empty() ? method : own;
+  }
+  require(!adapter.layers.empty(), Fault::kUsage, "there is no adapted layer to write");
+  require(adapter.tokens.empty() || method.empty() || method == "lora", Fault::kUsage,
+          "PEFT trains rows of added tokens beside LoRA alone, not beside {}; merge the adapter instead", method);
+}
+
+void require_decomposition(const StoredAdapter& adapter) {
+  const bool decomposed = adapter.decomposed();
+  for (const auto& [name, layer] : adapter.layers) {
+    require(!layer.axis || *layer.axis == adapter::Axis::kOutput, Fault::kUsage,
+            "PEFT computes the norms of output rows, and '{}' has magnitudes of input channels; merge the adapter, or "
+            "train with adapter.decompose.axis: output the next time",
+            name);
+    require(!layer.axis || method_of(layer) == "lora", Fault::kUsage,
+            "PEFT has no magnitudes for the {} of '{}'; merge the adapter instead", layer.kind, name);
+    require(layer.kind == "full" || layer.axis.has_value() == decomposed, Fault::kUsage,
+            "use_dora of PEFT is for all layers, and '{}' has no magnitudes where others have them; merge the adapter "
+            "instead",
+            name);
   }
 }
 
-void add(OwnedArrays& result, const tensor::FlatSpace& space, const PeftKey& key, const std::string& parameter,
-         DType dtype) {
-  const tensor::ParameterEntry& entry = space.entries()[space.index_of(parameter)];
-  at::Tensor values = tensor::FlatSpace::unpadded_part(space.values(), entry);
-  if (key.tensor == PeftTensor::kFactorB) {
-    values = values.t();  // stored [rank, out]
+void require_shapes(const std::string& name, const StoredLayer& layer, const BaseFacts& base) {
+  constexpr std::size_t kTwoAxes = 2;
+  require(
+      !layer.factors.contains("lora_mid"), Fault::kUsage,
+      "PEFT has no Tucker form of LoRA ('{}'); merge the adapter, or train with adapter.tucker: false the next time",
+      name);
+  require(layer.kind != "loha" || kernel_axes(layer) <= kTwoAxes, Fault::kUsage,
+          "PEFT has no LoHa on a convolution of three axes ('{}'); merge the adapter instead", name);
+  for (const adapter::FrozenLayer& frozen : base.layers) {
+    require(
+        frozen.site.name != name || frozen.site.convolution.groups == 1 || method_of(layer) != "lora", Fault::kUsage,
+        "PEFT groups lora_B of a grouped convolution ('{}'), which is another change; merge the adapter instead", name);
   }
-  values = values.to(scalar_type(dtype)).contiguous().cpu();
-  const auto bytes = static_cast<std::size_t>(values.numel()) * size_of(dtype);
-  result.arrays.push_back({.name = peft_key(key),
-                           .dtype = dtype,
-                           .shape = values.sizes().vec(),
-                           .bytes = {static_cast<const std::byte*>(values.const_data_ptr()), bytes}});
-  result.owners.push_back(std::move(values));
 }
 
-OwnedArrays collect(const adapter::AdapterSet& adapters, DType dtype) {
-  const tensor::NoRecording guard;
-  OwnedArrays result;
-  const tensor::FlatSpace& space = adapters.space();
-  if (adapters.added_tokens() != nullptr) {
-    for (const std::string& module : adapters.added_tokens()->modules()) {
-      add(result, space, {module, PeftTensor::kTokens}, module + adapter::AddedTokens::kSuffix, dtype);
+/// PEFT's use_effective_conv2d is for all convolutions with a kernel.
+void require_one_form(const StoredAdapter& adapter, const BaseFacts& base) {
+  const bool tucker =
+      std::ranges::any_of(adapter.layers, [](const auto& entry) { return entry.second.factors.contains("hada_t1"); });
+  for (const auto& [name, layer] : adapter.layers) {
+    if (layer.kind != "loha") {
+      continue;
+    }
+    const auto middle = layer.factors.find("hada_t1");
+    if (middle != layer.factors.end()) {
+      const std::vector<std::int64_t>& shape = middle->second.shape;
+      require(std::any_of(shape.begin() + 2, shape.end(), [](std::int64_t taps) { return taps > 1; }), Fault::kUsage,
+              "PEFT has no Tucker form for the pointwise '{}'; merge the adapter instead", name);
+      continue;
+    }
+    for (const adapter::FrozenLayer& frozen : base.layers) {
+      require(
+          !tucker || frozen.site.name != name || frozen.site.taps() == 1, Fault::kUsage,
+          "'{}' is not in the Tucker form that other layers have, and PEFT's use_effective_conv2d is for all; merge "
+          "the adapter instead",
+          name);
     }
   }
-  for (std::size_t i = 0; i < adapters.plans().size(); ++i) {
-    const std::string& site = adapters.site_names()[i];
-    if (adapters.plans()[i].whole) {
-      add(result, space, {site, PeftTensor::kWeight}, site + ".weight", dtype);
-      if (space.contains(site + ".bias")) {
-        add(result, space, {site, PeftTensor::kBias}, site + ".bias", dtype);
+}
+
+/// LoKr layers without a low-rank factor have no scale in other programs' files; PEFT's alpha / r is 1 there.
+StoredArray scaled_small_factor(const StoredLayer& layer, StoredArray values) {
+  for (float& value : values.values) {
+    value = static_cast<float>(static_cast<double>(value) * layer.scale);
+  }
+  return values;
+}
+
+ArrayList collect(const StoredAdapter& adapter, DType dtype) {
+  ArrayList result;
+  for (const auto& [module, tokens] : adapter.tokens) {
+    const std::int64_t rows = std::ssize(tokens.indices);
+    const StoredArray values{.shape = {rows, std::ssize(tokens.rows) / rows}, .values = tokens.rows};
+    result.add(peft_key({module, std::string(kPeftTokens)}), values, dtype);
+  }
+  for (const auto& [name, layer] : adapter.layers) {
+    for (const auto& [factor, values] : layer.factors) {
+      StoredArray shaped = peft_factor(layer, factor);
+      if (layer.kind == "lokr" && layer.rank == 0 && factor == "lokr_w1") {
+        shaped = scaled_small_factor(layer, std::move(shaped));
       }
-      continue;
+      result.add(peft_key({name, factor}), shaped, dtype);
     }
-    add(result, space, {site, PeftTensor::kFactorA}, site + ".lora_A", dtype);
-    add(result, space, {site, PeftTensor::kFactorB}, site + ".lora_B", dtype);
-    if (adapters.plans()[i].decompose) {
-      add(result, space, {site, PeftTensor::kMagnitude}, site + ".magnitude", dtype);
+    if (layer.axis) {
+      result.add(peft_key({name, std::string(kPeftMagnitude)}), peft_magnitude(layer), dtype);
     }
   }
   return result;
 }
 
-Json number(double value) {
-  return value == std::floor(value) && std::abs(value) < 0x1p53 ? Json(static_cast<std::int64_t>(value)) : Json(value);
-}
-
-// PEFT takes a pattern's key as a regular expression for the end of a module path; whole names say what they mean.
-template <typename Value>
-Json deviations(const adapter::AdapterSet& adapters, Value usual, Value adapter::SitePlan::*member) {
-  Json result = Json::object();
-  for (std::size_t i = 0; i < adapters.plans().size(); ++i) {
-    const Value value = adapters.plans()[i].*member;
-    if (!adapters.plans()[i].whole && value != usual) {
-      result[adapters.site_names()[i]] = number(static_cast<double>(value));
-    }
-  }
-  return result;
-}
-
-std::vector<std::string> names_of(const adapter::AdapterSet& adapters, bool whole) {
-  std::vector<std::string> names;
-  for (std::size_t i = 0; i < adapters.plans().size(); ++i) {
-    if (adapters.plans()[i].whole == whole) {
-      names.push_back(adapters.site_names()[i]);
-    }
-  }
-  return names;
-}
-
-// PEFT refuses a LoRA without any target, but for this word.
-Json target_modules(const std::vector<std::string>& names, const BaseFacts& base) {
-  return names.empty() ? Json("dummy-target-modules") : Json(peft_target_modules(names, base.linear_layers));
-}
-
-// A tied head follows the embedding by itself.
-Json token_indices(const adapter::AddedTokens& tokens) {
-  std::vector<std::int64_t> indices(static_cast<std::size_t>(tokens.count()));
-  std::iota(indices.begin(), indices.end(), tokens.first_token());
-  Json result = Json::object();
-  for (const std::string& module : tokens.modules()) {
-    result[module.substr(module.rfind('.') + 1)] = indices;
-  }
-  return result;
-}
-
-// Only fields that PEFT has had since it knows DoRA (0.9): older ones refuse what they do not know.
-std::string config_text(const adapter::AdapterSet& adapters, const BaseFacts& base) {
-  const adapter::AdapterConfig& config = adapters.config();
-  const Json none = nullptr;
-  const std::vector<std::string> whole = names_of(adapters, true);
-  Json root{{"alpha_pattern", deviations(adapters, config.alpha_value(), &adapter::SitePlan::alpha)},
-            {"auto_mapping", none},
-            {"base_model_name_or_path", base.hub_id ? Json(*base.hub_id) : none},
-            {"bias", "none"},
-            {"fan_in_fan_out", false},
-            {"inference_mode", true},
-            {"init_lora_weights", true},
-            {"layers_pattern", none},
-            {"layers_to_transform", none},
-            {"lora_alpha", number(config.alpha_value())},
-            {"lora_dropout", config.dropout},
-            {"modules_to_save", whole.empty() ? none : Json(whole)},
-            {"peft_type", "LORA"},
-            {"r", config.rank},
-            {"rank_pattern", deviations(adapters, config.rank, &adapter::SitePlan::rank)},
-            {"revision", none},
-            {"target_modules", target_modules(names_of(adapters, false), base)},
-            {"task_type", "CAUSAL_LM"},
-            {"use_dora", config.decompose.has_value()},
-            {"use_rslora", config.rank_stabilized}};
-  if (adapters.added_tokens() != nullptr) {  // a newer field than the others, so only where it says something
-    root["trainable_token_indices"] = token_indices(*adapters.added_tokens());
-  }
-  return root.dump(2) + "\n";
-}
-
-void write_text(const fs::path& path, const std::string& text) {
-  write_new_file(path, std::as_bytes(std::span(text)));
-}
-
-// Reads what is on disk with our own reader: every tensor's bytes, and the numbers of the configuration.
-void compare(const fs::path& folder, const OwnedArrays& wanted, const adapter::AdapterSet& adapters) {
+/// Reads what is on disk with our own reader: every tensor's bytes, and the numbers of the configuration.
+void compare(const fs::path& folder, const ArrayList& wanted, const StoredAdapter& adapter) {
   const auto file = storage::SafetensorsFile::open(folder / "adapter_model.safetensors");
-  bool same = file->tensors().size() == wanted.arrays.size();
-  for (const storage::NamedArray& array : wanted.arrays) {
-    const storage::TensorEntry* entry = file->find(array.name);
-    same = same && entry != nullptr && entry->dtype == array.dtype && entry->shape == array.shape &&
-           std::ranges::equal(file->bytes(*entry), array.bytes);
-  }
-  require(same, Fault::kIo, "{} does not read back as it was written; is the disk or the file system failing?",
-          file->path().string());
-  const PeftAdapter back = read_peft(folder);
-  const adapter::AdapterConfig& config = adapters.config();
-  same = back.decompose == config.decompose.has_value() &&
-         back.layers.size() + back.modules.size() == adapters.site_names().size() &&
-         back.tokens.size() == (adapters.added_tokens() == nullptr ? 0 : adapters.added_tokens()->modules().size());
-  for (std::size_t i = 0; i < adapters.plans().size(); ++i) {
-    if (adapters.plans()[i].whole) {
-      same = same && back.modules.contains(adapters.site_names()[i]);
-      continue;
-    }
-    const auto entry = back.layers.find(adapters.site_names()[i]);
-    same = same && entry != back.layers.end() && entry->second.rank == adapters.plans()[i].rank &&
-           entry->second.scale == adapters.plans()[i].scale;
-  }
-  invariant(same, "the configuration in {} is not the run's", folder.string());
+  require(holds_exactly(*file, wanted.arrays()), Fault::kIo,
+          "{} does not read back as it was written; is the disk or the file system failing?", file->path().string());
+  const StoredAdapter back = read_peft(folder);
+  const bool same =
+      back.layers.size() == adapter.layers.size() && back.tokens.size() == adapter.tokens.size() &&
+      std::ranges::all_of(adapter.layers, [&](const auto& entry) {
+        constexpr double kRounding = 1e-14;  // of a quotient in double precision
+        const auto found = back.layers.find(entry.first);
+        const StoredLayer& layer = entry.second;
+        return found != back.layers.end() && found->second.kind == layer.kind && found->second.rank == layer.rank &&
+               found->second.axis == layer.axis &&
+               (layer.rank == 0 || std::abs(found->second.scale - layer.scale) <= kRounding * std::abs(layer.scale));
+      });
+  invariant(same, "the configuration in {} is not the adapter's", folder.string());
 }
 
 }  // namespace
@@ -203,17 +164,31 @@ std::int64_t tokenizer_bytes(const fs::path& folder) {
   return bytes;
 }
 
-void write_peft(const adapter::AdapterSet& adapters, const fs::path& folder, const BaseFacts& base, DType dtype) {
-  for (const adapter::SitePlan& plan : adapters.plans()) {
-    require(plan.kind == "lora" || plan.kind == "full", Fault::kUsage,
-            "PEFT's LoRA folder cannot hold an adapter of kind '{}'", plan.kind);
+void require_peft(const StoredAdapter& adapter, const BaseFacts& base) {
+  require(!is_diffusion(adapter.family) || adapter.naming == Naming::kHuggingFace, Fault::kUsage,
+          "PEFT's folder names layers as diffusers does; write the adapter for diffusers or kohya");
+  for (const auto& [name, layer] : adapter.layers) {
+    require(
+        !is_diffusion(adapter.family) || split_component(name).component.empty(), Fault::kUsage,
+        "PEFT's folder holds the adapter of one model, and '{}' is in a part of {}; write it for diffusers or kohya",
+        name, name_of(adapter.family));
+    require_shapes(name, layer, base);
   }
-  const OwnedArrays arrays = collect(adapters, dtype);
+  require_one_method(adapter);
+  require_decomposition(adapter);
+  require_one_form(adapter, base);
+  (void)peft_kronecker(adapter, base);
+}
+
+void write_peft(const StoredAdapter& adapter, const fs::path& folder, const WriteRequest& request) {
+  require_peft(adapter, request.base);
+  const ArrayList arrays = collect(adapter, request.dtype);
   write_folder(folder, "adapter_config.json", [&](const fs::path& temporary) {
-    storage::write_safetensors(temporary / "adapter_model.safetensors", arrays.arrays, {{"format", "pt"}});
-    write_text(temporary / "adapter_config.json", config_text(adapters, base));
-    copy_tokenizer(base.folder, temporary);
-    compare(temporary, arrays, adapters);
+    storage::write_safetensors(temporary / "adapter_model.safetensors", arrays.arrays(), {{"format", "pt"}});
+    const std::string text = peft_config_text(adapter, request);
+    write_new_file(temporary / "adapter_config.json", std::as_bytes(std::span(text)));
+    copy_tokenizer(request.base.folder, temporary);
+    compare(temporary, arrays, adapter);
   });
 }
 

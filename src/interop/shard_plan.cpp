@@ -18,8 +18,9 @@ std::vector<std::vector<PlannedArray>> plan_shards(std::span<const PlannedArray>
   return shards;
 }
 
-std::string shard_name(std::size_t index, std::size_t count) {
-  return count == 1 ? "model.safetensors" : fmt::format("model-{:05}-of-{:05}.safetensors", index + 1, count);
+std::string shard_name(std::string_view stem, std::size_t index, std::size_t count) {
+  return count == 1 ? fmt::format("{}.safetensors", stem)
+                    : fmt::format("{}-{:05}-of-{:05}.safetensors", stem, index + 1, count);
 }
 
 }  // namespace dormer::interop

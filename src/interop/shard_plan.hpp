@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace dormer::interop {
@@ -17,7 +18,7 @@ struct PlannedArray {
 /// Pure.
 [[nodiscard]] std::vector<std::vector<PlannedArray>> plan_shards(std::span<const PlannedArray> arrays,
                                                                  std::int64_t largest);
-/// "model.safetensors", or "model-00001-of-00003.safetensors". Pure.
-[[nodiscard]] std::string shard_name(std::size_t index, std::size_t count);
+/// "model.safetensors", or "model-00001-of-00003.safetensors", for the stem "model". Pure.
+[[nodiscard]] std::string shard_name(std::string_view stem, std::size_t index, std::size_t count);
 
 }  // namespace dormer::interop

@@ -78,19 +78,18 @@ SafetensorsSet SafetensorsSet::open_file(const std::filesystem::path& path) {
   return set;
 }
 
-SafetensorsSet SafetensorsSet::open_folder(const std::filesystem::path& folder) {
+SafetensorsSet SafetensorsSet::open_folder(const std::filesystem::path& folder, std::string_view stem) {
   std::error_code code;
   require(std::filesystem::is_directory(folder, code), Fault::kInput, "model folder not found: {}; check the path",
           folder.string());
-  const std::filesystem::path single = folder / "model.safetensors";
-  const std::filesystem::path index = folder / "model.safetensors.index.json";
+  const std::filesystem::path single = folder / fmt::format("{}.safetensors", stem);
+  const std::filesystem::path index = folder / fmt::format("{}.safetensors.index.json", stem);
   if (std::filesystem::exists(std::filesystem::symlink_status(single, code))) {
     return open_file(single);
   }
   require(std::filesystem::exists(std::filesystem::symlink_status(index, code)), Fault::kInput,
-          "no weights in {}: neither model.safetensors nor model.safetensors.index.json; pickled .bin files are not "
-          "read, convert them to safetensors",
-          folder.string());
+          "no weights in {}: neither {} nor {}; pickled .bin files are not read, convert them to safetensors",
+          folder.string(), single.filename().string(), index.filename().string());
 
   SafetensorsSet set;
   std::map<std::string, std::shared_ptr<const SafetensorsFile>> shards;

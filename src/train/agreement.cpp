@@ -12,7 +12,7 @@
 
 #include "dormer/core/buffer_view.hpp"
 #include "dormer/core/error.hpp"
-#include "dormer/data/sha256.hpp"
+#include "dormer/core/sha256.hpp"
 
 namespace dormer::train {
 namespace {
@@ -117,7 +117,7 @@ std::vector<int> odd_ranks(const std::vector<std::string>& texts) {
 
 void require_equal(comm::Communicator& communicator, std::string_view what, std::string_view own,
                    std::string_view remedy) {
-  const std::vector<int> odd = odd_ranks(gather_texts(communicator, data::sha256_hex(own)));
+  const std::vector<int> odd = odd_ranks(gather_texts(communicator, sha256_hex(own)));
   if (!odd.empty()) {
     fail_together(Fault::kUsage, "rank{} {} of {} {} another {} than the others: {}", odd.size() > 1 ? "s" : "",
                   fmt::join(odd, ", "), communicator.size(), odd.size() > 1 ? "have" : "has", what, remedy);

@@ -7,6 +7,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "dormer/adapter/change.hpp"
+#include "dormer/core/buffer_view.hpp"
 #include "dormer/core/error.hpp"
 #include "dormer/core/log.hpp"
 #include "dormer/tensor/device_memory.hpp"
@@ -17,6 +19,7 @@ namespace {
 
 constexpr std::string_view kParameters = "parameters/";
 constexpr std::string_view kMoments = "moments/";
+constexpr std::string_view kStarts = "starts/";
 
 bool any_set_aside(const std::filesystem::path& folder) {
   std::error_code code;
@@ -57,12 +60,12 @@ void change_on_host(const at::Tensor& values, const std::function<void(std::span
 }
 
 const storage::StoredArray& require_array(const storage::Checkpoint& checkpoint, const std::string& name,
-                                          const tensor::ParameterEntry& entry, const std::filesystem::path& folder) {
+                                          const std::vector<std::int64_t>& shape, const std::filesystem::path& folder) {
   const storage::StoredArray* array = checkpoint.find(name);
   require(array != nullptr, Fault::kInput,
           "{} has no array {}: it belongs to another run; choose another run.directory", folder.string(), name);
   require(
-      array->dtype == DType::kF32 && array->shape == entry.shape, Fault::kInput,
+      array->dtype == DType::kF32 && array->shape == shape, Fault::kInput,
       "{} in {} has another shape or dtype than this run's: it belongs to another run; choose another run.directory",
       name, folder.string());
   return *array;
@@ -81,14 +84,25 @@ void copy_into(std::span<float> target, optim::ElementRange slice, const tensor:
   }
 }
 
+void copy_starts(const storage::Checkpoint& checkpoint, const std::filesystem::path& folder, Trial& trial) {
+  for (const auto& [parameter, start] : trial.adapters().start_values()) {
+    const storage::StoredArray& array =
+        require_array(checkpoint, fmt::format("{}{}", kStarts, parameter), start.sizes().vec(), folder);
+    change_on_host(start, [&bytes = array.bytes](std::span<float> values) {
+      std::memcpy(values.data(), bytes.data(), values.size_bytes());
+    });
+  }
+}
+
 void copy_parameters(const storage::Checkpoint& checkpoint, const std::filesystem::path& folder, Trial& trial) {
   const tensor::FlatSpace& space = trial.adapters().space();
   change_on_host(space.values(), [&](std::span<float> values) {
     for (const tensor::ParameterEntry& entry : space.entries()) {
       const std::string name = fmt::format("{}{}", kParameters, entry.name);
-      copy_into(values, {0, space.size()}, entry, require_array(checkpoint, name, entry, folder));
+      copy_into(values, {0, space.size()}, entry, require_array(checkpoint, name, entry.shape, folder));
     }
   });
+  copy_starts(checkpoint, folder, trial);
   trial.adapters().space().mark_written();
   trial.adapters().refresh();
 }
@@ -98,7 +112,7 @@ void copy_moments(const storage::Checkpoint& checkpoint, const std::filesystem::
     change_on_host(tensor::borrowed(state.values, trial.device()), [&](std::span<float> values) {
       for (const tensor::ParameterEntry& entry : trial.adapters().space().entries()) {
         const std::string name = fmt::format("{}{}/{}", kMoments, state.name, entry.name);
-        copy_into(values, trial.optimizer().slice(), entry, require_array(checkpoint, name, entry, folder));
+        copy_into(values, trial.optimizer().slice(), entry, require_array(checkpoint, name, entry.shape, folder));
       }
     });
   }
@@ -137,6 +151,14 @@ std::vector<storage::NamedArray> named_arrays(const tensor::FlatSpace& space, co
   return arrays;
 }
 
+std::vector<adapter::StartValue> starts_on_host(const adapter::AdapterSet& adapters) {
+  std::vector<adapter::StartValue> starts = adapters.start_values();
+  for (auto& [parameter, values] : starts) {
+    values = values.cpu();
+  }
+  return starts;
+}
+
 void require_finite(const storage::NamedArray& array, std::int64_t step) {
   const auto* values = reinterpret_cast<const float*>(array.bytes.data());
   const bool finite = std::all_of(values, values + array.bytes.size() / sizeof(float),
@@ -171,6 +193,22 @@ std::optional<ResumePoint> find_resume_point(comm::Communicator& communicator, c
   return point;
 }
 
+void share_start(comm::Communicator& communicator, Trial& trial) {
+  const std::vector<adapter::StartValue> starts = trial.adapters().start_values();
+  if (starts.empty()) {
+    return;
+  }
+  const auto share = [&](const at::Tensor& values) {
+    change_on_host(values, [&](std::span<float> own) { communicator.broadcast(view(own), 0).wait(); });
+  };
+  for (const auto& [parameter, values] : starts) {
+    share(values);
+  }
+  share(trial.adapters().space().values());
+  trial.adapters().space().mark_written();
+  trial.adapters().refresh();
+}
+
 std::optional<std::filesystem::path> checkpoint_of(const RunPaths& paths, std::int64_t step) {
   for (const storage::CheckpointPlace& place : storage::list_checkpoints(paths.checkpoints())) {
     if (place.step == step) {
@@ -201,7 +239,8 @@ std::optional<std::string> save(comm::Communicator& communicator, const RunPaths
     moments.emplace_back(fmt::format("{}{}/", kMoments, array.name),
                          gather_to_first(communicator, trial.plan(), tensor::span_of(own)));
   }
-  at::Tensor parameters;  // owns what `arrays` names
+  at::Tensor parameters;  // these own what `arrays` names
+  std::vector<adapter::StartValue> starts;
   std::vector<storage::NamedArray> arrays;
   agree(communicator, [&] {
     if (communicator.rank() == 0) {
@@ -210,6 +249,11 @@ std::optional<std::string> save(comm::Communicator& communicator, const RunPaths
       for (const auto& [prefix, values] : moments) {
         const std::vector<storage::NamedArray> more = named_arrays(space, prefix, values);
         arrays.insert(arrays.end(), more.begin(), more.end());
+      }
+      starts = starts_on_host(trial.adapters());
+      for (const auto& [parameter, values] : starts) {
+        arrays.push_back({fmt::format("{}{}", kStarts, parameter), DType::kF32, values.sizes().vec(),
+                          std::as_bytes(tensor::span_of(values))});
       }
       std::for_each(arrays.begin(), arrays.end(),
                     [&](const storage::NamedArray& array) { require_finite(array, state.step); });

@@ -29,13 +29,18 @@ struct ResumePoint {
 /// slice of the moments. Input errors name arrays that are missing or of another shape. All ranks call.
 void restore(comm::Communicator& communicator, const ResumePoint& point, Trial& trial);
 
+/// Gives all ranks the factors that rank 0 took from frozen weights (`adapter.start`), and what is counted from them.
+/// Does nothing for other starts. All ranks call.
+void share_start(comm::Communicator& communicator, Trial& trial);
+
 /// The folder of the checkpoint of `step`, if there is one.
 [[nodiscard]] std::optional<std::filesystem::path> checkpoint_of(const RunPaths& paths, std::int64_t step);
 
 /// The parameters alone, as another checkpoint of the run has them.
 void restore_parameters(comm::Communicator& communicator, const std::filesystem::path& folder, Trial& trial);
 
-/// Saves: canonical arrays without padding (parameters/…, moments/first/…, moments/second/…), gathered to rank 0 and
+/// Saves: canonical arrays without padding (parameters/…, moments/first/…, moments/second/…, starts/… where changes are
+/// counted from factors of frozen weights), gathered to rank 0 and
 /// written there, then retention. Returns nothing, or why it failed: training goes on, and earlier checkpoints are as
 /// they were. All ranks call; all get the same answer.
 [[nodiscard]] std::optional<std::string> save(comm::Communicator& communicator, const RunPaths& paths,

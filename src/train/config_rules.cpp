@@ -4,9 +4,10 @@
 
 #include <fmt/ranges.h>
 
+#include "dormer/adapter/profile.hpp"
 #include "dormer/adapter/site_plan.hpp"
 #include "dormer/core/error.hpp"
-#include "dormer/interop/adapter_format.hpp"
+#include "dormer/interop/consumer.hpp"
 #include "dormer/train/run_config.hpp"
 
 namespace dormer::train {
@@ -64,6 +65,17 @@ void check_adapter(const RunConfig& config, Messages& messages) {
   if (adapter.factor == 0) {
     messages.emplace_back("adapter.factor: is -1 or a number of at least 1");
   }
+  const std::vector<std::string> contradictions = adapter::profile_contradictions(adapter);
+  messages.insert(messages.end(), contradictions.begin(), contradictions.end());
+  const bool from_weight = adapter::takes_from_weight(adapter::start_named(adapter.start));
+  if (from_weight && adapter.init_from) {
+    messages.push_back(fmt::format(
+        "adapter.start: {} makes the factors that adapter.init_from brings; take one of them away", adapter.start));
+  }
+  if (adapter.start != "pissa_fast" && adapter.start_iterations != adapter::AdapterConfig{}.start_iterations) {
+    messages.push_back(
+        fmt::format("adapter.start_iterations: start: {} has none; write start: pissa_fast", adapter.start));
+  }
   if (adapter.layers) {
     try {
       static_cast<void>(adapter::parse_layers(*adapter.layers));
@@ -81,11 +93,8 @@ void check_adapter(const RunConfig& config, Messages& messages) {
   }
 }
 
-/// Files for consumers that read different axes cannot come from one trained adapter.
-void check_exports(const RunConfig& config, const Registry<interop::AdapterFormat>& formats, Messages& messages) {
+void check_export_names(const RunConfig& config, Messages& messages) {
   std::set<std::pair<std::string, std::string>> written;
-  const ExportSection* reads_input = nullptr;
-  const ExportSection* reads_output = nullptr;
   for (std::size_t i = 0; i < config.exports.size(); ++i) {
     const ExportSection& wish = config.exports[i];
     const std::string name = wish.name.value_or(config.name());
@@ -96,44 +105,71 @@ void check_exports(const RunConfig& config, const Registry<interop::AdapterForma
     if (name.empty() || !is_file_name(name)) {
       messages.push_back(fmt::format("export.{}.name: names a folder, so it is not empty and holds no '/' or '\\'", i));
     }
-    const interop::AdapterFormat* format = formats.find(wish.consumer);  // none: a mistake that is listed already
-    if (format != nullptr && format->axes.size() == 1) {
-      (format->axes.front() == "input" ? reads_input : reads_output) = &wish;
-    }
   }
+}
+
+bool computes(const interop::Consumer& consumer, std::string_view axis) {
+  return std::ranges::find(consumer.axes, axis) != consumer.axes.end();
+}
+
+/// What a decomposed adapter meets: an adapter has one axis, which every export must compute.
+void check_axes(const RunConfig& config, const Registry<interop::Consumer>& consumers, Messages& messages) {
+  const ExportSection* reads_input = nullptr;
+  const ExportSection* reads_output = nullptr;
   if (!config.adapter.decompose) {
     return;
   }
+  for (std::size_t i = 0; i < config.exports.size(); ++i) {
+    const ExportSection& wish = config.exports[i];
+    const interop::Consumer* consumer = consumers.find(wish.consumer);  // none: a mistake that is listed already
+    if (consumer != nullptr && consumer->axes.empty()) {
+      messages.push_back(
+          fmt::format("export.{}.for: {} computes no decomposed adapter; export for merged, or train "
+                      "without adapter.decompose",
+                      i, wish.consumer));
+    } else if (consumer != nullptr && consumer->axes.size() == 1) {
+      (consumer->axes.front() == "input" ? reads_input : reads_output) = &wish;
+    }
+  }
+  const std::string& own_axis = config.adapter.decompose->axis;
+  const std::string axis(own_axis == "auto" && config.adapter.profile ? adapter::name_of(config.adapter.axis())
+                                                                      : std::string_view(own_axis));
   if (reads_input != nullptr && reads_output != nullptr) {
     messages.push_back(
         fmt::format("export.0.for: {} reads the norms of input channels and {} those of output rows; an "
                     "adapter has one of them, so export for one side",
                     reads_input->consumer, reads_output->consumer));
-  } else if (reads_input != nullptr && config.adapter.decompose->axis == "output") {
-    messages.push_back(fmt::format("adapter.decompose.axis: {} cannot read the output axis", reads_input->consumer));
-  } else if (reads_output != nullptr && config.adapter.decompose->axis == "input") {
-    messages.push_back(fmt::format("adapter.decompose.axis: {} cannot read the input axis", reads_output->consumer));
+  } else if (reads_input != nullptr && axis == "output") {
+    messages.push_back(
+        fmt::format("adapter.decompose.axis: {} cannot read the output axis; write axis: input, or "
+                    "export for merged",
+                    reads_input->consumer));
+  } else if (reads_output != nullptr && axis == "input") {
+    messages.push_back(
+        fmt::format("adapter.decompose.axis: {} cannot read the input axis; write axis: output, or "
+                    "export for merged",
+                    reads_output->consumer));
   }
 }
 
 /// Every kind of adapter, and rows of added tokens, must have a place in every export.
-void check_contents(const RunConfig& config, const Registry<interop::AdapterFormat>& formats, Messages& messages) {
+void check_contents(const RunConfig& config, const Registry<interop::Consumer>& consumers, Messages& messages) {
   std::set<std::string> kinds{config.adapter.kind};
   for (const adapter::OverrideConfig& wish : config.adapter.overrides) {
     kinds.insert(wish.kind.value_or(config.adapter.kind));
   }
   for (std::size_t i = 0; i < config.exports.size(); ++i) {
-    const interop::AdapterFormat* format = formats.find(config.exports[i].consumer);
-    if (format == nullptr) {
+    const interop::Consumer* consumer = consumers.find(config.exports[i].consumer);
+    if (consumer == nullptr) {
       continue;
     }
     for (const std::string& kind : kinds) {
-      if (!format->kinds.empty() && std::ranges::find(format->kinds, kind) == format->kinds.end()) {
+      if (!consumer->kinds.empty() && std::ranges::find(consumer->kinds, kind) == consumer->kinds.end()) {
         messages.push_back(fmt::format("export.{}.for: {} holds adapters of kind {}, not {}; export for merged", i,
-                                       config.exports[i].consumer, fmt::join(format->kinds, " and "), kind));
+                                       config.exports[i].consumer, fmt::join(consumer->kinds, " and "), kind));
       }
     }
-    if (config.model.added_tokens == "train" && !format->added_tokens) {
+    if (config.model.added_tokens == "train" && !consumer->added_tokens) {
       messages.push_back(fmt::format("export.{}.for: {} reads no rows of added tokens; export for peft or merged", i,
                                      config.exports[i].consumer));
     }
@@ -142,18 +178,34 @@ void check_contents(const RunConfig& config, const Registry<interop::AdapterForm
 
 }  // namespace
 
-std::vector<std::string> check(const RunConfig& config, const Registry<interop::AdapterFormat>& formats) {
+std::string settled_axis(const RunConfig& config, const Registry<interop::Consumer>& consumers) {
+  bool wanted = false;
+  for (const ExportSection& wish : config.exports) {
+    const interop::Consumer* consumer = consumers.find(wish.consumer);
+    if (consumer == nullptr || consumer->axes.empty()) {
+      continue;
+    }
+    if (!computes(*consumer, "input")) {
+      return "output";
+    }
+    wanted = wanted || consumer->axes.front() == "input";
+  }
+  return wanted ? "input" : "output";
+}
+
+std::vector<std::string> check(const RunConfig& config, const Registry<interop::Consumer>& consumers) {
   Messages messages;
   check_run(config, messages);
   check_numbers(config, messages);
   check_adapter(config, messages);
-  check_exports(config, formats, messages);
-  check_contents(config, formats, messages);
+  check_export_names(config, messages);
+  check_axes(config, consumers, messages);
+  check_contents(config, consumers, messages);
   return messages;
 }
 
 std::vector<std::string> check(const RunConfig& config) {
-  return check(config, interop::adapter_formats());
+  return check(config, interop::consumer_registry());
 }
 
 }  // namespace dormer::train

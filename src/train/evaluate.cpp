@@ -17,6 +17,7 @@
 #include "dormer/storage/safetensors.hpp"
 #include "dormer/tensor/differentiable.hpp"
 #include "dormer/tensor/process.hpp"
+#include "dormer/train/stored_model.hpp"
 #include "train/agreement.hpp"
 #include "train/startup.hpp"
 #include "train/validation.hpp"
@@ -62,7 +63,10 @@ Evaluation evaluate(const RunConfig& config, comm::Communicator& communicator, c
     model = model::load_language_model(folder, {.dtype = numerics.dtype, .device = placement.device});
     dataset = std::make_unique<data::TokenDataset>(config.data.validation, data_use(config, *model, folder));
     if (options.adapter) {
-      adapters = std::make_unique<adapter::AdapterSet>(config.adapter, model->layers(), RandomKey{},
+      // A file of a change that was counted from factors of the weights holds that change, of another rank.
+      const bool moved = adapter::takes_from_weight(adapter::start_named(config.adapter.start));
+      adapters = std::make_unique<adapter::AdapterSet>(moved ? stored_adapter_config(*options.adapter) : config.adapter,
+                                                       model->layers(), RandomKey{},
                                                        added_tokens(config.model, *model, folder));
       interop::load_adapter_into(*adapters, *options.adapter);
     }

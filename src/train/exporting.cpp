@@ -11,7 +11,9 @@
 #include "dormer/core/atomic_file.hpp"
 #include "dormer/core/error.hpp"
 #include "dormer/core/log.hpp"
-#include "dormer/interop/adapter_format.hpp"
+#include "dormer/interop/adapter_values.hpp"
+#include "dormer/interop/consumer.hpp"
+#include "dormer/interop/merged.hpp"
 #include "train/agreement.hpp"
 #include "train/checkpointing.hpp"
 
@@ -55,14 +57,42 @@ std::vector<std::int64_t> parse_numbers(const std::string& text) {
 
 void write_one(const ExportRequest& request, const ExportSection& section, const std::filesystem::path& folder,
                const interop::BaseFacts& base) {
-  const interop::AdapterFormat format = interop::adapter_formats().get("export.for", section.consumer);
+  const interop::Consumer consumer = interop::consumer_registry().get("export.for", section.consumer);
   const std::optional<DType> dtype = dtype_from_name(section.dtype);
   require(dtype.has_value(), Fault::kUsage, "unknown export.dtype '{}'", section.dtype);
   std::filesystem::create_directories(folder.parent_path());
-  format.write(request.trial.adapters(), folder, base, *dtype);
+  const adapter::AdapterSet& adapters = request.trial.adapters();
+  if (consumer.format.empty()) {
+    interop::write_merged(adapters, folder, base, *dtype);
+    return;
+  }
+  const std::string name = section.name.value_or(request.config.name());
+  const interop::StoredAdapter stored = interop::stored_from(adapters, base);
+  interop::require_same_function(stored, adapters, base);
+  const std::string_view file = interop::adapter_formats().get("form", consumer.format).file_name;
+  if (!file.empty()) {
+    std::filesystem::create_directories(folder);
+  }
+  interop::write_for(section.consumer, consumer, stored,
+                     file.empty() ? folder : folder / fmt::format(fmt::runtime(file), name),
+                     {.base = base,
+                      .dtype = *dtype,
+                      .text = {.title = section.title.empty() ? name : section.title,
+                               .author = section.author,
+                               .trigger = section.trigger,
+                               .tags = section.tags,
+                               .privacy = section.privacy}});
 }
 
 }  // namespace
+
+void require_exports(const RunConfig& config, const Trial& trial, const interop::BaseFacts& base) {
+  const Registry<interop::Consumer> consumers = interop::consumer_registry();
+  const interop::StoredAdapter stored = interop::stored_from(trial.adapters(), base);
+  for (const ExportSection& section : config.exports) {
+    interop::require_exact(section.consumer, consumers.get("export.for", section.consumer), stored);
+  }
+}
 
 std::vector<std::filesystem::path> export_folders(const RunConfig& config, const RunPaths& paths) {
   std::vector<std::filesystem::path> folders;

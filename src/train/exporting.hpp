@@ -5,12 +5,17 @@
 #include <vector>
 
 #include "dormer/comm/communicator.hpp"
+#include "dormer/interop/adapter_format.hpp"
 #include "dormer/train/run_config.hpp"
 #include "train/run_directory.hpp"
 #include "train/run_state.hpp"
 #include "train/trial.hpp"
 
 namespace dormer::train {
+
+/// Throws a usage error, before anything is trained, where an export's consumer would not compute what this trial's
+/// adapter will be.
+void require_exports(const RunConfig& config, const Trial& trial, const interop::BaseFacts& base);
 
 /// Folders of the configured exports, in their order: export/<consumer>, and export/<consumer>-<name> for further ones
 /// of the same consumer. Pure.

@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <cmath>
 
+#include <ATen/core/Tensor.h>
+
+#include "dormer/adapter/change.hpp"
 #include "dormer/config/write.hpp"
 #include "dormer/core/error.hpp"
 #include "dormer/interop/merged.hpp"
@@ -73,6 +76,9 @@ storage::CheckpointSize checkpoint_bytes(const FileFacts& facts) {
     for (const tensor::ParameterEntry& entry : facts.adapters.space().entries()) {
       arrays.push_back({prefix + entry.name, DType::kF32, entry.shape, {}});
     }
+  }
+  for (const auto& [parameter, values] : facts.adapters.start_values()) {
+    arrays.push_back({"starts/" + parameter, DType::kF32, values.sizes().vec(), {}});
   }
   RunState state;
   state.config = config::flatten(facts.config);

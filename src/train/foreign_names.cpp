@@ -14,9 +14,6 @@ config::ForeignName write_for(const char* key, const char* value, const std::str
 config::ForeignName later(const char* key, const std::string& instead) {
   return {key, "", "not available yet; " + instead};
 }
-config::ForeignName later_for(const char* key, const char* value, const std::string& instead) {
-  return {key, value, "not available yet; " + instead};
-}
 
 void add_adapter_names(std::vector<config::ForeignName>& names) {
   for (const char* key : {"r", "lora_r", "lora_rank", "lora_dim", "network_dim", "dim"}) {
@@ -54,6 +51,16 @@ void add_adapter_names(std::vector<config::ForeignName>& names) {
     names.push_back(write_for(key, "false", "adapter: {decompose: {axis: input}}"));
     names.push_back(write(key, "adapter: {decompose: {axis: output}}"));
   }
+  const char* const initial = "init_lora_weights";
+  names.push_back({initial, "true", "leave it out; A starts Kaiming uniform and B zero"});
+  names.push_back(write_for(initial, "gaussian", "adapter: {start: gaussian}"));
+  names.push_back(write_for(initial, "pissa", "adapter: {start: pissa}"));
+  names.push_back(write_for(initial, "olora", "adapter: {start: olora}"));
+  for (const char* iterations : {"2", "4", "8", "16", "32"}) {
+    names.push_back({initial, std::string("pissa_niter_") + iterations,
+                     std::string("write \"adapter: {start: pissa_fast, start_iterations: ") + iterations + "}\""});
+  }
+  names.push_back({initial, "", "write \"adapter: {start: gaussian}\", or pissa, pissa_fast or olora"});
   names.push_back(write("use_rslora", "adapter: {rank_stabilized: $}"));
   for (const char* key : {"lora_dropout", "dropout", "network_dropout"}) {
     names.push_back(write(key, "adapter: {dropout: $}"));
@@ -144,9 +151,6 @@ void add_run_names(std::vector<config::ForeignName>& names) {
   for (const char* key : {"gradient_checkpointing", "logging_steps", "report_to", "push_to_hub", "deepspeed", "fsdp",
                           "dataloader_num_workers", "ddp_find_unused_parameters"}) {
     names.push_back({key, "", "leave it out; there is nothing to set"});
-  }
-  for (const char* value : {"diffusers", "comfyui", "a1111", "forge", "kohya", "onetrainer", "merged"}) {
-    names.push_back(later_for("for", value, "write \"for: peft\""));
   }
   for (const char* key : {"sweep", "sampling", "text"}) {
     names.push_back(later(key, "leave the group out"));

@@ -154,7 +154,11 @@ void Preparation::build_trial(DType dtype) {
     if (placement.gpu) {
       require_training_memory(dtype);
     }
-    trial = std::make_unique<Trial>(config, *model, horizon, links());
+    // Decomposing weights takes long, and rank 0's bits are everybody's.
+    const bool decomposes = !resume_ && communicator.rank() == 0;
+    trial = std::make_unique<Trial>(config, *model, horizon, links(),
+                                    decomposes ? adapter::StartOrigin::kWeight : adapter::StartOrigin::kGiven);
+    require_exports(config, *trial, interop::facts_of(*model, model_folder));
     if (config.adapter.init_from && !resume_) {
       interop::load_adapter_into(trial->adapters(), *config.adapter.init_from);
     }
@@ -162,6 +166,8 @@ void Preparation::build_trial(DType dtype) {
   if (resume_) {
     restore(communicator, *resume_, *trial);
     log::info("going on from {} ({} of {} updates done)", resume_->folder.string(), state.step, state.total_steps);
+  } else {
+    share_start(communicator, *trial);
   }
 }
 

@@ -2,7 +2,7 @@
 
 #include "dormer/config/read.hpp"
 #include "dormer/config/write.hpp"
-#include "dormer/interop/adapter_format.hpp"
+#include "dormer/interop/consumer.hpp"
 #include "dormer/optim/optimizer.hpp"
 #include "dormer/optim/schedule.hpp"
 #include "train/foreign_names.hpp"
@@ -154,10 +154,15 @@ void CheckpointSection::describe(config::Visitor& visitor) {
 void ExportSection::describe(config::Visitor& visitor) {
   visitor.field(
       "for", consumer,
-      {.doc = "Program that shall read the file.", .required = true, .choices = interop::adapter_formats().names()});
+      {.doc = "Program that shall read the file.", .required = true, .choices = interop::consumer_registry().names()});
   visitor.field("every", every, {.doc = "How often, besides the end of the run."});
   visitor.field("dtype", dtype, {.doc = "Numbers of the file.", .choices = {"float32", "bfloat16", "float16"}});
   visitor.field("name", name, {.doc = "Name of the export. null: the run's."});
+  visitor.field("title", title, {.doc = "Title that WebUIs show. Empty: the export's name."});
+  visitor.field("author", author, {.doc = "Author that WebUIs show."});
+  visitor.field("trigger", trigger, {.doc = "Words in a prompt that call what was learned; WebUIs show them."});
+  visitor.field("tags", tags, {.doc = "Tags that WebUIs show."});
+  visitor.field("privacy", privacy, {.doc = "Write no paths, captions or times into the file."});
 }
 
 void RunConfig::describe(config::Visitor& visitor) {
@@ -189,7 +194,11 @@ RunConfig load_run_config(const std::filesystem::path& file, std::span<const std
   const std::vector<config::ForeignName> foreign = foreign_names();
   source.overrides = overrides;
   source.foreign_names = foreign;
-  return config::load<RunConfig>(source, [](const RunConfig& config) { return check(config); });
+  RunConfig config = config::load<RunConfig>(source, [](const RunConfig& read) { return check(read); });
+  if (config.adapter.decompose && config.adapter.decompose->axis == "auto" && !config.adapter.profile) {
+    config.adapter.decompose->axis = settled_axis(config, interop::consumer_registry());
+  }
+  return config;
 }
 
 std::string configuration_page() {

@@ -2,7 +2,7 @@
 
 #include "dormer/comm/single.hpp"
 #include "dormer/core/error.hpp"
-#include "dormer/interop/peft.hpp"
+#include "dormer/interop/adapter_values.hpp"
 #include "dormer/model/model_folder.hpp"
 #include "dormer/tensor/process.hpp"
 #include "train/placement.hpp"
@@ -22,45 +22,13 @@ DType compute_dtype(const std::string& name, const Placement& placement) {
 
 }  // namespace
 
-adapter::AdapterConfig stored_adapter_config(const std::filesystem::path& folder) {
-  const interop::PeftAdapter stored = interop::read_peft(folder);
-  adapter::AdapterConfig config;
-  config.targets.clear();
-  config.kind = stored.layers.empty() ? "full" : "lora";
-  for (const auto& [name, module] : stored.modules) {
-    config.targets.push_back(name);
-    if (!stored.layers.empty()) {
-      config.overrides.push_back({.match = name, .kind = "full"});
-    }
-  }
-  if (stored.layers.empty()) {
-    return config;
-  }
-  const interop::PeftLayer& first = stored.layers.begin()->second;
-  const auto alpha_text = [](const interop::PeftLayer& layer) {  // of a plain scale, whatever the file's rule was
-    const auto width = static_cast<double>(layer.rank);
-    return fmt::format("{}", layer.alpha / width == layer.scale ? layer.alpha : layer.scale * width);
-  };
-  config.rank = first.rank;
-  config.alpha.text = alpha_text(first);
-  for (const auto& [name, layer] : stored.layers) {
-    config.targets.push_back(name);
-    if (layer.rank != first.rank || layer.scale != first.scale) {
-      adapter::OverrideConfig& wish = config.overrides.emplace_back();
-      wish.match = name;
-      wish.rank = layer.rank;
-      wish.alpha.text = alpha_text(layer);
-    }
-  }
-  if (stored.decompose) {
-    config.decompose.emplace();
-  }
-  return config;
+adapter::AdapterConfig stored_adapter_config(const std::filesystem::path& source) {
+  return interop::adapter_config_of(interop::read_adapter(source), source.string());
 }
 
-adapter::AddedTokensRequest stored_added_tokens(const std::filesystem::path& folder,
-                                                const model::LanguageModel& model) {
-  const interop::PeftAdapter stored = interop::read_peft(folder);
+namespace {
+
+adapter::AddedTokensRequest added_tokens_of(const interop::StoredAdapter& stored, const model::LanguageModel& model) {
   if (stored.tokens.empty()) {
     return {};
   }
@@ -70,6 +38,13 @@ adapter::AddedTokensRequest stored_added_tokens(const std::filesystem::path& fol
           .head = tied ? tensor::BaseWeight() : model.head()};
 }
 
+}  // namespace
+
+adapter::AddedTokensRequest stored_added_tokens(const std::filesystem::path& source,
+                                                const model::LanguageModel& model) {
+  return added_tokens_of(interop::read_adapter(source), model);
+}
+
 StoredModel load_stored_model(const StoredModelRequest& request) {
   StoredModel result;
   result.folder = model::resolve_model_folder(request.model);
@@ -77,10 +52,11 @@ StoredModel load_stored_model(const StoredModelRequest& request) {
   result.model = model::load_language_model(
       result.folder, {.dtype = compute_dtype(request.dtype, placement), .device = placement.device});
   if (request.adapter) {
-    result.adapters.emplace(stored_adapter_config(*request.adapter), result.model->layers(), RandomKey{},
-                            stored_added_tokens(*request.adapter, *result.model));
-    interop::load_adapter_into(*result.adapters, *request.adapter);
-    result.adapters->refresh();
+    const interop::StoredAdapter stored = interop::read_adapter(*request.adapter);
+    const std::string where = request.adapter->string();
+    result.adapters.emplace(interop::adapter_config_of(stored, where), result.model->layers(), RandomKey{},
+                            added_tokens_of(stored, *result.model));
+    interop::load_into(*result.adapters, stored, where);
   }
   return result;
 }

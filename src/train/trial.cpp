@@ -69,14 +69,14 @@ optim::OptimizerSettings optimizer_settings(const OptimizerSection& section) {
 }
 
 Trial::Trial(const RunConfig& config, const model::LanguageModel& model, optim::ScheduleHorizon horizon,
-             const parallel::Links& links)
+             const parallel::Links& links, adapter::StartOrigin start)
     : batch_(config.batch),
       seed_{static_cast<std::uint64_t>(config.run.seed)},
       recompute_blocks_(config.run.recompute),
       learning_rate_(config.optimizer.learning_rate),
       maximum_norm_(config.optimizer.max_gradient_norm.value_or(0.0)),
       links_(links),
-      adapters_(config.adapter, model.layers(), seed_, tokens_of(config, model)),
+      adapters_(config.adapter, model.layers(), seed_, tokens_of(config, model), start),
       schedule_(config.schedule.kind, horizon),
       plan_(
           parallel::plan_reduction(with_slots(reduction_request(config, chosen_reduction(config, links.device != "cpu"),

@@ -45,10 +45,10 @@ struct UpdateReport {
 /// frozen base; today a pack has one.
 class Trial {
  public:
-  /// Plans and allocates on the model's device, which `links` names; the adapters are at their start. The communicators
-  /// must outlive the trial.
+  /// Plans and allocates on the model's device, which `links` names; the adapters are at their start, but for factors
+  /// of frozen weights that are given later. The communicators must outlive the trial.
   Trial(const RunConfig& config, const model::LanguageModel& model, optim::ScheduleHorizon horizon,
-        const parallel::Links& links);
+        const parallel::Links& links, adapter::StartOrigin start = adapter::StartOrigin::kWeight);
   Trial(const Trial&) = delete;  // the reducer refers to the plan
   Trial& operator=(const Trial&) = delete;
 

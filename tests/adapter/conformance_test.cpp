@@ -31,7 +31,7 @@ using test::tolerance;
 /// One row of the suite: a kind with one of its options, on one layer, plain or decomposed.
 struct Row {
   std::string kind;
-  std::string option;  ///< a key of the configuration that is switched on, or empty
+  std::string option;  ///< a key of the configuration that is switched on, a start, or empty
   std::string layer;
   std::string axis;  ///< "plain", "output" or "input"
   bool bias = false;
@@ -46,6 +46,15 @@ bool serves(const AdapterKind& kind, const std::string& layer) {
   return std::ranges::find(kind.forms, test::layer_case_site(layer).form) != kind.forms.end();
 }
 
+bool follows(const AdapterKind& kind, std::string_view option) {
+  return std::ranges::find(kind.options, option) != kind.options.end();
+}
+
+bool is_start(const std::string& option) {
+  const std::vector<std::string> starts = start_names();
+  return std::ranges::find(starts, option) != starts.end();
+}
+
 /// A new kind inherits every promise below, on every layer that it serves, on both axes.
 std::vector<Row> all_rows() {
   std::vector<Row> rows;
@@ -53,14 +62,19 @@ std::vector<Row> all_rows() {
   for (const auto& [name, kind] : kinds.entries()) {
     std::vector<std::string> options{""};
     for (const char* option : {"tucker", "decompose_both", "full_matrix"}) {
-      if (std::ranges::find(kind.options, option) != kind.options.end()) {
+      if (follows(kind, option)) {
         options.emplace_back(option);
       }
+    }
+    if (follows(kind, "start")) {
+      const std::vector<std::string> starts = start_names();
+      options.insert(options.end(), starts.begin() + 1, starts.end());
     }
     for (const std::string& option : options) {
       for (const std::string& layer : test::kLayerCases) {
         const Site site = test::layer_case_site(layer);
-        if (!serves(kind, layer) || (option == "tucker" && site.taps() == 1)) {
+        if (!serves(kind, layer) || (option == "tucker" && site.taps() == 1) ||
+            (is_start(option) && site.form != LayerForm::kLinear)) {
           continue;
         }
         for (const char* axis : {"plain", "output", "input"}) {
@@ -95,6 +109,7 @@ class EveryKind : public ::testing::TestWithParam<Row> {
     config.tucker = row.option == "tucker";
     config.decompose_both = row.option == "decompose_both";
     config.full_matrix = row.option == "full_matrix";
+    config.start = is_start(row.option) ? row.option : "kaiming";
     if (decomposed()) {
       config.decompose.emplace(DecomposeConfig{row.axis});
     }

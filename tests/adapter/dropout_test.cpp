@@ -30,12 +30,27 @@ constexpr std::int64_t kSamples = 2;
 constexpr std::int64_t kRows = 6;  // three of each sample
 constexpr double kRate = 0.4;
 
-/// Plain and decomposed, with bias and without.
-class InputDropoutTest : public ::testing::TestWithParam<std::tuple<bool, bool>> {
+AdapterConfig config_of(const std::string& axis, bool whole) {
+  AdapterConfig config;
+  config.rank = 3;
+  config.alpha.text = "2*rank";
+  config.targets = {"q_proj"};
+  config.dropout = kRate;
+  if (axis != "plain") {
+    config.decompose.emplace(DecomposeConfig{.axis = axis});
+  }
+  if (whole) {
+    config.dropout_placement = "whole";
+  }
+  return config;
+}
+
+/// Plain and decomposed, with bias and without, the adapter's input alone or that of the whole layer.
+class InputDropoutTest : public ::testing::TestWithParam<std::tuple<std::string, bool, bool>> {
  protected:
   InputDropoutTest()
-      : layer_(adapted_layer("lora", std::get<0>(GetParam()), true, frozen_layer(kOut, kIn, std::get<1>(GetParam())), 3,
-                             kRate)) {
+      : layer_(adapted_layer(config_of(std::get<0>(GetParam()), whole()), true,
+                             frozen_layer(kOut, kIn, std::get<1>(GetParam())))) {
     pack_ = Pack::solo(layer_.adapters.get(), kSamples);
     pack_.segments.front().dropout_keys = dropout_keys(RandomKey{9}, 4, 10, kSamples);
     std::vector<RandomKey> keys;
@@ -45,16 +60,18 @@ class InputDropoutTest : public ::testing::TestWithParam<std::tuple<bool, bool>>
     mask_ = tensor::dropped_out(at::ones({kRows, kIn}), keys, kRate).to(at::kDouble);
   }
 
+  [[nodiscard]] static bool whole() { return std::get<2>(GetParam()); }
   [[nodiscard]] at::Tensor forward(const at::Tensor& x) const { return apply_layer(x, layer_.layers[0], pack_); }
 
-  /// PEFT's sum in fp64: x Wᵀ + (f - 1) x~ Wᵀ + f x~ Δᵀ + b, the norms as the adapter holds them.
+  /// In fp64, the norms as the adapter holds them. PEFT's sum is x Wᵀ + (f - 1) x~ Wᵀ + f x~ Δᵀ + b; the whole layer
+  /// takes x~ in the place of x.
   [[nodiscard]] at::Tensor definition(const at::Tensor& x) const {
     const Adapter& adapter = *layer_.adapters->find(0);
     const at::Tensor weight = layer_.layers[0].weight.values().to(at::kDouble);
     const at::Tensor delta = adapter.change().dense_rows(0, kOut).to(at::kDouble);
     const at::Tensor whole = x.detach().to(at::kDouble);
     const at::Tensor dropped = whole.mul(mask_);
-    at::Tensor y = at::matmul(whole, weight.t());
+    at::Tensor y = at::matmul(InputDropoutTest::whole() ? dropped : whole, weight.t());
     if (adapter.decomposition() == nullptr) {
       y = y.add(at::matmul(dropped, delta.t()));
     } else {
@@ -62,6 +79,11 @@ class InputDropoutTest : public ::testing::TestWithParam<std::tuple<bool, bool>>
       const at::Tensor factor = space.value(space.index_of("block.0.q_proj.magnitude"))
                                     .to(at::kDouble)
                                     .div(adapter.decomposition()->norm().to(at::kDouble));
+      if (adapter.decomposition()->axis() == Axis::kInput) {
+        const at::Tensor scaled = dropped.mul(factor);
+        y = y.add(at::matmul(scaled.sub(dropped), weight.t())).add(at::matmul(scaled, delta.t()));
+        return layer_.layers[0].bias.defined() ? y.add(layer_.layers[0].bias.values().to(at::kDouble)) : y;
+      }
       y = y.add(at::matmul(dropped, weight.t()).mul(factor.sub(1.0))).add(at::matmul(dropped, delta.t()).mul(factor));
     }
     return layer_.layers[0].bias.defined() ? y.add(layer_.layers[0].bias.values().to(at::kDouble)) : y;
@@ -72,15 +94,16 @@ class InputDropoutTest : public ::testing::TestWithParam<std::tuple<bool, bool>>
   at::Tensor mask_;
 };
 
-TEST_P(InputDropoutTest, IsThatOfPeft) {
+TEST_P(InputDropoutTest, IsThatOfTheDefinition) {
   const at::Tensor x = normal({kRows, kIn}, 92);
   EXPECT_LT(relative_error(forward(x), definition(x)), tolerance(at::kFloat, 2 * kIn));
 }
 
 TEST_P(InputDropoutTest, EvaluationDropsNothing) {
   const at::Tensor x = normal({kRows, kIn}, 92);
-  const AdaptedLayer plain =
-      adapted_layer("lora", std::get<0>(GetParam()), true, frozen_layer(kOut, kIn, std::get<1>(GetParam())));
+  AdapterConfig config = config_of(std::get<0>(GetParam()), false);
+  config.dropout = 0.0;
+  const AdaptedLayer plain = adapted_layer(config, true, frozen_layer(kOut, kIn, std::get<1>(GetParam())));
   const at::Tensor y = apply_layer(x, layer_.layers[0], Pack::solo(layer_.adapters.get(), kSamples));
   EXPECT_TRUE(at::equal(y, apply_layer(x, plain.layers[0], Pack::solo(plain.adapters.get(), kSamples))));
   EXPECT_FALSE(at::equal(y, forward(x)));
@@ -127,10 +150,12 @@ TEST_P(InputDropoutTest, DependsOnTheSampleNotOnItsBatch) {
             tolerance(at::kFloat, 1));
 }
 
-INSTANTIATE_TEST_SUITE_P(Kinds, InputDropoutTest, ::testing::Combine(::testing::Bool(), ::testing::Bool()),
+INSTANTIATE_TEST_SUITE_P(Kinds, InputDropoutTest,
+                         ::testing::Combine(::testing::Values("plain", "output", "input"), ::testing::Bool(),
+                                            ::testing::Bool()),
                          [](const auto& row) {
-                           return std::string(std::get<0>(row.param) ? "decomposed" : "plain") +
-                                  (std::get<1>(row.param) ? "_bias" : "");
+                           return std::get<0>(row.param) + (std::get<1>(row.param) ? "_bias" : "") +
+                                  (std::get<2>(row.param) ? "_whole" : "");
                          });
 
 TEST(DropoutKeys, DifferBySeedStepAndSample) {

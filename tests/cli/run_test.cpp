@@ -206,8 +206,9 @@ TEST_F(ARun, InspectTellsWhatEachPartIs) {
                                         HasSubstr("   2 x mlp.down_proj          mlp         [64, 112]")));
   EXPECT_THAT(inspected("train.h5"), AllOf(HasSubstr("a token set"), HasSubstr("801 in "), HasSubstr("no loss mask")));
   EXPECT_THAT(inspected("run/export/peft"),
-              AllOf(HasSubstr("a DoRA in PEFT's form"), HasSubstr("2 x mlp.down_proj          [64, 112] rank 2, alpha"),
-                    HasSubstr("2 x mlp.up_proj            [112, 64] rank 4, alpha 4, scale 1")));
+              AllOf(HasSubstr("an adapter in the form peft: lora decomposed by output"),
+                    HasSubstr("mlp.down_proj [64, 112] lora of rank 2, alpha"),
+                    HasSubstr("2 x model.layers.*.mlp.up_proj [112, 64] lora of rank 4, alpha 4, scale 1")));
   EXPECT_THAT(inspected("run/checkpoints/step-000000006"),
               AllOf(HasSubstr("6 of 6 updates, 48 samples, finished"), HasSubstr("validation loss, best")));
   EXPECT_THAT(inspected("run"),

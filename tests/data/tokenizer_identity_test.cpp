@@ -3,7 +3,7 @@
 #include <gmock/gmock.h>
 
 #include "dormer/core/error.hpp"
-#include "dormer/data/sha256.hpp"
+#include "dormer/core/sha256.hpp"
 
 namespace dormer::data {
 namespace {

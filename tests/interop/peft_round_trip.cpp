@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "dormer/core/error.hpp"
+#include "dormer/interop/adapter_values.hpp"
 #include "dormer/interop/peft.hpp"
 #include "dormer/model/language_model.hpp"
 
@@ -13,22 +14,12 @@ namespace {
 
 void round_trip(const std::string& model_folder, const std::string& source, const std::string& target) {
   const auto model = dormer::model::load_language_model(model_folder, dormer::DType::kF32);
-  const dormer::interop::PeftAdapter file = dormer::interop::read_peft(source);
-  const dormer::interop::PeftLayer& first = file.layers.begin()->second;
-  dormer::adapter::AdapterConfig config;
-  config.rank = first.rank;
-  config.alpha.text = fmt::format("{}", first.scale * static_cast<double>(first.rank));
-  config.targets.clear();
-  for (const auto& layer : file.layers) {
-    config.targets.push_back(layer.first);
-  }
-  if (file.decompose) {
-    config.decompose.emplace();
-  }
-  dormer::adapter::AdapterSet adapters(config, model->layers(), dormer::RandomKey{1});
-  dormer::interop::load_adapter_into(adapters, source);
+  const dormer::interop::StoredAdapter file = dormer::interop::read_peft(source);
+  dormer::adapter::AdapterSet adapters(dormer::interop::adapter_config_of(file, source), model->layers(),
+                                       dormer::RandomKey{1});
+  dormer::interop::load_into(adapters, file, source);
   const dormer::interop::BaseFacts facts = dormer::interop::facts_of(*model, model_folder);
-  dormer::interop::adapter_formats().get("export.for", "peft").write(adapters, target, facts, dormer::DType::kF32);
+  dormer::interop::write_peft(dormer::interop::stored_from(adapters, facts), target, {.base = facts});
 }
 
 }  // namespace

@@ -11,6 +11,7 @@
 
 #include "dormer/core/atomic_file.hpp"
 #include "dormer/core/error.hpp"
+#include "dormer/interop/adapter_values.hpp"
 #include "dormer/storage/safetensors.hpp"
 #include "support/temp_directory.hpp"
 #include "support/tensor_comparison.hpp"
@@ -69,6 +70,10 @@ struct Model {
   }
 };
 
+void write_peft(const adapter::AdapterSet& adapters, const fs::path& folder, const BaseFacts& base, DType dtype) {
+  interop::write_peft(stored_from(adapters, base), folder, {.base = base, .dtype = dtype});
+}
+
 class Peft : public ::testing::Test {
  protected:
   static std::string message_of(const std::function<void()>& function) {
@@ -125,9 +130,10 @@ TEST_F(Peft, TensorsHaveTheNamesShapesAndOrderOfPeft) {
   EXPECT_EQ(shapes, (std::map<std::string, std::vector<std::int64_t>>{{prefix + "lora_A.weight", {5, 20}},
                                                                       {prefix + "lora_B.weight", {12, 5}},
                                                                       {prefix + "lora_magnitude_vector", {12}}}));
-  const PeftLayer layer = read_peft(target_).layers.at("model.layers.1.part.k_proj");
+  const StoredLayer layer = read_peft(target_).layers.at("model.layers.1.part.k_proj");
   const at::Tensor b = adapters.space().value(adapters.space().index_of("model.layers.1.part.k_proj.lora_B"));
-  EXPECT_EQ(layer.factor_b[7 * 5 + 3], b.const_data_ptr<float>()[3 * 12 + 7]) << "B is [out, rank] in the file";
+  EXPECT_EQ(layer.factors.at("lora_B").values[7 * 5 + 3], b.const_data_ptr<float>()[3 * 12 + 7])
+      << "B is [out, rank] in the file";
   EXPECT_EQ(layer.scale, 2.0);
 }
 
@@ -226,6 +232,7 @@ TEST_F(Peft, WhatWeDoNotComputeIsRefusedByName) {
     return loading({});
   };
   EXPECT_THAT(with("peft_type", "LOHA"), AllOf(HasSubstr("3: "), HasSubstr("LOHA")));
+  EXPECT_THAT(with("peft_type", "ADALORA"), AllOf(HasSubstr("3: "), HasSubstr("ADALORA")));
   EXPECT_THAT(with("fan_in_fan_out", true), HasSubstr("'fan_in_fan_out'"));
   EXPECT_THAT(with("modules_to_save", {"lm_head"}), HasSubstr("'lm_head' in modules_to_save"));
   EXPECT_THAT(with("lora_bias", true), HasSubstr("'lora_bias'"));
@@ -247,9 +254,10 @@ TEST_F(Peft, ForeignTensorsAndMissingPartsAreNamed) {
     return loading({});
   };
   const std::span<const std::byte> bytes(data);
-  EXPECT_THAT(with({{prefix + "lora_embedding_A", DType::kF32, {5, 20}, bytes}}), HasSubstr("lora_embedding_A"));
-  EXPECT_THAT(with({{prefix + "lora_A.weight", DType::kF32, {5, 20}, bytes}}), HasSubstr("lacks lora_A or lora_B"));
-  EXPECT_THAT(with({{prefix + "lora_A.weight", DType::kF32, {5, 20, 1, 1}, bytes}}), HasSubstr("only linear layers"));
+  EXPECT_THAT(with({{prefix + "lora_embedding_A", DType::kF32, {5, 20}, bytes}}), HasSubstr("lacks lora_embedding_B"));
+  EXPECT_THAT(with({{prefix + "lora_A.weight", DType::kF32, {5, 20}, bytes}}), HasSubstr("lacks lora_B"));
+  EXPECT_THAT(with({{prefix + "lora_C.weight", DType::kF32, {5, 20}, bytes}}), HasSubstr("lora_C.weight"));
+  EXPECT_THAT(with({{prefix + "hada_w1_a", DType::kF32, {5, 20}, bytes}}), HasSubstr("hada_w1_a"));
   EXPECT_THAT(with({{prefix + "lora_A.weight", DType::kI32, {5, 20}, bytes}}), HasSubstr("dtype I32"));
   EXPECT_THAT(with({}), HasSubstr("no tensors"));
   fs::remove(target_ / "adapter_model.safetensors");

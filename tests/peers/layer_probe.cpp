@@ -2,10 +2,12 @@
 //   layer_probe IN OUT KEY=VALUE…
 // IN is a safetensors file with "weight", perhaps "bias", "x" (int64 for an embedding), "target", and values of the
 // adapter's parameters by their names and shapes in the flat space ("lora_A", "magnitude", …; what is absent keeps its
-// start). OUT gets the output "y", the gradients "gradient.NAME" and "x_gradient" of the mean of (y - target)² / 2, Δ
-// as a matrix "delta", and after `updates` updates of AdamW the parameters "updated.NAME". Keys: kind, rank, alpha,
-// form (linear, convolution, embedding), stride, padding, dilation (such as 2,1), groups, axis (none, output, input),
-// epsilon, norm_gradient, tucker, factor, decompose_both, full_matrix, updates, learning_rate.
+// start; "start.lora_A" and "start.lora_B" are what the change is counted from). OUT gets the output "y", the gradients
+// "gradient.NAME" and "x_gradient" of the mean of (y - target)² / 2, Δ as a matrix "delta", the constants of an own
+// start "start.NAME", and after `updates` updates of AdamW the parameters "updated.NAME". Keys: kind, rank, alpha, form
+// (linear, convolution, embedding), stride, padding, dilation (such as 2,1), groups, axis (none, output, input),
+// epsilon, norm_gradient, profile, start, start_iterations, tucker, factor, decompose_both, full_matrix, updates,
+// learning_rate.
 
 #include <charconv>
 #include <cstdio>
@@ -124,6 +126,11 @@ adapter::AdapterConfig adapter_config(const Keys& keys) {
   config.alpha.text = keys.text("alpha", "rank");
   config.rank_stabilized = keys.integer("rank_stabilized", 0) != 0;
   config.targets = {kName};
+  if (const std::string profile = keys.text("profile", ""); !profile.empty()) {
+    config.profile = profile;
+  }
+  config.start = keys.text("start", "kaiming");
+  config.start_iterations = keys.integer("start_iterations", config.start_iterations);
   config.tucker = keys.integer("tucker", 0) != 0;
   config.factor = keys.integer("factor", -1);
   config.decompose_both = keys.integer("decompose_both", 0) != 0;
@@ -139,8 +146,17 @@ std::string short_name(const tensor::ParameterEntry& entry) {
   return entry.name.substr(std::string(kName).size() + 1);
 }
 
+std::string start_name(const std::string& parameter) {
+  return "start." + parameter.substr(std::string(kName).size() + 1);
+}
+
 void set_parameters(adapter::AdapterSet& adapters, const Arrays& arrays) {
   const tensor::NoRecording guard;
+  for (const auto& [parameter, start] : adapters.start_values()) {
+    if (const at::Tensor values = arrays.get(start_name(parameter)); values.defined()) {
+      start.copy_(values);
+    }
+  }
   tensor::FlatSpace& space = adapters.space();
   for (const tensor::ParameterEntry& entry : space.entries()) {
     if (const at::Tensor values = arrays.get(short_name(entry)); values.defined()) {
@@ -156,6 +172,10 @@ void run(const std::filesystem::path& in, const std::filesystem::path& out, cons
   const Arrays arrays(in);
   const std::vector<adapter::FrozenLayer> layers{frozen_layer(arrays, keys)};
   adapter::AdapterSet adapters(adapter_config(keys), layers, RandomKey{1});
+  Output output;
+  for (const auto& [parameter, start] : adapters.start_values()) {
+    output.add(start_name(parameter), start);
+  }
   set_parameters(adapters, arrays);
   tensor::FlatSpace& space = adapters.space();
   const at::Tensor gradient = at::zeros({space.size()});
@@ -172,7 +192,6 @@ void run(const std::filesystem::path& in, const std::filesystem::path& out, cons
     tensor::run_backward(y, y.detach().sub(target).div(static_cast<double>(target.numel())));
     return std::pair{y, embedding ? at::Tensor() : x.grad()};
   };
-  Output output;
   const auto [y, x_gradient] = pass();
   output.add("y", y);
   if (x_gradient.defined()) {

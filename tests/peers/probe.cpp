@@ -22,7 +22,7 @@
 #include "dormer/adapter/adapter_set.hpp"
 #include "dormer/core/error.hpp"
 #include "dormer/inference/generate.hpp"
-#include "dormer/interop/peft.hpp"
+#include "dormer/interop/adapter_format.hpp"
 #include "dormer/model/language_model.hpp"
 #include "dormer/objective/next_token.hpp"
 #include "dormer/storage/safetensors.hpp"
@@ -91,7 +91,7 @@ std::unique_ptr<adapter::AdapterSet> read_adapter(const std::filesystem::path& f
   config.dropout = dropout;
   auto result = std::make_unique<adapter::AdapterSet>(config, model.layers(), RandomKey{0},
                                                       train::stored_added_tokens(folder, model));
-  interop::load_peft_into(*result, folder);
+  interop::load_adapter_into(*result, folder);
   result->refresh();
   return result;
 }

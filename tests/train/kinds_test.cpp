@@ -104,6 +104,44 @@ TEST_F(KindsTest, WholeWeightsStartAsTheModel) {
   EXPECT_THAT(exported_weights(config.run.directory), ::testing::HasSubstr("q_proj.weight"));
 }
 
+/// A change that is counted from factors of the weight: the base at the start, and its constants in every checkpoint.
+TEST_F(KindsTest, FactorsOfTheWeightStartAtTheBaseAndGoOnAfterAResume) {
+  const auto first_loss = [](const RunConfig& run) {
+    const std::string lines = timeless_metrics(run.run.directory);
+    return lines.substr(0, lines.find('\n'));
+  };
+  const RunConfig kaiming = tiny_.config("kaiming");
+  train_alone(kaiming);
+  for (const char* start : {"pissa", "pissa_fast", "olora"}) {
+    const auto started = [&](const std::string& run, std::int64_t steps) {
+      RunConfig config = tiny_.config(std::string(start) + run);
+      config.adapter.start = start;
+      config.run.steps = steps;
+      config.schedule.kind = "constant";
+      config.schedule.extend = "keep";
+      config.checkpoint.keep.last = 9;
+      config.exports[0].consumer = "merged";
+      return config;
+    };
+    const RunConfig whole = started("whole", 6);
+    train_alone(whole);
+    EXPECT_EQ(first_loss(whole), first_loss(kaiming)) << "the held-out loss before any update";
+    train_alone(started("broken", 4));
+    train_alone(started("broken", 6));
+    const auto arrays = arrays_after(whole, 6);
+    EXPECT_EQ(arrays, arrays_after(started("broken", 6), 6));
+    std::size_t starts = 0;
+    for (const auto& [name, bytes] : arrays) {
+      if (name.starts_with("starts/")) {
+        ++starts;
+        EXPECT_EQ(bytes, arrays_after(whole, 2).at(name)) << name;
+        EXPECT_NE(bytes, arrays.at("parameters/" + name.substr(name.find('/') + 1))) << "it trains";
+      }
+    }
+    EXPECT_GT(starts, 0U);
+  }
+}
+
 TEST_F(KindsTest, AddedTokensTrainAndGoOnAfterAResume) {
   for (const bool tied : {true, false}) {
     const auto with_tokens = [&](const std::string& run, std::int64_t steps) {

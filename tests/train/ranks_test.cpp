@@ -66,6 +66,21 @@ TEST_F(RanksTest, TrainWholeWeightsAndStopAlike) {
   expect_equal_runs("alone", "together");
 }
 
+TEST_F(RanksTest, StartFromTheWeightAlike) {
+  const auto started = [&](const std::string& run) {
+    RunConfig config = tiny_->config(run);
+    config.adapter.start = "pissa_fast";
+    config.exports.clear();
+    return config;
+  };
+  train_reference(started("alone"));
+  train(started("together"), testing::world());
+  if (testing::world().rank() == 0) {
+    EXPECT_EQ(newest_arrays(tiny_->folder() / "alone"), newest_arrays(tiny_->folder() / "together"));
+    EXPECT_NE(newest_arrays(tiny_->folder() / "alone").find("starts/"), std::string::npos);
+  }
+}
+
 TEST_F(RanksTest, TrainAddedTokensAlike) {
   for (const bool tied : {true, false}) {
     const std::string suffix = tied ? "-tied" : "-separate";

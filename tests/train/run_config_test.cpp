@@ -7,7 +7,7 @@
 
 #include "dormer/config/write.hpp"
 #include "dormer/core/error.hpp"
-#include "dormer/interop/adapter_format.hpp"
+#include "dormer/interop/consumer.hpp"
 #include "support/temp_directory.hpp"
 
 namespace dormer::train {
@@ -132,9 +132,15 @@ INSTANTIATE_TEST_SUITE_P(
         Rule{"adapter.targets=[]", "adapter.targets: must name at least one pattern"},
         Rule{"adapter.decompose={axis: rows}", "'rows' is not one of auto, output, input"},
         Rule{"adapter.kind=lohe", "'lohe' is not one of lora, locon, loha, lokr, full"},
+        Rule{"adapter={profile: peft, decompose: {axis: input}}",
+             "profile: peft has no input axis; write axis: output"},
+        Rule{"adapter.start=svd", "'svd' is not one of kaiming, gaussian, pissa, pissa_fast, olora"},
+        Rule{"adapter.start_iterations=4",
+             "adapter.start_iterations: start: kaiming has none; write start: pissa_fast"},
+        Rule{"adapter={start: olora, init_from: a}",
+             "adapter.start: olora makes the factors that adapter.init_from brings"},
         Rule{"adapter.factor=0", "adapter.factor: is -1 or a number of at least 1"},
         Rule{"export=[{for: peft}, {for: peft}]", "export.1.name: a second export for peft under the name 'a'"},
-        Rule{"export=[{for: kohya}]", "not available yet; write \"for: peft\""},
         Rule{"export=[{for: peft, name: a/b}]", "export.0.name: names a folder"},
         Rule{"run.name=../up", "run.name: names folders"},
         Rule{"schedule.warmup=11", "schedule.warmup: 11 updates of warm-up are more than the run's 10"},
@@ -163,6 +169,10 @@ INSTANTIATE_TEST_SUITE_P(
                     Foreign{"dora_wd=true", "write \"adapter: {decompose: {axis: auto}}\""},
                     Foreign{"adapter.kind=dora", "write \"adapter: {kind: lora, decompose: {axis: auto}}\""},
                     Foreign{"adapter.lora_dropout=0.1", "write \"adapter: {dropout: 0.1}\""},
+                    Foreign{"init_lora_weights=true", "leave it out"},
+                    Foreign{"init_lora_weights=pissa", "write \"adapter: {start: pissa}\""},
+                    Foreign{"init_lora_weights=pissa_niter_16",
+                            "write \"adapter: {start: pissa_fast, start_iterations: 16}\""},
                     Foreign{"use_rslora=true", "write \"adapter: {rank_stabilized: true}\""},
                     Foreign{"modules_to_save=[down_proj]", "overrides: [{match: down_proj, kind: full}]"},
                     Foreign{"trainable_token_indices=[7]", "write \"model: {added_tokens: train}\""},
@@ -181,32 +191,66 @@ INSTANTIATE_TEST_SUITE_P(
                     Foreign{"bf16=true", "write \"model: {dtype: bfloat16}\""},
                     Foreign{"fp16=true", "write \"model: {dtype: auto}\""}));
 
-/// The formats that there are, and two of other programs: one that knows the input axis alone, one without rows of
-/// tokens.
-Registry<interop::AdapterFormat> with_other_formats() {
-  Registry<interop::AdapterFormat> formats = interop::adapter_formats();
-  interop::AdapterFormat format;
-  format.axes = {"input"};
-  format.kinds = {"lora", "loha"};
-  formats.add("kohya", format);
-  formats.add("comfyui", format);
-  return formats;
+/// Programs of which two know the input axis alone, and no rows of tokens; one computes both axes and prefers the input
+/// axis, one computes no decomposed adapter.
+Registry<interop::Consumer> some_consumers() {
+  const interop::Consumer input{.doc = "", .format = "", .axes = {"input"}, .kinds = {"lora", "loha"}};
+  Registry<interop::Consumer> consumers;
+  consumers.add("peft", interop::consumer_registry().get("for", "peft"));
+  consumers.add("merged", interop::consumer_registry().get("for", "merged"));
+  consumers.add("kohya", input);
+  consumers.add("comfyui", input);
+  consumers.add("onetrainer", {.doc = "", .format = "", .axes = {"input", "output"}});
+  consumers.add("vllm", {.doc = "", .format = ""});
+  return consumers;
+}
+
+TEST(Check, SettlesTheAxisByTheExports) {
+  const Registry<interop::Consumer> consumers = some_consumers();
+  RunConfig config = valid();
+  config.adapter.decompose.emplace();
+  const auto settled = [&](std::vector<const char*> names) {
+    config.exports.resize(names.size());
+    for (std::size_t i = 0; i < names.size(); ++i) {
+      config.exports[i].consumer = names[i];
+    }
+    return settled_axis(config, consumers);
+  };
+  EXPECT_EQ(settled({}), "output");
+  EXPECT_EQ(settled({"peft"}), "output");
+  EXPECT_EQ(settled({"merged"}), "output");
+  EXPECT_EQ(settled({"kohya"}), "input");
+  EXPECT_EQ(settled({"merged", "kohya"}), "input");
+  EXPECT_EQ(settled({"onetrainer"}), "input");
+  EXPECT_EQ(settled({"onetrainer", "peft"}), "output");
+}
+
+TEST(Check, RefusesDecomposedAdaptersForProgramsWithoutThem) {
+  RunConfig config = valid();
+  config.exports.resize(1);
+  config.exports[0].consumer = "vllm";
+  EXPECT_THAT(check(config, some_consumers()), IsEmpty());
+  config.adapter.decompose.emplace();
+  EXPECT_THAT(check(config, some_consumers()),
+              ElementsAre(StartsWith("export.0.for: vllm computes no decomposed adapter; export for merged")));
 }
 
 TEST(Check, RefusesExportsThatCannotHoldAKind) {
-  const Registry<interop::AdapterFormat> formats = with_other_formats();
+  const Registry<interop::Consumer> consumers = some_consumers();
   RunConfig config = valid();
   config.exports.resize(1);
   config.exports[0].consumer = "kohya";
-  EXPECT_THAT(check(config, formats), IsEmpty());
+  EXPECT_THAT(check(config, consumers), IsEmpty());
   config.adapter.overrides.push_back({.match = "down_proj", .kind = "full"});
-  EXPECT_THAT(check(config, formats),
+  EXPECT_THAT(check(config, consumers),
               ElementsAre(StartsWith("export.0.for: kohya holds adapters of kind lora and loha, not full")));
   config.exports[0].consumer = "peft";
   EXPECT_THAT(check(config), IsEmpty());
   config.adapter.kind = "loha";
-  EXPECT_THAT(check(config),
-              ElementsAre(StartsWith("export.0.for: peft holds adapters of kind lora and full, not loha")));
+  EXPECT_THAT(check(config), IsEmpty());
+  config.exports[0].consumer = "diffusers";
+  EXPECT_THAT(check(config), ElementsAre(StartsWith("export.0.for: diffusers holds adapters of kind"),
+                                         StartsWith("export.0.for: diffusers holds adapters of kind")));
   config.exports[0].consumer = "merged";
   EXPECT_THAT(check(config), IsEmpty());
 }
@@ -220,31 +264,36 @@ TEST(Check, RefusesExportsThatCannotHoldAddedTokens) {
     EXPECT_THAT(check(config), IsEmpty());
   }
   config.exports[0].consumer = "comfyui";
-  EXPECT_THAT(check(config, with_other_formats()), ElementsAre(HasSubstr("comfyui reads no rows of added tokens")));
+  EXPECT_THAT(check(config, some_consumers()), ElementsAre(HasSubstr("comfyui reads no rows of added tokens")));
 }
 
 TEST(Check, RefusesExportsThatReadDifferentAxes) {
-  const Registry<interop::AdapterFormat> formats = with_other_formats();
+  const Registry<interop::Consumer> consumers = some_consumers();
   RunConfig config = valid();
   config.adapter.decompose.emplace();
   config.exports.resize(2);
   config.exports[0].consumer = "peft";
   config.exports[1].consumer = "kohya";
-  EXPECT_THAT(check(config, formats),
+  EXPECT_THAT(check(config, consumers),
               ElementsAre(HasSubstr("kohya reads the norms of input channels and peft those of output rows")));
   config.exports[0].consumer = "comfyui";
   config.adapter.decompose->axis = "output";
-  EXPECT_THAT(check(config, formats),
+  EXPECT_THAT(check(config, consumers),
               ElementsAre(StartsWith("adapter.decompose.axis: kohya cannot read the output axis")));
   config.exports.resize(1);
   config.exports[0].consumer = "peft";
   config.adapter.decompose->axis = "input";
   EXPECT_THAT(check(config), ElementsAre(StartsWith("adapter.decompose.axis: peft cannot read the input axis")));
+  config.adapter.decompose->axis = "auto";
+  EXPECT_THAT(check(config), IsEmpty());
+  config.adapter.profile = "onetrainer";
+  EXPECT_THAT(check(config), ElementsAre(StartsWith("adapter.decompose.axis: peft cannot read the input axis")))
+      << "the profile's axis is as good as a written one";
   config.exports[0].consumer = "merged";
   EXPECT_THAT(check(config), IsEmpty()) << "merged weights have no axis";
   config.exports[0].consumer = "kohya";
   config.adapter.decompose.reset();
-  EXPECT_THAT(check(config, formats), IsEmpty()) << "a plain LoRA has no axis";
+  EXPECT_THAT(check(config, consumers), IsEmpty()) << "a plain LoRA has no axis";
 }
 
 ResumeComparison compare(const std::vector<std::string>& overrides) {
@@ -275,7 +324,7 @@ TEST(CompareForResume, MoreStepsNeedExtend) {
 TEST(CompareForResume, RefusesEverythingElseWithTheDifference) {
   EXPECT_THAT(
       compare({"adapter.rank=8", "optimizer.learning_rate=1e-3", "adapter.decompose={}"}).refused,
-      ElementsAre("adapter.decompose: null -> absent", "adapter.decompose.axis: absent -> auto",
+      ElementsAre("adapter.decompose: null -> absent", "adapter.decompose.axis: absent -> output",
                   "adapter.decompose.epsilon: absent -> 0.0", "adapter.decompose.norm_gradient: absent -> false",
                   "adapter.rank: 16 -> 8", "optimizer.learning_rate: 0.0002 -> 0.001"));
 }

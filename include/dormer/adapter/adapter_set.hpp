@@ -4,12 +4,14 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "dormer/adapter/added_tokens.hpp"
 #include "dormer/adapter/config.hpp"
 #include "dormer/adapter/site.hpp"
 #include "dormer/adapter/site_plan.hpp"
+#include "dormer/adapter/start.hpp"
 #include "dormer/core/random_key.hpp"
 #include "dormer/tensor/flat_space.hpp"
 #include "dormer/tensor/forward.hpp"
@@ -23,9 +25,10 @@ class AdapterSet {
  public:
   /// Chooses sites as `plan_sites` does, adds their parameters to a new flat space and initializes them as their kinds
   /// do, from (seed, parameter name): every change is zero, magnitudes are the norms of W. `tokens` adds trained rows
-  /// to embedding and head.
+  /// to embedding and head. With kGiven nothing is decomposed for `adapter.start`: `start_values` and parameters are
+  /// written afterwards.
   AdapterSet(const AdapterConfig& config, std::span<const FrozenLayer> layers, RandomKey seed,
-             const AddedTokensRequest& tokens = {});
+             const AddedTokensRequest& tokens = {}, StartOrigin start = StartOrigin::kWeight);
   ~AdapterSet();
   /// Elements of the flat space that such a set would have; nothing is allocated.
   [[nodiscard]] static std::int64_t flat_elements(const AdapterConfig& config, std::span<const FrozenLayer> layers,
@@ -41,6 +44,13 @@ class AdapterSet {
   [[nodiscard]] const std::vector<std::size_t>& site_indices() const;
   [[nodiscard]] std::span<const std::string> site_names() const;  ///< in the order of `site_indices`
   [[nodiscard]] std::span<const SitePlan> plans() const;          ///< in the order of `site_indices`
+  /// The constants that changes are counted from where factors started from W, in the order of the sites; empty for
+  /// other starts. Whoever writes them calls `FlatSpace::mark_written` and `refresh`.
+  [[nodiscard]] std::vector<std::pair<std::string, at::Tensor>> start_values() const;
+  /// The change of a site whose factors started from W as one plain low-rank change of twice its rank and the plan's
+  /// scale (in PEFT's terms: r and alpha doubled, rsLoRA's alpha times sqrt(2)): A fp32 [2 rank, in] and B fp32
+  /// [out, 2 rank]. Empty for other sites.
+  [[nodiscard]] std::vector<at::Tensor> stacked_factors(std::size_t site_index) const;
   /// fp32 [norm_count]: the cached norms of W + change on a site, or null where it is not decomposed.
   [[nodiscard]] const at::Tensor* norm(std::size_t site_index) const;
   /// Brings norm caches up to the flat space's generation. Call once per update, before forward passes.
@@ -56,7 +66,7 @@ class AdapterSet {
   struct State;
   /// Chooses sites and adds their parameters to the set's flat space.
   static void add_parameters(State& set, const AdapterConfig& config, std::span<const FrozenLayer> layers,
-                             const AddedTokensRequest& tokens);
+                             const AddedTokensRequest& tokens, StartOrigin start);
   std::unique_ptr<State> state_;
 };
 

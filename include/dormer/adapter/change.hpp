@@ -5,9 +5,11 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "dormer/adapter/site.hpp"
+#include "dormer/adapter/start.hpp"
 #include "dormer/core/random_key.hpp"
 #include "dormer/tensor/flat_space.hpp"
 #include "dormer/tensor/forward.hpp"
@@ -19,6 +21,11 @@ namespace dormer::adapter {
 
 /// What a decomposition needs of a change to know the norms of W + Δ: src/adapter/norm_terms.hpp.
 struct NormTerms;
+
+/// One of the constants that Δ is counted from where a start took factors from W: the name of the parameter that
+/// started there, and its values, fp32 in the parameter's shape without padding. They are the memory itself, to be
+/// written, too; they do not train, and checkpoints hold them.
+using StartValue = std::pair<std::string, at::Tensor>;
 
 /// A trainable change Δ, scale included, to one frozen weight W. Parameters live in the trial's flat space. Inputs and
 /// outputs are those of the layer (see LayerForm) in the compute dtype; matrices of W and Δ are [out, channels * taps],
@@ -52,6 +59,11 @@ class Change {
   [[nodiscard]] virtual at::Tensor dense_rows(std::int64_t first, std::int64_t count) const = 0;
   /// Adds to the bound slots what these rows of a gradient of Δ (fp32, from row `first`) give the parameters.
   virtual void add_weight_gradient(std::int64_t first, const at::Tensor& rows) const = 0;
+  /// Where Δ is counted from, if not from zero. Whoever writes them calls `refresh` afterwards.
+  [[nodiscard]] virtual std::vector<StartValue> start_values() const;
+  /// Of a change that is counted from a start: A fp32 [2 rank, in] and B fp32 [out, 2 rank] with Δ = s B A, the form in
+  /// which other programs can add it to W. Empty for others.
+  [[nodiscard]] virtual std::vector<at::Tensor> stacked_factors() const;
 };
 
 /// What a kind is given to build a change.
@@ -63,6 +75,7 @@ struct ChangeRequest {
   std::int64_t factor = -1;     ///< LoKr: divides both widths; -1: as near to the square root as they allow
   bool decompose_both = false;  ///< LoKr: the small factor may be low-rank, too
   bool full_matrix = false;     ///< LoKr: both factors whole
+  StartRule start{};            ///< LoRA of linear layers
 };
 
 /// One registered kind of adapter.

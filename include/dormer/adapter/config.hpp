@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "dormer/adapter/site.hpp"
+#include "dormer/adapter/start.hpp"
 #include "dormer/config/visitor.hpp"
 
 namespace dormer::adapter {
@@ -34,15 +35,19 @@ struct AdapterConfig {
   static constexpr double kMaximumDropout = 0.999;
   std::string kind = "lora";
   std::int64_t rank = 16;
-  config::Expression alpha;               ///< absent = rank, that is scale 1
-  bool rank_stabilized = false;           ///< rsLoRA (Kalajdzievski 2023): alpha / sqrt(rank)
-  std::optional<std::int64_t> conv_rank;  ///< of convolutions; absent = rank
-  config::Expression conv_alpha;          ///< of convolutions; absent = alpha, evaluated with their rank
-  bool tucker = false;                    ///< kernels of more than one tap get a factor of their own
-  std::int64_t factor = -1;               ///< LoKr: what widths are divided by; -1: near their square roots
-  bool decompose_both = false;            ///< LoKr: the small factor may be low-rank, too
-  bool full_matrix = false;               ///< LoKr: both factors whole
-  double dropout = 0.0;                   ///< of the adapter's input, in training
+  config::Expression alpha;                      ///< absent = rank, that is scale 1
+  bool rank_stabilized = false;                  ///< rsLoRA (Kalajdzievski 2023): alpha / sqrt(rank)
+  std::optional<std::int64_t> conv_rank;         ///< of convolutions; absent = rank
+  config::Expression conv_alpha;                 ///< of convolutions; absent = alpha, evaluated with their rank
+  bool tucker = false;                           ///< kernels of more than one tap get a factor of their own
+  std::int64_t factor = -1;                      ///< LoKr: what widths are divided by; -1: near their square roots
+  bool decompose_both = false;                   ///< LoKr: the small factor may be low-rank, too
+  bool full_matrix = false;                      ///< LoKr: both factors whole
+  std::string start = "kaiming";                 ///< kaiming | gaussian | pissa | pissa_fast | olora
+  std::int64_t start_iterations = 16;            ///< pissa_fast: of the randomized decomposition
+  double dropout = 0.0;                          ///< of the adapter's input, in training
+  std::optional<std::string> dropout_placement;  ///< input | whole; absent: the profile's, else input
+  std::optional<std::string> profile;            ///< peft | lycoris | onetrainer | nvlabs
   std::optional<DecomposeConfig> decompose;
   std::vector<std::string> targets{"all-linear"};
   std::vector<std::string> exclude;   ///< patterns of sites that get none
@@ -50,8 +55,15 @@ struct AdapterConfig {
   std::optional<std::string> init_from;
   std::vector<OverrideConfig> overrides;
   void describe(config::Visitor& visitor);
-  /// The axis of the decomposition; auto counts as output. Without decomposition it means nothing.
+  /// `start` and its iterations.
+  [[nodiscard]] StartRule start_rule() const;
+  /// The axis of the decomposition; auto counts as the profile's, else as output. Without decomposition it means
+  /// nothing.
   [[nodiscard]] Axis axis() const;
+  [[nodiscard]] double epsilon() const;         ///< of the decomposition or the profile
+  [[nodiscard]] bool norm_gradient() const;     ///< the same
+  [[nodiscard]] bool whole_dropout() const;     ///< whether the layer's own product sees the dropped input, too
+  [[nodiscard]] bool rounds_magnitude() const;  ///< whether magnitudes start in the dtype of the frozen weight
   /// The factor of the low-rank change where no override says otherwise.
   [[nodiscard]] double scale() const;
   /// The factor for this rank and alpha: alpha / rank, or alpha / sqrt(rank) where ranks are stabilized.

@@ -26,6 +26,9 @@ void commit_folder(const std::filesystem::path& from, const std::filesystem::pat
 /// old folder is removed. Syncs the parent.
 void replace_folder(const std::filesystem::path& from, const std::filesystem::path& to);
 
+/// Renames a file over what stands at `to`, and syncs the folder.
+void replace_file(const std::filesystem::path& from, const std::filesystem::path& to);
+
 /// The whole file. `what` says in the error what it was meant to be.
 [[nodiscard]] std::string read_file(const std::filesystem::path& path, std::string_view what);
 

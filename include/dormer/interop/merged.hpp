@@ -6,6 +6,7 @@
 #include "dormer/adapter/adapter_set.hpp"
 #include "dormer/core/dtype.hpp"
 #include "dormer/interop/adapter_format.hpp"
+#include "dormer/interop/stored_adapter.hpp"
 
 namespace dormer::interop {
 
@@ -17,6 +18,12 @@ inline constexpr std::int64_t kLargestModelFile = std::int64_t{4} << 30;  ///< b
 /// date. Files hold at most 4 GiB and one of them is in memory at a time; each is read back and compared. Written
 /// beside the target, then put in its place.
 void write_merged(const adapter::AdapterSet& adapters, const std::filesystem::path& folder, const BaseFacts& base,
+                  DType dtype);
+
+/// The same for a stored adapter and the model's folder: a Hugging Face folder, or a diffusers folder
+/// (model_index.json), whose adapted components are merged and whose others are copied. Layers that the model does not
+/// have, or has in other shapes, are input faults.
+void write_merged(const StoredAdapter& adapter, const std::filesystem::path& folder, const std::filesystem::path& model,
                   DType dtype);
 
 /// Bytes of such a folder's arrays, from the headers of the model's files alone.

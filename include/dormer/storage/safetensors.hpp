@@ -62,7 +62,8 @@ class SafetensorsFile {
   SafetensorsHeader header_;
 };
 
-/// The tensors of a model's folder: `model.safetensors`, or the shards that `model.safetensors.index.json` names.
+/// The tensors of a model's folder: `model.safetensors`, or the shards that `model.safetensors.index.json` names; or
+/// the same with another stem ("diffusion_pytorch_model").
 class SafetensorsSet {
  public:
   struct Found {
@@ -72,7 +73,7 @@ class SafetensorsSet {
 
   /// Opens and validates all files. Files may be links (a hub cache's snapshot); names inside the index that hold "/"
   /// or ".." are refused.
-  [[nodiscard]] static SafetensorsSet open_folder(const std::filesystem::path& folder);
+  [[nodiscard]] static SafetensorsSet open_folder(const std::filesystem::path& folder, std::string_view stem = "model");
   [[nodiscard]] static SafetensorsSet open_file(const std::filesystem::path& path);
 
   [[nodiscard]] std::optional<Found> find(std::string_view name) const;

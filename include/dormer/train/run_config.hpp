@@ -14,7 +14,7 @@
 #include "dormer/core/registry.hpp"
 
 namespace dormer::interop {
-struct AdapterFormat;
+struct Consumer;
 }
 
 namespace dormer::train {
@@ -123,6 +123,11 @@ struct ExportSection {
   config::Cadence every;  ///< never: at the end alone
   std::string dtype = "float32";
   std::optional<std::string> name;  ///< absent: the run's
+  std::string title{};              ///< what WebUIs show, as the next three; empty: the export's name
+  std::string author{};
+  std::string trigger{};
+  std::vector<std::string> tags{};
+  bool privacy = false;  ///< no paths, captions or times in the file
   void describe(config::Visitor& visitor);
 };
 
@@ -155,8 +160,12 @@ struct RunConfig {
 /// The rules between keys that no single field can state; each message is "path.to.key: text". Empty: all is well.
 /// Pure.
 [[nodiscard]] std::vector<std::string> check(const RunConfig& config);
-/// The same for these formats of exports.
-[[nodiscard]] std::vector<std::string> check(const RunConfig& config, const Registry<interop::AdapterFormat>& formats);
+/// The same for these consumers of exports.
+[[nodiscard]] std::vector<std::string> check(const RunConfig& config, const Registry<interop::Consumer>& consumers);
+
+/// What `decompose.axis: auto` means beside these exports: the input axis where every one of them computes it and one
+/// prefers it, else the output axis. Pure.
+[[nodiscard]] std::string settled_axis(const RunConfig& config, const Registry<interop::Consumer>& consumers);
 
 /// What changed between a stored run and the file that resumes it; each entry is "path.to.key: old -> new".
 struct ResumeComparison {

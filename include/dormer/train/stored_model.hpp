@@ -29,10 +29,10 @@ struct StoredModel {
 
 [[nodiscard]] StoredModel load_stored_model(const StoredModelRequest& request);
 
-/// The configuration of a run that would have made the adapter in `folder`.
-[[nodiscard]] adapter::AdapterConfig stored_adapter_config(const std::filesystem::path& folder);
-/// The rows for added tokens that the adapter in `folder` has trained on this model; none: count 0.
-[[nodiscard]] adapter::AddedTokensRequest stored_added_tokens(const std::filesystem::path& folder,
+/// The configuration of a run that would have made the adapter in this file or folder.
+[[nodiscard]] adapter::AdapterConfig stored_adapter_config(const std::filesystem::path& source);
+/// The rows for added tokens that the adapter has trained on this model; none: count 0.
+[[nodiscard]] adapter::AddedTokensRequest stored_added_tokens(const std::filesystem::path& source,
                                                               const model::LanguageModel& model);
 
 }  // namespace dormer::train

@@ -12,6 +12,7 @@
 #include "dormer/tensor/weight_norms.hpp"
 #include "initial_values.hpp"
 #include "low_rank.hpp"
+#include "moved_low_rank.hpp"
 #include "norm_terms.hpp"
 
 namespace dormer::adapter::kinds {
@@ -21,14 +22,23 @@ namespace {
 class LinearLowRank final : public Change {
  public:
   LinearLowRank(const ChangeRequest& request, tensor::FlatSpace& space)
-      : space_(space), scale_(request.scale), in_(request.layer.site.in), compute_like_(request.layer.weight.values()) {
+      : space_(space),
+        start_(request.start.start),
+        rank_(request.rank),
+        scale_(request.scale),
+        in_(request.layer.site.in),
+        compute_like_(request.layer.weight.values()) {
     const adapter::Site& site = request.layer.site;
     a_ = add_factor(space, site.name + ".lora_A", {request.rank, site.in});
     b_ = add_factor(space, site.name + ".lora_B", {request.rank, site.out}, tensor::ParameterRole::kFactorOut);
   }
 
   void initialize(RandomKey key) override {
-    draw_uniform(space_, a_, key, in_);
+    if (start_ == Start::kGaussian) {
+      draw_normal(space_, a_, key, 1.0 / static_cast<double>(rank_));
+    } else {
+      draw_uniform(space_, a_, key, in_);
+    }
     space_.value(b_).zero_();
   }
 
@@ -87,6 +97,8 @@ class LinearLowRank final : public Change {
   [[nodiscard]] LowRankProduct product() const { return {space_.value(a_), space_.value(b_), scale_}; }
 
   tensor::FlatSpace& space_;
+  Start start_;
+  std::int64_t rank_;
   double scale_;
   std::int64_t in_;
   at::Tensor compute_like_;
@@ -166,6 +178,9 @@ std::unique_ptr<Change> build(const ChangeRequest& request, tensor::FlatSpace& s
   if (request.layer.site.form == LayerForm::kEmbedding) {
     return std::make_unique<EmbeddingLowRank>(request, space);
   }
+  if (takes_from_weight(request.start.start)) {
+    return moved_low_rank(request, space);
+  }
   return std::make_unique<LinearLowRank>(request, space);
 }
 
@@ -174,6 +189,7 @@ std::unique_ptr<Change> build(const ChangeRequest& request, tensor::FlatSpace& s
 AdapterKind lora() {
   return {.doc = "Low-rank factors: W + (alpha / rank) B A.",
           .forms = {LayerForm::kLinear, LayerForm::kEmbedding},
+          .options = {"start"},
           .build = build};
 }
 

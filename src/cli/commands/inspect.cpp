@@ -7,6 +7,7 @@
 #include <fmt/ranges.h>
 #include <CLI/CLI.hpp>
 
+#include "cli/adapter_inspection.hpp"
 #include "cli/command.hpp"
 #include "cli/inspection.hpp"
 #include "dormer/core/error.hpp"
@@ -21,6 +22,7 @@ namespace {
 struct Options {
   std::string path;
   bool arrays = false;
+  bool json = false;
 };
 
 void print_array(const std::string& name, DType dtype, const std::vector<std::int64_t>& shape) {
@@ -62,6 +64,8 @@ void print_arrays(const std::filesystem::path& path) {
     }
   } else if (std::filesystem::exists(path / "adapter_config.json")) {
     print_safetensors(*storage::SafetensorsFile::open(path / "adapter_model.safetensors"));
+  } else if (std::filesystem::exists(path / "lora" / "lora.safetensors")) {
+    print_safetensors(*storage::SafetensorsFile::open(path / "lora" / "lora.safetensors"));
   } else if (std::filesystem::exists(path / "config.json")) {
     const storage::SafetensorsSet set = storage::SafetensorsSet::open_folder(path);
     for (const auto& file : set.files()) {
@@ -89,10 +93,23 @@ struct FolderKind {
   const char* mark;
   Inspection (*inspect)(const std::filesystem::path&);
 };
-constexpr FolderKind kFolders[] = {{"manifest.json", inspect_checkpoint},
-                                   {"adapter_config.json", inspect_adapter},
-                                   {"config.json", inspect_model},
-                                   {"metrics.jsonl", inspect_run}};
+constexpr FolderKind kFolders[] = {
+    {"manifest.json", inspect_checkpoint}, {"config.json", inspect_model}, {"metrics.jsonl", inspect_run}};
+
+/// Whether `path` is an adapter; then it is told.
+bool inspected_as_adapter(const Options& options) {
+  const std::string form = adapter_form(options.path);
+  if (form.empty()) {
+    return false;
+  }
+  const AdapterReport report = report_adapter(options.path, form);
+  if (options.json) {
+    fmt::print("{}", to_json(report));
+  } else {
+    print_inspection(options.path, describe(report));
+  }
+  return true;
+}
 
 void inspect_folder(const std::filesystem::path& folder) {
   for (const FolderKind& kind : kFolders) {
@@ -112,18 +129,24 @@ int inspect_path(const Options& options) {
   require(std::filesystem::exists(path), Fault::kUsage, "{}: no such file or folder", path.string());
   const std::string extension = path.extension().string();
   const bool hdf5 = extension == ".h5" || extension == ".hdf5";
-  if (std::filesystem::is_directory(path)) {
-    inspect_folder(path);
-  } else if (hdf5 && data::is_token_set(path)) {
-    print_inspection(path, inspect_token_set(path));
-  } else if (hdf5 || extension == ".safetensors") {
-    print_arrays(path);
-    return 0;
-  } else {
-    fail(Fault::kUsage, "{}: of no known kind; name a .safetensors or .h5 file, a checkpoint, an adapter or a model",
-         path.string());
+  const bool adapter = inspected_as_adapter(options);
+  require(adapter || !options.json, Fault::kUsage, "{} is no adapter, of which alone --json tells; leave it out",
+          path.string());
+  const bool bare = !adapter && extension == ".safetensors";
+  if (!adapter) {
+    if (std::filesystem::is_directory(path)) {
+      inspect_folder(path);
+    } else if (hdf5 && data::is_token_set(path)) {
+      print_inspection(path, inspect_token_set(path));
+    } else if (hdf5 || bare) {
+      print_arrays(path);
+      return 0;
+    } else {
+      fail(Fault::kUsage, "{}: of no known kind; name a .safetensors or .h5 file, a checkpoint, an adapter or a model",
+           path.string());
+    }
   }
-  if (options.arrays) {
+  if (options.arrays && !options.json) {
     print_arrays(path);
   }
   return 0;
@@ -135,13 +158,16 @@ Action declare(CLI::App& app) {
                  "A .safetensors or .h5 file, or the folder of a model, an adapter, a checkpoint or a run.")
       ->required();
   app.add_flag("--arrays", options->arrays, "Also list every array with its dtype and shape.");
+  app.add_flag("--json", options->json, "An adapter as one JSON object, for a script.");
   return [options] { return inspect_path(*options); };
 }
 
 }  // namespace
 
 Command inspect() {
-  return {"inspect", "Tells what a file or a folder is and holds.", "dormer inspect runs/quickstart/export/peft",
+  return {"inspect", "Tells what a file or a folder is and holds; of an adapter also which programs compute it.",
+          "dormer inspect runs/quickstart/export/peft\n  "
+          "dormer inspect downloaded/style.safetensors --json",
           declare};
 }
 

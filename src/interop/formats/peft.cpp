@@ -3,17 +3,14 @@
 namespace dormer::interop::formats {
 
 AdapterFormat peft() {
-  return {.doc = "A folder for Hugging Face PEFT: adapter_model.safetensors, adapter_config.json and the tokenizer.",
-          .axes = {"output"},
-          .kinds = {"lora", "full"},
-          .added_tokens = true,
-          .write = write_peft,
+  return {.doc = "A folder of Hugging Face PEFT: adapter_model.safetensors, adapter_config.json and the tokenizer.",
           .recognizes =
               [](const std::filesystem::path& source) {
                 std::error_code code;
                 return std::filesystem::exists(source / "adapter_config.json", code);
               },
-          .load = load_peft_into};
+          .read = read_peft,
+          .write = write_peft};
 }
 
 }  // namespace dormer::interop::formats

@@ -1,11 +1,11 @@
-#include "dormer/data/sha256.hpp"
+#include "dormer/core/sha256.hpp"
 
 #include <algorithm>
 #include <bit>
 
 #include <fmt/format.h>
 
-namespace dormer::data {
+namespace dormer {
 namespace {
 
 __extension__ using Wide = unsigned __int128;
@@ -123,4 +123,4 @@ std::string sha256_hex(std::string_view bytes) {
   return hash.finish();
 }
 
-}  // namespace dormer::data
+}  // namespace dormer

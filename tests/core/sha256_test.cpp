@@ -1,8 +1,8 @@
-#include "dormer/data/sha256.hpp"
+#include "dormer/core/sha256.hpp"
 
 #include <gtest/gtest.h>
 
-namespace dormer::data {
+namespace dormer {
 namespace {
 
 // FIPS 180-4's examples, and the lengths around the end of a block (sums from coreutils).
@@ -28,4 +28,4 @@ TEST(Sha256, PiecesGiveTheDigestOfTheWhole) {
 }
 
 }  // namespace
-}  // namespace dormer::data
+}  // namespace dormer

@@ -6,7 +6,7 @@
 #include <string>
 #include <string_view>
 
-namespace dormer::data {
+namespace dormer {
 
 /// SHA-256 (FIPS 180-4) of bytes given in pieces.
 class Sha256 {
@@ -27,4 +27,4 @@ class Sha256 {
 
 [[nodiscard]] std::string sha256_hex(std::string_view bytes);
 
-}  // namespace dormer::data
+}  // namespace dormer

@@ -1,0 +1,199 @@
+#include "dormer/interop/consumer.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/abs.h>
+#include <ATen/ops/linalg_vector_norm.h>
+#include <fmt/ranges.h>
+
+#include "dense_weight.hpp"
+#include "dormer/adapter/effective_weight.hpp"
+#include "dormer/core/atomic_file.hpp"
+#include "dormer/core/error.hpp"
+#include "dormer/tensor/differentiable.hpp"
+#include "layer_names.hpp"
+
+namespace dormer::interop {
+namespace {
+
+bool is_listed(const std::vector<std::string_view>& list, std::string_view word) {
+  return std::ranges::find(list, word) != list.end();
+}
+
+/// Half the distance of neighbouring numbers at 1.
+double rounding_of(DType dtype) {
+  switch (dtype) {
+    case DType::kF16:
+      return 0x1p-11;
+    case DType::kBF16:
+      return 0x1p-8;
+    default:
+      return 0x1p-24;
+  }
+}
+
+/// What two roundings of up to five factors, and sums of `rank` products in fp32, may differ by, relative to Δ of the
+/// factors' absolute values.
+double change_tolerance(DType dtype, std::int64_t rank) {
+  constexpr double kFactors = 5.0;
+  return 2.0 * kFactors * rounding_of(dtype) + static_cast<double>(rank + 4) * 0x1p-24;
+}
+
+double norm_of(const at::Tensor& values) {
+  return at::linalg_vector_norm(values, 2.0, c10::nullopt, false, at::kDouble).item<double>();
+}
+
+void compare_change(const std::string& name, const StoredLayer& wanted, const StoredLayer& back, DType dtype,
+                    const std::string& where) {
+  const double difference = norm_of(dense_change(name, wanted).sub(dense_change(name, back)));
+  const double bound = change_tolerance(dtype, wanted.rank) * norm_of(dense_change_of_magnitudes(name, wanted));
+  require(difference <= bound, Fault::kBug,
+          "'{}' of {} does not read back as the change that was written: it is off by {:.3g}, which rounding may be up "
+          "to {:.3g}",
+          name, where, difference, bound);
+}
+
+void compare_magnitudes(const std::string& name, const StoredLayer& wanted, const StoredLayer& back, DType dtype,
+                        const std::string& where) {
+  bool same = wanted.axis == back.axis && wanted.magnitude.size() == back.magnitude.size();
+  for (std::size_t i = 0; same && i < wanted.magnitude.size(); ++i) {
+    const double value = wanted.magnitude[i];
+    same = std::abs(value - back.magnitude[i]) <= 2.0 * rounding_of(dtype) * std::abs(value);
+  }
+  require(same, Fault::kBug, "'{}' of {} does not read back with the magnitudes that were written", name, where);
+}
+
+void compare_whole(const std::string& name, const StoredLayer& wanted, const StoredLayer& back, DType dtype,
+                   const std::string& where) {
+  bool same = wanted.factors.size() == back.factors.size();
+  for (const auto& [factor, values] : wanted.factors) {
+    const auto found = back.factors.find(factor);
+    same = same && found != back.factors.end() && found->second.values.size() == values.values.size();
+    for (std::size_t i = 0; same && i < values.values.size(); ++i) {
+      same =
+          std::abs(values.values[i] - found->second.values[i]) <= 2.0 * rounding_of(dtype) * std::abs(values.values[i]);
+    }
+  }
+  require(same, Fault::kBug, "'{}' of {} does not read back as the weight that was written", name, where);
+}
+
+void compare(const StoredAdapter& wanted, const StoredAdapter& written, DType dtype, const std::string& where) {
+  const StoredAdapter back = written.naming == wanted.naming ? written : renamed(written, wanted.naming);
+  for (const auto& [name, layer] : wanted.layers) {
+    const auto found = back.layers.find(name);
+    require(found != back.layers.end(), Fault::kBug, "'{}' cannot be found again in {}", name, where);
+    if (layer.kind == "full") {
+      compare_whole(name, layer, found->second, dtype, where);
+      continue;
+    }
+    compare_change(name, layer, found->second, dtype, where);
+    compare_magnitudes(name, layer, found->second, dtype, where);
+  }
+  require(back.layers.size() == wanted.layers.size() && back.tokens.size() == wanted.tokens.size(), Fault::kBug,
+          "{} holds other layers than were to be written", where);
+}
+
+/// What stands at the target may be an earlier export; anything else is somebody's.
+void require_replaceable(const std::filesystem::path& target, const AdapterFormat& format) {
+  std::error_code code;
+  const bool folder = format.file_name.empty();
+  const bool free =
+      !std::filesystem::exists(std::filesystem::symlink_status(target, code)) ||
+      (folder ? std::filesystem::is_directory(target, code) && std::filesystem::is_empty(target, code) : false) ||
+      (std::filesystem::is_directory(target, code) == folder && format.recognizes(target));
+  require(free, Fault::kUsage, "{} exists and is no {} that this could replace; name another one", target.string(),
+          folder ? "folder of such an adapter" : "file of such an adapter");
+}
+
+std::string way_out(const Consumer& consumer) {
+  return consumer.axes.empty() ? "write merged weights (export for merged)"
+                               : fmt::format(
+                                     "write merged weights (export for merged), or train with "
+                                     "adapter.decompose.axis: {} the next time",
+                                     consumer.axes.front());
+}
+
+}  // namespace
+
+void require_exact(std::string_view name, const Consumer& consumer, const StoredAdapter& adapter) {
+  for (const auto& [layer_name, layer] : adapter.layers) {
+    require(consumer.kinds.empty() || is_listed(consumer.kinds, layer.kind), Fault::kUsage,
+            "{} computes adapters of kind {}, and '{}' is a {}; write merged weights (export for merged)", name,
+            fmt::join(consumer.kinds, ", "), layer_name, layer.kind);
+    require(!layer.axis || is_listed(consumer.axes, name_of(*layer.axis)), Fault::kUsage,
+            "{} does not compute the {} axis, by which '{}' is decomposed; {}", name,
+            layer.axis ? name_of(*layer.axis) : "", layer_name, way_out(consumer));
+  }
+  require(consumer.families.empty() || adapter.family == ModelFamily::kUnknown ||
+              std::ranges::find(consumer.families, adapter.family) != consumer.families.end(),
+          Fault::kUsage, "{} has no names for the layers of {}; write for a program that runs it, such as peft", name,
+          name_of(adapter.family));
+  require(adapter.tokens.empty() || consumer.added_tokens, Fault::kUsage,
+          "{} reads no rows of added tokens; write merged weights (export for merged)", name);
+  if (consumer.check) {
+    consumer.check(adapter);
+  }
+}
+
+void write_for(std::string_view name, const Consumer& consumer, const StoredAdapter& adapter,
+               const std::filesystem::path& target, const WriteRequest& request) {
+  invariant(!consumer.format.empty(), "{} reads merged models", name);
+  require_exact(name, consumer, adapter);
+  const AdapterFormat format = adapter_formats().get("form of adapter files", consumer.format);
+  invariant(format.write != nullptr, "the form {} is only read", consumer.format);
+  const std::filesystem::path place = target.has_filename() ? target : target.parent_path();
+  require_replaceable(place, format);
+  // Written and checked beside the target: what stands there stays until then.
+  const std::filesystem::path temporary = place.parent_path() / (".unchecked-" + place.filename().string());
+  try {
+    WriteRequest named = request;
+    named.name = request.name.empty() ? place.stem().string() : request.name;
+    format.write(adapter, temporary, named);
+    compare(adapter, format.read(temporary, {}), request.dtype, place.string());
+    if (format.file_name.empty()) {
+      replace_folder(temporary, place);
+    } else {
+      replace_file(temporary, place);
+    }
+  } catch (...) {
+    std::error_code ignored;
+    std::filesystem::remove_all(temporary, ignored);
+    throw;
+  }
+}
+
+namespace {
+
+/// What an epsilon in the norms, which no file carries, does to an effective weight, relative.
+double epsilon_share(const adapter::AdapterSet& adapters, std::size_t site_index) {
+  const at::Tensor* norm = adapters.norm(site_index);
+  const double epsilon = adapters.config().epsilon();
+  return norm == nullptr || epsilon == 0.0 ? 0.0 : epsilon / std::max(epsilon, norm->min().item<double>());
+}
+
+}  // namespace
+
+void require_same_function(const StoredAdapter& stored, const adapter::AdapterSet& adapters, const BaseFacts& base) {
+  const tensor::NoRecording guard;
+  for (const std::size_t index : adapters.site_indices()) {
+    const adapter::FrozenLayer& layer = base.layers[index];
+    const std::string& name = layer.site.name;
+    const at::Tensor weight = layer.weight.values().cpu();
+    const at::Tensor trained = adapter::effective_weight(adapters, layer.site, weight);
+    const StoredLayer& kept = stored.layers.at(name);
+    const at::Tensor formula = dense_effective_weight(name, kept, weight);
+    // Both sum in fp32; factored norms are within 27 ulp of dense ones where nothing cancels more than to a sixteenth.
+    const double scale =
+        kept.kind == "full" ? norm_of(trained) : norm_of(trained) + norm_of(dense_change_of_magnitudes(name, kept));
+    const double difference = norm_of(trained.sub(formula));
+    const double bound = ((64.0 + static_cast<double>(kept.rank)) * 0x1p-23 + epsilon_share(adapters, index)) * scale;
+    invariant(difference <= bound,
+              "the stored adapter of '{}' is not the trained one: effective weights differ by {:.3g}", name,
+              difference);
+  }
+}
+
+}  // namespace dormer::interop

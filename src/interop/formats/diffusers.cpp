@@ -1,0 +1,37 @@
+#include "dormer/interop/diffusers.hpp"
+
+#include <algorithm>
+
+#include "diffusers_names.hpp"
+#include "dormer/storage/safetensors.hpp"
+
+namespace dormer::interop::formats {
+namespace {
+
+bool recognizes(const std::filesystem::path& source) {
+  std::error_code code;
+  if (std::filesystem::is_directory(source, code)) {
+    return std::filesystem::exists(source / kDiffusersFile, code);
+  }
+  if (source.extension() != ".safetensors" || !std::filesystem::is_regular_file(source, code)) {
+    return false;
+  }
+  const auto file = storage::SafetensorsFile::open(source);
+  return std::ranges::any_of(file->tensors(), [](const storage::TensorEntry& entry) {
+    const auto key = parse_diffusers_key(entry.name);
+    return key && (key->factor == "lora_A" || key->factor == "lora_B");
+  });
+}
+
+}  // namespace
+
+AdapterFormat diffusers() {
+  return {
+      .doc = "diffusers' single file, pytorch_lora_weights.safetensors: dotted paths of diffusers and transformers.",
+      .file_name = kDiffusersFile,
+      .recognizes = recognizes,
+      .read = read_diffusers,
+      .write = write_diffusers};
+}
+
+}  // namespace dormer::interop::formats
