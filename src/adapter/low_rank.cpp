@@ -71,6 +71,16 @@ at::Tensor low_rank_rows(const LowRankProduct& change, std::int64_t first, std::
   return at::mm(change.b.narrow(1, first, count).t(), change.a).mul_(change.scale);
 }
 
+void add_low_rank_gradients(const tensor::FlatSpace& space, LowRankParameters parameters, double scale,
+                            std::int64_t first, const at::Tensor& rows) {
+  if (!space.trains(parameters.a)) {
+    return;
+  }
+  const at::Tensor b = space.value(parameters.b).narrow(1, first, rows.size(0));
+  space.gradient(parameters.a).addmm_(b, rows, 1.0, scale);
+  space.gradient(parameters.b).narrow(1, first, rows.size(0)).addmm_(space.value(parameters.a), rows.t(), 1.0, scale);
+}
+
 at::Tensor tucker_factor(const at::Tensor& middle, const at::Tensor& right) {
   const std::int64_t rank = middle.size(0);
   return at::einsum("pqt,qi->pit", {middle.reshape({rank, rank, -1}), right}).reshape({rank, -1});

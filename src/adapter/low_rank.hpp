@@ -24,6 +24,15 @@ struct LowRankProduct {
 /// Rows [first, first + count) of Δ.
 [[nodiscard]] at::Tensor low_rank_rows(const LowRankProduct& change, std::int64_t first, std::int64_t count);
 
+/// The parameters A and B of Δ = s Bᵀ A in the flat space.
+struct LowRankParameters {
+  std::size_t a = 0;
+  std::size_t b = 0;
+};
+/// Adds to their slots, where they train, what rows of a gradient of Δ (fp32, from row `first`) give them.
+void add_low_rank_gradients(const tensor::FlatSpace& space, LowRankParameters parameters, double scale,
+                            std::int64_t first, const at::Tensor& rows);
+
 /// The factor [rank, channels * taps] of a Tucker (CP) form: Σ_q middle[p, q, tap] right[q, channel], with middle
 /// [rank, rank, kernel…] and right [rank, channels].
 [[nodiscard]] at::Tensor tucker_factor(const at::Tensor& middle, const at::Tensor& right);

@@ -101,11 +101,7 @@ class MovedLowRank final : public Change {
   }
 
   void add_weight_gradient(std::int64_t first, const at::Tensor& rows) const override {
-    if (space_.trains(a_)) {
-      const at::Tensor b = space_.value(b_).narrow(1, first, rows.size(0));
-      space_.gradient(a_).addmm_(b, rows, 1.0, scale_);
-      space_.gradient(b_).narrow(1, first, rows.size(0)).addmm_(space_.value(a_), rows.t(), 1.0, scale_);
-    }
+    add_low_rank_gradients(space_, {.a = a_, .b = b_}, scale_, first, rows);
   }
 
   std::vector<StartValue> start_values() const override {

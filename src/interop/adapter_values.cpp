@@ -241,9 +241,7 @@ void set_layer(adapter::AdapterSet& adapters, const std::string& site, const Sto
     unused.erase(name);
     const bool tucker = is_tucker(space, site, name);
     StoredArray values = lies_transposed(name, tucker) ? transposed(found->second) : found->second;
-    const StoredArray wanted =
-        as_in_files({.shape = entry->shape, .values = std::vector<float>(values.values.size())}, "", false);
-    std::vector<std::int64_t> shape = wanted.shape;
+    std::vector<std::int64_t> shape = entry->shape;
     if (lies_with_kernel(name, tucker)) {
       shape = {shape.front(), columns_of(shape)};
     } else if (name == "lora_A" && tucker) {
@@ -254,9 +252,7 @@ void set_layer(adapter::AdapterSet& adapters, const std::string& site, const Sto
         "adapter.init_from {} has {} of '{}' in the shape {}, this run in {}: it belongs to a model of another size",
         where, name, site, join_shape(values.shape), join_shape(shape));
     if (layer.rank == 0 && name == "lokr_w1" && layer.scale != plan_scale) {  // nothing low-rank carries a scale here
-      for (float& value : values.values) {
-        value = static_cast<float>(static_cast<double>(value) * layer.scale);
-      }
+      values = scaled(std::move(values), layer.scale);
     }
     set_values(space, *entry, values.values, where);
   }

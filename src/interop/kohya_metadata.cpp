@@ -208,6 +208,10 @@ void add_hashes(storage::Metadata& metadata, std::span<const storage::NamedArray
 
 }  // namespace
 
+std::string output_name(const std::filesystem::path& target, const WriteRequest& request) {
+  return request.name.empty() ? target.stem().string() : request.name;
+}
+
 storage::Metadata kohya_metadata(const StoredAdapter& adapter, std::span<const storage::NamedArray> arrays,
                                  const std::string& name, const WriteRequest& request) {
   storage::Metadata metadata = request.text.privacy ? storage::Metadata{} : brought_along(adapter);

@@ -2,15 +2,15 @@
 
 #include <algorithm>
 #include <map>
-#include <span>
 #include <utility>
 
-#include <fmt/ranges.h>
+#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include "dormer/core/error.hpp"
 #include "dormer/storage/safetensors.hpp"
 #include "kohya_keys.hpp"
+#include "layer_arrays.hpp"
 #include "layer_names.hpp"
 #include "stored_values.hpp"
 
@@ -31,13 +31,6 @@ struct Gathered {
 
 std::optional<KohyaStem> parse(std::string_view stem, KohyaSpelling spelling) {
   return spelling == KohyaSpelling::kFlat ? parse_flat_stem(stem) : parse_dotted_stem(stem);
-}
-
-std::string list_of(const std::vector<std::string>& names) {
-  constexpr std::size_t kShown = 8;
-  const auto shown = std::span(names).first(std::min(kShown, names.size()));
-  return fmt::format("{}{}", fmt::join(shown, ", "),
-                     names.size() > kShown ? fmt::format(" and {} more", names.size() - kShown) : "");
 }
 
 std::optional<std::string> dotted_path(const KohyaStem& stem, KohyaSpelling spelling) {
@@ -79,7 +72,7 @@ class Reader {
     for (auto& [name, layer] : adapter_.layers) {
       finish_layer(layer, name);
     }
-    warn_of_alphas();
+    warn_of_missing_alphas(adapter_);
     adapter_.naming = naming_of(adapter_);
     adapter_.family = family_of(adapter_);
     adapter_.base = base_of(file_.metadata());
@@ -91,7 +84,6 @@ class Reader {
   void leave_out_foreign(const std::vector<std::string>& foreign);
   void add_factors(const std::string& stem, const Gathered& gathered);
   void add_magnitudes();
-  void warn_of_alphas();
   [[nodiscard]] std::string component_of(const Gathered& gathered) const;
   [[nodiscard]] bool is_flux() const;
   static std::optional<std::string> base_of(const storage::Metadata& metadata);
@@ -131,7 +123,7 @@ void Reader::gather() {
   leave_out_foreign(foreign);
   require(unknown.empty() || options_.allow_partial, Fault::kInput,
           "{} has {} arrays that are not understood: {}; --allow-partial reads it without them", where_, unknown.size(),
-          list_of(unknown));
+          first_names(unknown));
   adapter_.left_out.insert(adapter_.left_out.end(), unknown.begin(), unknown.end());
   require(!gathered_.empty(), Fault::kInput, "{} holds no layer of this form", where_);
 }
@@ -147,10 +139,10 @@ void Reader::leave_out_foreign(const std::vector<std::string>& foreign) {
   require(options_.allow_partial, Fault::kInput,
           "{} has {} arrays under PEFT's names ({}), which the programs that read this form pass over, {}; convert the "
           "adapter again from where it was trained, or read it without them by --allow-partial",
-          where_, foreign.size(), list_of(foreign), effect);
+          where_, foreign.size(), first_names(foreign), effect);
   adapter_.left_out.insert(adapter_.left_out.end(), foreign.begin(), foreign.end());
   adapter_.warnings.push_back(
-      fmt::format("{} arrays under PEFT's names were left out ({}), {}", foreign.size(), list_of(foreign), effect));
+      fmt::format("{} arrays under PEFT's names were left out ({}), {}", foreign.size(), first_names(foreign), effect));
 }
 
 bool Reader::is_flux() const {
@@ -198,20 +190,6 @@ void Reader::add_factors(const std::string& stem, const Gathered& gathered) {
   }
 }
 
-/// A shape that names an axis, whatever anything else says.
-std::optional<adapter::Axis> axis_of_shape(const std::vector<std::int64_t>& shape) {
-  if (shape.size() < 2) {
-    return std::nullopt;
-  }
-  const auto is_one = [](std::int64_t size) { return size == 1; };
-  const bool rows = std::ranges::all_of(shape.begin() + 1, shape.end(), is_one);
-  const bool columns = shape[0] == 1 && std::ranges::all_of(shape.begin() + 2, shape.end(), is_one);
-  if (rows == columns) {
-    return std::nullopt;
-  }
-  return rows ? adapter::Axis::kOutput : adapter::Axis::kInput;
-}
-
 void Reader::add_magnitudes() {
   std::map<adapter::Axis, std::string> seen;  // with a layer that has it
   for (const auto& [name, entry] : magnitudes_) {
@@ -231,23 +209,6 @@ void Reader::add_magnitudes() {
     const bool from_others = !flag_ && entry->shape.size() >= 2 && seen.size() == 1;
     set_dora_scale(adapter_.layers.at(name), name, read_array(file_, *entry),
                    from_others ? std::optional(seen.begin()->first) : flag_);
-  }
-}
-
-void Reader::warn_of_alphas() {
-  std::int64_t low_rank = 0;
-  std::vector<std::string> missing;
-  for (const auto& [name, layer] : adapter_.layers) {
-    if (layer.rank > 0) {
-      ++low_rank;
-      if (!layer.alpha) {
-        missing.push_back(name);
-      }
-    }
-  }
-  if (!missing.empty() && std::ssize(missing) < low_rank) {
-    adapter_.warnings.push_back(fmt::format("{} of {} layers have no alpha and are read with the scale 1: {}",
-                                            missing.size(), low_rank, list_of(missing)));
   }
 }
 
@@ -288,19 +249,14 @@ std::optional<adapter::Axis> axis_of_metadata(const storage::Metadata& metadata)
 }
 
 bool recognizes_kohya(const fs::path& source, KohyaSpelling spelling) {
-  std::error_code code;
-  if (source.extension() != ".safetensors" || !fs::is_regular_file(source, code)) {
-    return false;
-  }
-  const auto file = storage::SafetensorsFile::open(source);
-  return std::ranges::any_of(file->tensors(), [&](const storage::TensorEntry& entry) {
-    const std::optional<KohyaKey> key = parse_kohya_key(entry.name);
+  return any_array(source, [&](const std::string& name) {
+    const std::optional<KohyaKey> key = parse_kohya_key(name);
     if (key && parse(key->stem, spelling)) {
       return true;
     }
     // Names that a converter left half done are of this form too, and its reader says what is wrong with them.
-    return spelling == KohyaSpelling::kFlat && is_foreign_tensor(entry.name) &&
-           parse_flat_stem(entry.name.substr(0, entry.name.find('.')));
+    return spelling == KohyaSpelling::kFlat && is_foreign_tensor(name) &&
+           parse_flat_stem(name.substr(0, name.find('.')));
   });
 }
 

@@ -47,14 +47,6 @@ Naming written_naming(ModelFamily family, KohyaSpelling spelling) {
   return family == ModelFamily::kSd1 ? Naming::kHuggingFace : Naming::kNative;
 }
 
-/// Readers take scale 1 where both factors are whole, whatever alpha says.
-StoredArray scaled(StoredArray values, double scale) {
-  for (float& value : values.values) {
-    value = static_cast<float>(value * scale);
-  }
-  return values;
-}
-
 struct LayerWriter {
   ArrayList& arrays;
   DType dtype;
@@ -84,6 +76,7 @@ struct LayerWriter {
       return;
     }
     for (const auto& [factor, values] : layer.factors) {
+      // Readers take scale 1 where both factors are whole, whatever alpha says.
       const bool takes_scale =
           layer.rank == 0 && layer.scale != 1.0 && (factor == "lokr_w1" || factor.starts_with("diff"));
       add(factor, takes_scale ? scaled(values, layer.scale) : values);
@@ -117,12 +110,8 @@ void write_kohya(const StoredAdapter& adapter, const std::filesystem::path& targ
   StoredAdapter named = renamed(adapter, written_naming(family, spelling));
   named.family = family;
   const ArrayList list = kohya_arrays(named, request.dtype, spelling);
-  const std::string name = request.name.empty() ? target.stem().string() : request.name;
-  const storage::Metadata metadata = kohya_metadata(named, list.arrays(), name, request);
-  storage::write_safetensors(target, list.arrays(), metadata);
-  const auto back = storage::SafetensorsFile::open(target);
-  require(holds_exactly(*back, list.arrays()) && back->metadata() == metadata, Fault::kIo,
-          "{} does not read back as it was written; is the disk or the file system failing?", target.string());
+  const storage::Metadata metadata = kohya_metadata(named, list.arrays(), output_name(target, request), request);
+  write_arrays(target, list, metadata);
 }
 
 }  // namespace dormer::interop

@@ -14,20 +14,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// A shape that names an axis by itself: [n, 1, …] or [1, n, 1, …] with n above 1.
-std::optional<adapter::Axis> axis_of_shape(const std::vector<std::int64_t>& shape) {
-  const auto single = [](std::int64_t size) { return size == 1; };
-  if (shape.size() < 2) {
-    return std::nullopt;
-  }
-  const bool rows = std::all_of(shape.begin() + 1, shape.end(), single);
-  const bool columns = shape[0] == 1 && std::all_of(shape.begin() + 2, shape.end(), single);
-  if (rows == columns) {
-    return std::nullopt;
-  }
-  return rows ? adapter::Axis::kOutput : adapter::Axis::kInput;
-}
-
 class Reader {
  public:
   Reader(const storage::SafetensorsFile& file, const ReadOptions& options, const MeaningOf& meaning_of)
@@ -46,7 +32,7 @@ class Reader {
     for (auto& [name, layer] : adapter_.layers) {
       finish_layer(layer, name);
     }
-    warn_of_alphas();
+    warn_of_missing_alphas(adapter_);
     return std::move(adapter_);
   }
 
@@ -112,21 +98,6 @@ class Reader {
     }
   }
 
-  void warn_of_alphas() {
-    std::int64_t low_rank = 0;
-    std::vector<std::string> missing;
-    for (const auto& [name, layer] : adapter_.layers) {
-      low_rank += layer.rank > 0 ? 1 : 0;
-      if (layer.rank > 0 && !layer.alpha) {
-        missing.push_back(name);
-      }
-    }
-    if (!missing.empty() && std::ssize(missing) < low_rank) {
-      adapter_.warnings.push_back(fmt::format("{} of {} layers have no alpha and are read with the scale 1: {}",
-                                              missing.size(), low_rank, first_names(missing)));
-    }
-  }
-
   const storage::SafetensorsFile& file_;
   const ReadOptions& options_;
   const MeaningOf& meaning_of_;
@@ -149,6 +120,21 @@ bool any_array(const fs::path& source, const std::function<bool(const std::strin
   }
   const auto file = storage::SafetensorsFile::open(source);
   return std::ranges::any_of(file->tensors(), [&](const storage::TensorEntry& entry) { return holds(entry.name); });
+}
+
+void warn_of_missing_alphas(StoredAdapter& adapter) {
+  std::int64_t low_rank = 0;
+  std::vector<std::string> missing;
+  for (const auto& [name, layer] : adapter.layers) {
+    low_rank += layer.rank > 0 ? 1 : 0;
+    if (layer.rank > 0 && !layer.alpha) {
+      missing.push_back(name);
+    }
+  }
+  if (!missing.empty() && std::ssize(missing) < low_rank) {
+    adapter.warnings.push_back(fmt::format("{} of {} layers have no alpha and are read with the scale 1: {}",
+                                           missing.size(), low_rank, first_names(missing)));
+  }
 }
 
 std::string first_names(const std::vector<std::string>& names) {

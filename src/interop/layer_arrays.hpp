@@ -33,4 +33,7 @@ using MeaningOf = std::function<std::optional<ArrayMeaning>(const std::string& n
 /// The first eight names, and how many more there are. Pure.
 [[nodiscard]] std::string first_names(const std::vector<std::string>& names);
 
+/// Says so where some low-rank layers have an alpha and others none.
+void warn_of_missing_alphas(StoredAdapter& adapter);
+
 }  // namespace dormer::interop

@@ -23,6 +23,7 @@
 #include "layer_names.hpp"
 #include "model_files.hpp"
 #include "shard_plan.hpp"
+#include "stored_values.hpp"
 
 namespace dormer::interop {
 namespace {
@@ -222,14 +223,8 @@ void write_shard(const fs::path& path, const MergedArrays& merged, const std::ve
   }
   storage::write_safetensors(path, arrays, {{"format", "pt"}});
   const auto file = storage::SafetensorsFile::open(path);
-  bool same = file->tensors().size() == arrays.size();
-  for (const storage::NamedArray& array : arrays) {
-    const storage::TensorEntry* entry = file->find(array.name);
-    same = same && entry != nullptr && entry->dtype == array.dtype && entry->shape == array.shape &&
-           std::ranges::equal(file->bytes(*entry), array.bytes);
-  }
-  require(same, Fault::kIo, "{} does not read back as it was written; is the disk or the file system failing?",
-          path.string());
+  require(holds_exactly(*file, arrays), Fault::kIo,
+          "{} does not read back as it was written; is the disk or the file system failing?", path.string());
 }
 
 void write_text(const fs::path& path, const std::string& text) {

@@ -82,14 +82,6 @@ void require_one_module_kind(const StoredAdapter& adapter) {
   }
 }
 
-/// Readers divide alpha by a rank that whole factors do not have: their scale goes into the factor.
-StoredArray scaled(StoredArray values, double scale) {
-  for (float& value : values.values) {
-    value = static_cast<float>(value * scale);
-  }
-  return values;
-}
-
 void add_layer(ArrayList& arrays, const std::string& name, const StoredLayer& layer, std::int64_t rank, DType dtype) {
   for (const auto& [factor, values] : layer.factors) {
     if (factor == "lora_A") {
@@ -97,6 +89,7 @@ void add_layer(ArrayList& arrays, const std::string& name, const StoredLayer& la
     } else if (factor == "lora_B") {
       arrays.add(name + ".lora_up.weight", up_of(layer), dtype);
     } else {
+      // Readers divide alpha by a rank that whole factors do not have: their scale goes into the factor.
       const bool takes_scale = layer.rank == 0 && layer.scale != 1.0 && factor == "lokr_w1";
       arrays.add(fmt::format("{}.{}", name, factor), takes_scale ? scaled(values, layer.scale) : values, dtype);
     }
@@ -141,11 +134,8 @@ void write_onetrainer(const StoredAdapter& adapter, const std::filesystem::path&
           named.layers.begin()->first);
   require_onetrainer_computes(named);
   const ArrayList list = arrays_of(named, request.dtype);
-  const storage::Metadata metadata = kohya_metadata(named, list.arrays(), target.stem().string(), request);
-  storage::write_safetensors(target, list.arrays(), metadata);
-  const auto back = storage::SafetensorsFile::open(target);
-  require(holds_exactly(*back, list.arrays()) && back->metadata() == metadata, Fault::kIo,
-          "{} does not read back as it was written; is the disk or the file system failing?", target.string());
+  const storage::Metadata metadata = kohya_metadata(named, list.arrays(), output_name(target, request), request);
+  write_arrays(target, list, metadata);
 }
 
 }  // namespace dormer::interop

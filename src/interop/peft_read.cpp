@@ -54,13 +54,6 @@ void take(StoredAdapter& adapter, const PeftKey& key, const PeftConfig& config, 
   put_peft_factor(layer, key, read_array(file, entry));
 }
 
-/// PEFT scales a LoKr by alpha / r also where both factors are whole; elsewhere such a layer has no scale.
-void fold_scale(StoredLayer& layer, double scale) {
-  for (float& value : layer.factors.at("lokr_w1").values) {
-    value = static_cast<float>(static_cast<double>(value) * scale);
-  }
-}
-
 void check_whole(const std::string& name, const StoredLayer& layer, const std::string& where) {
   const auto bias = layer.factors.find("bias");
   const bool fits = layer.factors.contains("weight") &&
@@ -79,7 +72,9 @@ void set_numbers(StoredLayer& layer, const std::string& name, const PeftConfig& 
   }
   const std::int64_t rank = config.rank_of(name);
   if (layer.rank == 0) {
-    fold_scale(layer, config.scale_of(name));
+    // PEFT scales a LoKr by alpha / r also where both factors are whole; elsewhere such a layer has no scale.
+    StoredArray& small = layer.factors.at("lokr_w1");
+    small = scaled(std::move(small), config.scale_of(name));
     return;
   }
   require(layer.rank == rank, Fault::kInput,

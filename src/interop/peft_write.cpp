@@ -102,14 +102,6 @@ void require_one_form(const StoredAdapter& adapter, const BaseFacts& base) {
   }
 }
 
-/// LoKr layers without a low-rank factor have no scale in other programs' files; PEFT's alpha / r is 1 there.
-StoredArray scaled_small_factor(const StoredLayer& layer, StoredArray values) {
-  for (float& value : values.values) {
-    value = static_cast<float>(static_cast<double>(value) * layer.scale);
-  }
-  return values;
-}
-
 ArrayList collect(const StoredAdapter& adapter, DType dtype) {
   ArrayList result;
   for (const auto& [module, tokens] : adapter.tokens) {
@@ -121,7 +113,8 @@ ArrayList collect(const StoredAdapter& adapter, DType dtype) {
     for (const auto& [factor, values] : layer.factors) {
       StoredArray shaped = peft_factor(layer, factor);
       if (layer.kind == "lokr" && layer.rank == 0 && factor == "lokr_w1") {
-        shaped = scaled_small_factor(layer, std::move(shaped));
+        // without a low-rank factor there is no scale elsewhere, and PEFT's alpha / r is 1
+        shaped = scaled(std::move(shaped), layer.scale);
       }
       result.add(peft_key({name, factor}), shaped, dtype);
     }

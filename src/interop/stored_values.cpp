@@ -109,6 +109,13 @@ void ArrayList::add_number(std::string name, double value) {
   add(std::move(name), {.shape = {}, .values = {static_cast<float>(value)}}, DType::kF32);
 }
 
+void write_arrays(const std::filesystem::path& path, const ArrayList& list, const storage::Metadata& metadata) {
+  storage::write_safetensors(path, list.arrays(), metadata);
+  const auto back = storage::SafetensorsFile::open(path);
+  require(holds_exactly(*back, list.arrays()) && back->metadata() == metadata, Fault::kIo,
+          "{} does not read back as it was written; is the disk or the file system failing?", path.string());
+}
+
 bool holds_exactly(const storage::SafetensorsFile& file, const std::vector<storage::NamedArray>& arrays) {
   return file.tensors().size() == arrays.size() && std::ranges::all_of(arrays, [&](const storage::NamedArray& array) {
            const storage::TensorEntry* entry = file.find(array.name);
@@ -234,6 +241,25 @@ StoredArray up_of(const StoredLayer& layer) {
   StoredArray up = layer.factors.at("lora_B");
   up.shape.resize(2 + layer.kernel_axes, 1);
   return up;
+}
+
+std::optional<adapter::Axis> axis_of_shape(const std::vector<std::int64_t>& shape) {
+  if (shape.size() < 2) {
+    return std::nullopt;
+  }
+  const bool rows = product(shape, 1) == 1;
+  const bool columns = shape[0] == 1 && product(shape, 2) == 1;
+  if (rows == columns) {
+    return std::nullopt;
+  }
+  return rows ? adapter::Axis::kOutput : adapter::Axis::kInput;
+}
+
+StoredArray scaled(StoredArray values, double scale) {
+  for (float& value : values.values) {
+    value = static_cast<float>(static_cast<double>(value) * scale);
+  }
+  return values;
 }
 
 StoredArray transposed(const StoredArray& matrix) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <filesystem>
 #include <list>
 #include <optional>
 #include <string>
@@ -33,6 +34,9 @@ class ArrayList {
   std::vector<storage::NamedArray> arrays_;
 };
 
+/// Writes one file and reads it back: arrays byte for byte, and the metadata.
+void write_arrays(const std::filesystem::path& path, const ArrayList& list, const storage::Metadata& metadata);
+
 /// Whether `path` holds exactly these arrays, byte for byte.
 [[nodiscard]] bool holds_exactly(const storage::SafetensorsFile& file, const std::vector<storage::NamedArray>& arrays);
 
@@ -53,6 +57,10 @@ void set_dora_scale(StoredLayer& layer, const std::string& layer_name, const Sto
 /// lora_B [out, rank] with an axis of 1 for every one of the kernel.
 [[nodiscard]] StoredArray up_of(const StoredLayer& layer);
 
+/// The axis that a dora_scale's shape tells: [n, 1, …] or [1, n, 1, …] with n above 1. Pure.
+[[nodiscard]] std::optional<adapter::Axis> axis_of_shape(const std::vector<std::int64_t>& shape);
+/// Every value times `scale`, rounded once.
+[[nodiscard]] StoredArray scaled(StoredArray values, double scale);
 /// [rows, columns] turned round.
 [[nodiscard]] StoredArray transposed(const StoredArray& matrix);
 

@@ -11,13 +11,12 @@
 
 #include "dormer/core/error.hpp"
 #include "dormer/data/tokenizer_identity.hpp"
-#include "dormer/interop/adapter_format.hpp"
+#include "dormer/interop/adapter_values.hpp"
 #include "dormer/model/model_folder.hpp"
 #include "dormer/objective/next_token.hpp"
 #include "dormer/storage/safetensors.hpp"
 #include "dormer/tensor/differentiable.hpp"
 #include "dormer/tensor/process.hpp"
-#include "dormer/train/stored_model.hpp"
 #include "train/agreement.hpp"
 #include "train/startup.hpp"
 #include "train/validation.hpp"
@@ -65,10 +64,12 @@ Evaluation evaluate(const RunConfig& config, comm::Communicator& communicator, c
     if (options.adapter) {
       // A file of a change that was counted from factors of the weights holds that change, of another rank.
       const bool moved = adapter::takes_from_weight(adapter::start_named(config.adapter.start));
-      adapters = std::make_unique<adapter::AdapterSet>(moved ? stored_adapter_config(*options.adapter) : config.adapter,
-                                                       model->layers(), RandomKey{},
-                                                       added_tokens(config.model, *model, folder));
-      interop::load_adapter_into(*adapters, *options.adapter);
+      const std::string where = options.adapter->string();
+      const interop::StoredAdapter stored = interop::read_adapter(*options.adapter);
+      adapters = std::make_unique<adapter::AdapterSet>(
+          moved ? interop::adapter_config_of(stored, where) : config.adapter, model->layers(), RandomKey{},
+          added_tokens(config.model, *model, folder));
+      interop::load_into(*adapters, stored, where);
     }
   });
   const std::int64_t samples = std::min(options.samples.value_or(config.validation.samples), dataset->samples());

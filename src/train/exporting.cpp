@@ -56,7 +56,7 @@ std::vector<std::int64_t> parse_numbers(const std::string& text) {
 }
 
 void write_one(const ExportRequest& request, const ExportSection& section, const std::filesystem::path& folder,
-               const interop::BaseFacts& base) {
+               const interop::BaseFacts& base, std::optional<interop::StoredAdapter>& stored) {
   const interop::Consumer consumer = interop::consumer_registry().get("export.for", section.consumer);
   const std::optional<DType> dtype = dtype_from_name(section.dtype);
   require(dtype.has_value(), Fault::kUsage, "unknown export.dtype '{}'", section.dtype);
@@ -67,13 +67,15 @@ void write_one(const ExportRequest& request, const ExportSection& section, const
     return;
   }
   const std::string name = section.name.value_or(request.config.name());
-  const interop::StoredAdapter stored = interop::stored_from(adapters, base);
-  interop::require_same_function(stored, adapters, base);
+  if (!stored) {  // the same for every export
+    stored = interop::stored_from(adapters, base);
+    interop::require_same_function(*stored, adapters, base);
+  }
   const std::string_view file = interop::adapter_formats().get("form", consumer.format).file_name;
   if (!file.empty()) {
     std::filesystem::create_directories(folder);
   }
-  interop::write_for(section.consumer, consumer, stored,
+  interop::write_for(section.consumer, consumer, *stored,
                      file.empty() ? folder : folder / fmt::format(fmt::runtime(file), name),
                      {.base = base,
                       .dtype = *dtype,
@@ -136,8 +138,9 @@ void write_exports(comm::Communicator& communicator, const ExportRequest& reques
     const std::vector<std::filesystem::path> folders = export_folders(request.config, request.paths);
     ExportRecord record = read_record(request.paths);
     const interop::BaseFacts base = interop::facts_of(request.model, request.model_folder);
+    std::optional<interop::StoredAdapter> stored;
     for (const std::size_t index : indices) {
-      write_one(request, request.config.exports[index], folders[index], base);
+      write_one(request, request.config.exports[index], folders[index], base, stored);
       record[folders[index].filename().string()] = request.step;
       write_file_atomically(request.paths.export_record(), std::string_view(nlohmann::json(record).dump() + "\n"));
       log::info("step {}: exported to {}", request.step, folders[index].string());

@@ -158,7 +158,9 @@ void Preparation::build_trial(DType dtype) {
     const bool decomposes = !resume_ && communicator.rank() == 0;
     trial = std::make_unique<Trial>(config, *model, horizon, links(),
                                     decomposes ? adapter::StartOrigin::kWeight : adapter::StartOrigin::kGiven);
-    require_exports(config, *trial, interop::facts_of(*model, model_folder));
+    if (communicator.rank() == 0) {  // it copies parameters to look at them, and one answer serves all
+      require_exports(config, *trial, interop::facts_of(*model, model_folder));
+    }
     if (config.adapter.init_from && !resume_) {
       interop::load_adapter_into(trial->adapters(), *config.adapter.init_from);
     }

@@ -86,11 +86,7 @@ class LinearLowRank final : public Change {
   }
 
   void add_weight_gradient(std::int64_t first, const at::Tensor& rows) const override {
-    if (space_.trains(a_)) {
-      const at::Tensor b = space_.value(b_).narrow(1, first, rows.size(0));
-      space_.gradient(a_).addmm_(b, rows, 1.0, scale_);
-      space_.gradient(b_).narrow(1, first, rows.size(0)).addmm_(space_.value(a_), rows.t(), 1.0, scale_);
-    }
+    add_low_rank_gradients(space_, {.a = a_, .b = b_}, scale_, first, rows);
   }
 
  private:
@@ -156,10 +152,7 @@ class EmbeddingLowRank final : public Change {
   }
 
   void add_weight_gradient(std::int64_t first, const at::Tensor& rows) const override {
-    if (space_.trains(a_)) {
-      space_.gradient(a_).addmm_(space_.value(b_).narrow(1, first, rows.size(0)), rows, 1.0, scale_);
-      space_.gradient(b_).narrow(1, first, rows.size(0)).addmm_(space_.value(a_), rows.t(), 1.0, scale_);
-    }
+    add_low_rank_gradients(space_, {.a = a_, .b = b_}, scale_, first, rows);
   }
 
  private:

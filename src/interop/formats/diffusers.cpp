@@ -1,9 +1,7 @@
 #include "dormer/interop/diffusers.hpp"
 
-#include <algorithm>
-
 #include "diffusers_names.hpp"
-#include "dormer/storage/safetensors.hpp"
+#include "layer_arrays.hpp"
 
 namespace dormer::interop::formats {
 namespace {
@@ -13,12 +11,8 @@ bool recognizes(const std::filesystem::path& source) {
   if (std::filesystem::is_directory(source, code)) {
     return std::filesystem::exists(source / kDiffusersFile, code);
   }
-  if (source.extension() != ".safetensors" || !std::filesystem::is_regular_file(source, code)) {
-    return false;
-  }
-  const auto file = storage::SafetensorsFile::open(source);
-  return std::ranges::any_of(file->tensors(), [](const storage::TensorEntry& entry) {
-    const auto key = parse_diffusers_key(entry.name);
+  return any_array(source, [](const std::string& name) {
+    const auto key = parse_diffusers_key(name);
     return key && (key->factor == "lora_A" || key->factor == "lora_B");
   });
 }
