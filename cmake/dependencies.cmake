@@ -8,9 +8,21 @@ find_package(CLI11 REQUIRED)
 find_package(MPI COMPONENTS CXX)
 find_path(XXHASH_INCLUDE_DIR xxhash.h REQUIRED)
 
-# LibTorch's wheel brings the headers of another fmt than the system's library; header-only fmt links nothing and cannot clash.
+# LibTorch's wheel brings the headers of another fmt than the library that is linked: ours must be found first, through a folder that holds
+# nothing else (/usr/include itself cannot be moved forward). Compiling fmt into every file costs seconds each, so only a static library,
+# which need not fit into libdormer.so, is left for the headers alone.
+get_target_property(DORMER_FMT_TYPE fmt::fmt TYPE)
+get_target_property(DORMER_FMT_PREFIX fmt::fmt INTERFACE_INCLUDE_DIRECTORIES)
+find_path(DORMER_FMT_INCLUDE_DIR fmt/format.h HINTS ${DORMER_FMT_PREFIX} REQUIRED NO_DEFAULT_PATH)
+file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/headers)
+file(CREATE_LINK ${DORMER_FMT_INCLUDE_DIR}/fmt ${CMAKE_BINARY_DIR}/headers/fmt SYMBOLIC)
 add_library(dormer_fmt INTERFACE)
-target_link_libraries(dormer_fmt INTERFACE fmt::fmt-header-only)
+target_include_directories(dormer_fmt SYSTEM INTERFACE ${CMAKE_BINARY_DIR}/headers)
+if(DORMER_FMT_TYPE STREQUAL SHARED_LIBRARY)
+  target_link_libraries(dormer_fmt INTERFACE fmt::fmt)
+else()
+  target_link_libraries(dormer_fmt INTERFACE fmt::fmt-header-only)
+endif()
 
 add_library(dormer_yaml INTERFACE)
 if(TARGET yaml-cpp::yaml-cpp)

@@ -1,5 +1,6 @@
 #include "dormer/tensor/frozen_product.hpp"
 
+#include <exception>
 #include <optional>
 #include <string>
 
@@ -7,6 +8,7 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/ops/mm.h>
+#include <ATen/ops/ones.h>
 
 #include "dormer/core/error.hpp"
 
@@ -44,8 +46,38 @@ bool by_one_dnn(const at::Tensor& x) {
   return chosen_path() == ProductPath::kOneDnn && (x.device().is_cpu() || x.device().is_meta());
 }
 
-at::Tensor one_dnn_product(const at::Tensor& x, const at::Tensor& weight) {
+at::Tensor call_one_dnn(const at::Tensor& x, const at::Tensor& weight) {
   return one_dnn_linear()->call(x, weight, std::nullopt, "none", c10::List<std::optional<at::Scalar>>(), std::nullopt);
+}
+
+/// oneDNN has no half-precision products for CPUs without the instructions (AVX2 alone), and says so in the first one.
+bool one_dnn_multiplies(at::ScalarType dtype) {
+  const auto probe = [](at::ScalarType probed) {
+    const c10::impl::ExcludeDispatchKeyGuard no_recording(c10::autograd_dispatch_keyset);
+    try {
+      const at::Tensor ones = at::ones({16, 16}, probed);
+      return call_one_dnn(ones, ones).defined();
+    } catch (const std::exception&) {
+      return false;
+    }
+  };
+  if (dtype == at::kBFloat16) {
+    static const bool found = probe(at::kBFloat16);
+    return found;
+  }
+  if (dtype == at::kHalf) {
+    static const bool found = probe(at::kHalf);
+    return found;
+  }
+  return true;
+}
+
+/// Sums are fp32 and rounded once, as in a product of the dtype; at::mm there takes ten times as long and more.
+at::Tensor one_dnn_product(const at::Tensor& x, const at::Tensor& weight) {
+  if (one_dnn_multiplies(x.scalar_type())) {
+    return call_one_dnn(x, weight);
+  }
+  return call_one_dnn(x.to(at::kFloat), weight.to(at::kFloat)).to(x.scalar_type());
 }
 
 }  // namespace

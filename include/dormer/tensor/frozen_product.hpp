@@ -9,7 +9,8 @@
 namespace dormer::tensor {
 
 /// Which library multiplies frozen weights on a CPU (on a GPU it is at::mm). oneDNN runs fp32 products 2.3 times as
-/// fast as at::mm on AMD CPUs. Part of a run's fingerprint: the paths differ in the last bits.
+/// fast as at::mm on AMD CPUs; half precision on a CPU without its instructions goes through fp32. Part of a run's
+/// fingerprint: the paths differ in the last bits.
 enum class ProductPath : std::uint8_t { kPlain, kOneDnn };
 
 /// The shipped rule: oneDNN where LibTorch offers it (the operators are private: probed), at::mm otherwise.
