@@ -37,6 +37,12 @@ struct SegmentRecord {
   [[nodiscard]] bool decomposed() const { return adapter != nullptr && adapter->decomposition() != nullptr; }
   /// Whether the weight itself trains.
   [[nodiscard]] bool whole() const { return adapter != nullptr && adapter->change().whole_weight() != nullptr; }
+  /// Whether one product with W + Δ serves for both.
+  [[nodiscard]] bool combines() const {
+    return adapter != nullptr && adapter->change().combines() && (!dropout.active() || dropout.whole());
+  }
+  /// Whether its rows are not multiplied with the frozen weight.
+  [[nodiscard]] bool has_own_weight() const { return whole() || combines(); }
   /// Whether a part of the frozen product, too, sees the dropped input x~. With f the factors of the outputs and h
   /// those of the inputs (one of them is 1) the output then is (x - x~) Wᵀ + f (h x~) (W + Δ)ᵀ + b, which is PEFT's sum
   /// without the cancellation of its terms.
@@ -57,7 +63,10 @@ struct LayerRecord {
   at::Tensor bias;
   std::vector<SegmentRecord> segments;
 
-  [[nodiscard]] const at::Tensor& weight_of(const SegmentRecord& segment) const {
+  [[nodiscard]] at::Tensor weight_of(const SegmentRecord& segment) const {
+    if (segment.combines()) {
+      return segment.adapter->change().combined_weight();
+    }
     return segment.whole() ? *segment.adapter->change().whole_weight() : weight;
   }
   [[nodiscard]] const at::Tensor& bias_of(const SegmentRecord& segment) const {
@@ -124,7 +133,7 @@ std::vector<SegmentInput> inputs_of(const LayerRecord& record, const at::Tensor&
 /// One product where all segments take the frozen weight.
 at::Tensor base_product(const LayerRecord& record, const at::Tensor& x, const std::vector<SegmentInput>& inputs) {
   if (std::ranges::none_of(record.segments, [](const SegmentRecord& segment) {
-        return segment.splits() || segment.dropout.whole() || segment.whole() ||
+        return segment.splits() || segment.dropout.whole() || segment.has_own_weight() ||
                segment.decomposition(Axis::kInput) != nullptr;
       })) {
     return apply_weight(record.site, x, record.weight);
@@ -133,7 +142,7 @@ at::Tensor base_product(const LayerRecord& record, const at::Tensor& x, const st
   for (const SegmentInput& input : inputs) {
     parts.push_back(input.base);
   }
-  if (std::ranges::none_of(record.segments, &SegmentRecord::whole)) {
+  if (std::ranges::none_of(record.segments, &SegmentRecord::has_own_weight)) {
     return apply_weight(record.site, tensor::joined_rows(parts), record.weight);
   }
   for (std::size_t i = 0; i < parts.size(); ++i) {
@@ -144,7 +153,7 @@ at::Tensor base_product(const LayerRecord& record, const at::Tensor& x, const st
 
 /// The gradient that these parts of the output's gradient give the input of `base_product`.
 at::Tensor base_product_backward(const LayerRecord& record, std::vector<at::Tensor> parts) {
-  if (std::ranges::none_of(record.segments, &SegmentRecord::whole)) {
+  if (std::ranges::none_of(record.segments, &SegmentRecord::has_own_weight)) {
     return input_gradient(record.site, tensor::joined_rows(parts), record.input, record.weight);
   }
   for (std::size_t i = 0; i < parts.size(); ++i) {
@@ -174,7 +183,7 @@ void apply_segment(SegmentRecord& segment, const at::Tensor& adapted, const Laye
     add_split_part(segment, adapted, record, y);
     return;
   }
-  if (segment.adapter != nullptr) {
+  if (segment.adapter != nullptr && !segment.combines()) {
     segment.saved = segment.adapter->change().add_forward(adapted, y);
   }
   const at::Tensor& bias = record.bias_of(segment);
@@ -258,7 +267,8 @@ void add_adapter_gradients(const LayerRecord& record, const SegmentRecord& segme
   const at::Tensor dropped = segment.dropout.apply(rows_of(record.input, segment));
   const at::Tensor adapted = scaled_input(record, segment, dropped);
   if (!segment.dropout.active() || segment.dropout.whole()) {
-    change.backward(gradient, adapted, segment.saved, x_gradient);
+    at::Tensor beside_product = segment.combines() ? at::Tensor() : x_gradient;
+    change.backward(gradient, adapted, segment.saved, beside_product);
     if (x_gradient.defined() && segment.decomposition(Axis::kInput) != nullptr) {
       x_gradient.copy_(unscaled_input_gradient(record, segment, x_gradient, dropped));
     }

@@ -10,6 +10,7 @@
 #include <ATen/ops/where.h>
 #include <ATen/ops/zeros.h>
 
+#include "dormer/core/error.hpp"
 #include "layer_operation.hpp"
 #include "norm_terms.hpp"
 
@@ -61,6 +62,11 @@ NormTerms norm_terms_by_rows(const Change& change, const FrozenLayer& layer, Axi
     square.add(at::mul(delta, delta));
   });
   return {cross.result().to(at::kFloat), square.result().to(at::kFloat)};
+}
+
+at::Tensor Change::combined_weight() const {
+  invariant(false, "this kind does not form W + Δ");
+  return {};
 }
 
 std::vector<StartValue> Change::start_values() const {

@@ -9,10 +9,8 @@
 // epsilon, norm_gradient, profile, start, start_iterations, tucker, factor, decompose_both, full_matrix, updates,
 // learning_rate.
 
-#include <charconv>
 #include <cstdio>
 #include <filesystem>
-#include <map>
 #include <string>
 #include <vector>
 
@@ -26,43 +24,12 @@
 #include "dormer/optim/optimizer.hpp"
 #include "dormer/storage/safetensors.hpp"
 #include "dormer/tensor/differentiable.hpp"
+#include "peers/layer_keys.hpp"
 
 namespace dormer {
 namespace {
 
-constexpr const char* kName = "layer";
-
-class Keys {
- public:
-  Keys(int count, char** words) {
-    for (int i = 3; i < count; ++i) {
-      const std::string word = words[i];
-      values_[word.substr(0, word.find('='))] = word.substr(word.find('=') + 1);
-    }
-  }
-  [[nodiscard]] std::string text(const std::string& key, const std::string& usual) const {
-    const auto found = values_.find(key);
-    return found == values_.end() ? usual : found->second;
-  }
-  [[nodiscard]] double number(const std::string& key, double usual) const {
-    return values_.contains(key) ? std::stod(values_.at(key)) : usual;
-  }
-  [[nodiscard]] std::int64_t integer(const std::string& key, std::int64_t usual) const {
-    return values_.contains(key) ? std::stoll(values_.at(key)) : usual;
-  }
-  [[nodiscard]] std::vector<std::int64_t> list(const std::string& key) const {
-    std::vector<std::int64_t> numbers;
-    for (std::string rest = text(key, ""); !rest.empty();) {
-      numbers.push_back(std::stoll(rest));
-      const std::size_t comma = rest.find(',');
-      rest = comma == std::string::npos ? "" : rest.substr(comma + 1);
-    }
-    return numbers;
-  }
-
- private:
-  std::map<std::string, std::string> values_;
-};
+using tests::LayerKeys;
 
 class Arrays {
  public:
@@ -98,11 +65,11 @@ class Output {
   std::vector<storage::NamedArray> arrays_;
 };
 
-adapter::FrozenLayer frozen_layer(const Arrays& arrays, const Keys& keys) {
+adapter::FrozenLayer frozen_layer(const Arrays& arrays, const LayerKeys& keys) {
   const at::Tensor weight = arrays.get("weight");
   const std::string form = keys.text("form", "linear");
   adapter::FrozenLayer layer;
-  layer.site = {.name = kName, .group = "mlp", .layer = 0, .out = weight.size(0), .in = weight.size(1)};
+  layer.site = {.name = tests::kLayerName, .group = "mlp", .layer = 0, .out = weight.size(0), .in = weight.size(1)};
   if (form == "embedding") {
     layer.site.form = adapter::LayerForm::kEmbedding;
     std::swap(layer.site.out, layer.site.in);
@@ -119,35 +86,12 @@ adapter::FrozenLayer frozen_layer(const Arrays& arrays, const Keys& keys) {
   return layer;
 }
 
-adapter::AdapterConfig adapter_config(const Keys& keys) {
-  adapter::AdapterConfig config;
-  config.kind = keys.text("kind", "lora");
-  config.rank = keys.integer("rank", 4);
-  config.alpha.text = keys.text("alpha", "rank");
-  config.rank_stabilized = keys.integer("rank_stabilized", 0) != 0;
-  config.targets = {kName};
-  if (const std::string profile = keys.text("profile", ""); !profile.empty()) {
-    config.profile = profile;
-  }
-  config.start = keys.text("start", "kaiming");
-  config.start_iterations = keys.integer("start_iterations", config.start_iterations);
-  config.tucker = keys.integer("tucker", 0) != 0;
-  config.factor = keys.integer("factor", -1);
-  config.decompose_both = keys.integer("decompose_both", 0) != 0;
-  config.full_matrix = keys.integer("full_matrix", 0) != 0;
-  if (const std::string axis = keys.text("axis", "none"); axis != "none") {
-    config.decompose.emplace(adapter::DecomposeConfig{
-        .axis = axis, .epsilon = keys.number("epsilon", 0.0), .norm_gradient = keys.integer("norm_gradient", 0) != 0});
-  }
-  return config;
-}
-
 std::string short_name(const tensor::ParameterEntry& entry) {
-  return entry.name.substr(std::string(kName).size() + 1);
+  return entry.name.substr(std::string(tests::kLayerName).size() + 1);
 }
 
 std::string start_name(const std::string& parameter) {
-  return "start." + parameter.substr(std::string(kName).size() + 1);
+  return "start." + parameter.substr(std::string(tests::kLayerName).size() + 1);
 }
 
 void set_parameters(adapter::AdapterSet& adapters, const Arrays& arrays) {
@@ -168,10 +112,10 @@ void set_parameters(adapter::AdapterSet& adapters, const Arrays& arrays) {
   adapters.refresh();
 }
 
-void run(const std::filesystem::path& in, const std::filesystem::path& out, const Keys& keys) {
+void run(const std::filesystem::path& in, const std::filesystem::path& out, const LayerKeys& keys) {
   const Arrays arrays(in);
   const std::vector<adapter::FrozenLayer> layers{frozen_layer(arrays, keys)};
-  adapter::AdapterSet adapters(adapter_config(keys), layers, RandomKey{1});
+  adapter::AdapterSet adapters(tests::adapter_config(keys), layers, RandomKey{1});
   Output output;
   for (const auto& [parameter, start] : adapters.start_values()) {
     output.add(start_name(parameter), start);
@@ -230,7 +174,7 @@ int main(int count, char** words) {
     return static_cast<int>(dormer::Fault::kUsage);
   }
   try {
-    dormer::run(words[1], words[2], dormer::Keys(count, words));
+    dormer::run(words[1], words[2], dormer::tests::LayerKeys(count - 3, words + 3));
     return 0;
   } catch (const dormer::Error& error) {
     std::fprintf(stderr, "error: %s\n", error.what());

@@ -42,6 +42,12 @@ class Change {
   /// to x_gradient. Null: the frozen ones.
   [[nodiscard]] virtual const at::Tensor* whole_weight() const { return nullptr; }
   [[nodiscard]] virtual const at::Tensor* whole_bias() const { return nullptr; }
+  /// Whether Δ is formed for every product anyway and W + Δ in the compute dtype loses nothing of it: where the frozen
+  /// product and Δ's see the same input, layers then take `combined_weight` in the place of W and call neither
+  /// `add_forward` nor ask `backward` for x's gradient. Half the products.
+  [[nodiscard]] virtual bool combines() const { return false; }
+  /// W + Δ in the weight's shape and dtype, fresh. Only where `combines`.
+  [[nodiscard]] virtual at::Tensor combined_weight() const;
   /// y += the layer with Δ in the place of its weight, on x. Returns what `backward` needs besides x.
   [[nodiscard]] virtual std::vector<at::Tensor> add_forward(const at::Tensor& x, at::Tensor& y) const = 0;
   /// Adds the gradients of parameters that train (FlatSpace::trains) to the bound slots, given the gradient of what

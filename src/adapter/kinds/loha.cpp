@@ -1,8 +1,11 @@
+#include <algorithm>
 #include <array>
+#include <functional>
 #include <string>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
+#include <ATen/ops/addcmul.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/mul.h>
@@ -33,7 +36,7 @@ class HadamardChange final : public Change {
         rank_(request.rank),
         scale_(request.scale),
         tucker_(request.tucker && site_.taps() > 1),
-        compute_like_(request.layer.weight.values()) {
+        weight_(request.layer.weight.values()) {
     const std::vector<std::int64_t>& kernel = site_.convolution.kernel;
     for (std::size_t i = 0; i < halves_.size(); ++i) {
       const std::string number = std::to_string(i + 1);
@@ -68,6 +71,19 @@ class HadamardChange final : public Change {
     }
   }
 
+  /// In a narrower dtype W + Δ would round small changes away.
+  [[nodiscard]] bool combines() const override { return weight_.scalar_type() == at::kFloat; }
+
+  [[nodiscard]] at::Tensor combined_weight() const override {
+    const at::Tensor combined = at::empty({site_.out, site_.columns()}, weight_.options());
+    for_cached_rows([&](std::int64_t first, std::int64_t count) {
+      at::Tensor rows = combined.narrow(0, first, count);
+      at::addcmul_out(rows, matrix_rows(site_, weight_, first, count), half_rows(0, first, count),
+                      half_rows(1, first, count), scale_);
+    });
+    return combined.view(weight_.sizes());
+  }
+
   std::vector<at::Tensor> add_forward(const at::Tensor& x, at::Tensor& y) const override {
     y.add_(apply_weight(site_, x, whole_change()));
     return {};
@@ -77,7 +93,7 @@ class HadamardChange final : public Change {
                 at::Tensor& x_gradient) const override {
     if (space_.trains(halves_[0].left)) {
       const at::Tensor dense = weight_gradient(site_, gradient, x).reshape({site_.out, site_.columns()});
-      for_row_blocks(site_, [&](std::int64_t first, std::int64_t count) {
+      for_cached_rows([&](std::int64_t first, std::int64_t count) {
         add_weight_gradient(first, dense.narrow(0, first, count).to(at::kFloat));
       });
     }
@@ -128,13 +144,25 @@ class HadamardChange final : public Change {
     return at::mm(left(halves_[i]).narrow(1, first, count).t(), right_[i]);
   }
 
+  /// Blocks of rows small enough that what is made of one stays in a core's cache.
+  static constexpr std::int64_t kCachedElements = std::int64_t{1} << 17;
+  void for_cached_rows(const std::function<void(std::int64_t first, std::int64_t count)>& visit) const {
+    if (!weight_.is_cpu()) {
+      for_row_blocks(site_, visit);
+      return;
+    }
+    const std::int64_t rows = std::clamp<std::int64_t>(kCachedElements / site_.columns(), 1, site_.out);
+    for (std::int64_t first = 0; first < site_.out; first += rows) {
+      visit(first, std::min(rows, site_.out - first));
+    }
+  }
+
   /// Δ in the weight's shape and the compute dtype, made by blocks of rows.
   [[nodiscard]] at::Tensor whole_change() const {
-    const at::Tensor whole = at::empty({site_.out, site_.columns()}, compute_like_.options());
-    for_row_blocks(site_, [&](std::int64_t first, std::int64_t count) {
-      whole.narrow(0, first, count).copy_(dense_rows(first, count));
-    });
-    return whole.view(compute_like_.sizes());
+    const at::Tensor whole = at::empty({site_.out, site_.columns()}, weight_.options());
+    for_cached_rows(
+        [&](std::int64_t first, std::int64_t count) { whole.narrow(0, first, count).copy_(dense_rows(first, count)); });
+    return whole.view(weight_.sizes());
   }
 
   tensor::FlatSpace& space_;
@@ -142,7 +170,7 @@ class HadamardChange final : public Change {
   std::int64_t rank_;
   double scale_;
   bool tucker_;
-  at::Tensor compute_like_;
+  at::Tensor weight_;  // the frozen one
   std::array<Half, 2> halves_;
   std::array<at::Tensor, 2> right_;  // fp32 [rank, channels * taps]
 };
