@@ -2,9 +2,11 @@
 
 #include <memory>
 #include <optional>
+#include <utility>
 
 #include "decomposition.hpp"
 #include "dormer/adapter/change.hpp"
+#include "trained_bias.hpp"
 
 namespace dormer::adapter {
 
@@ -23,16 +25,21 @@ class Adapter {
     bool whole = false;  ///< whether the layer's own product sees it, too
   };
   Adapter(std::unique_ptr<Change> change, std::unique_ptr<Decomposition> decomposition, Parameters parameters,
-          Dropout dropout)
+          Dropout dropout, std::unique_ptr<TrainedBias> bias = nullptr)
       : change_(std::move(change)),
         decomposition_(std::move(decomposition)),
+        bias_(std::move(bias)),
         parameters_(parameters),
         dropout_(dropout) {}
   [[nodiscard]] Change& change() { return *change_; }
   [[nodiscard]] const Change& change() const { return *change_; }
   [[nodiscard]] Decomposition* decomposition() { return decomposition_.get(); }
   [[nodiscard]] const Decomposition* decomposition() const { return decomposition_.get(); }
+  /// The bias where it trains beside the change, or null.
+  [[nodiscard]] TrainedBias* bias() { return bias_.get(); }
+  [[nodiscard]] const TrainedBias* bias() const { return bias_.get(); }
   [[nodiscard]] const Dropout& dropout() const { return dropout_; }
+  [[nodiscard]] const Parameters& parameters() const { return parameters_; }
   /// Says that a backward pass has added all its gradients. Last parameter first, as backward passes go.
   void announce_gradients() const {
     for (std::size_t index = parameters_.end; index-- > parameters_.begin;) {
@@ -43,6 +50,7 @@ class Adapter {
  private:
   std::unique_ptr<Change> change_;
   std::unique_ptr<Decomposition> decomposition_;  // null: the plain kind
+  std::unique_ptr<TrainedBias> bias_;             // null: frozen, or the change's own
   Parameters parameters_;
   Dropout dropout_;
 };

@@ -11,6 +11,7 @@
 #include "dormer/adapter/kinds.hpp"
 #include "dormer/core/error.hpp"
 #include "dormer/tensor/differentiable.hpp"
+#include "part_dropout.hpp"
 
 namespace dormer::adapter {
 
@@ -21,6 +22,9 @@ struct AdapterSet::State {
   std::vector<std::string> names;
   std::vector<SitePlan> plans;
   std::map<std::size_t, Adapter> adapters;
+  std::vector<std::int64_t> outputs;     // rows of Δ, in the order of the plans
+  std::map<std::size_t, Adapter> drawn;  // of sites of which the present update leaves something out
+  bool is_drawn = false;
   std::unique_ptr<AddedTokens> tokens;  // null: none
   std::uint64_t refreshed = 0;          // the generation that the caches belong to
 };
@@ -48,10 +52,18 @@ void AdapterSet::add_parameters(State& set, const AdapterConfig& config, std::sp
   std::vector<Site> sites;
   for (const FrozenLayer& layer : layers) {
     sites.push_back(layer.site);
+    sites.back().biased = layer.bias.defined();
   }
   const Registry<AdapterKind> kinds = adapter_kinds();
   set.config = config;
   set.plans = plan_sites(config, sites);
+  for (const SitePlan& plan : set.plans) {
+    const LayerForm form = layers[plan.site].site.form;
+    require(tokens.count == 0 || (form != LayerForm::kEmbedding && form != LayerForm::kHead), Fault::kUsage,
+            "adapter.targets: {} cannot train beside the rows of its added tokens; leave it out, or take "
+            "model.added_tokens away",
+            layers[plan.site].site.name);
+  }
   if (tokens.count > 0) {  // first: their gradients come last
     set.tokens = std::make_unique<AddedTokens>(tokens, set.space);
   }
@@ -59,19 +71,23 @@ void AdapterSet::add_parameters(State& set, const AdapterConfig& config, std::sp
     const FrozenLayer& layer = layers[plan.site];
     const std::size_t first = set.space.entries().size();
     std::unique_ptr<Change> change =
-        kinds.get("adapter.kind", plan.kind).build(change_request(config, plan, layer, start), set.space);
+        plan.kind == SitePlan::kBiasAlone
+            ? unchanged_weight(layer)
+            : kinds.get("adapter.kind", plan.kind).build(change_request(config, plan, layer, start), set.space);
     std::unique_ptr<Decomposition> decomposition;
     if (plan.decompose) {
       decomposition = std::make_unique<Decomposition>(
           layer, DecompositionRule{plan.axis, config.epsilon(), config.norm_gradient(), config.rounds_magnitude()},
           set.space);
     }
+    std::unique_ptr<TrainedBias> bias = plan.bias ? std::make_unique<TrainedBias>(layer, set.space) : nullptr;
     set.site_indices.push_back(plan.site);
     set.names.push_back(layer.site.name);
+    set.outputs.push_back(layer.site.out);
     set.space.set_updates(first, plan.learning_rate, plan.stop_after);
     set.adapters.try_emplace(plan.site, std::move(change), std::move(decomposition),
                              Adapter::Parameters{set.space, first, set.space.entries().size()},
-                             Adapter::Dropout{plan.dropout, config.whole_dropout()});
+                             Adapter::Dropout{plan.dropout, config.whole_dropout()}, std::move(bias));
   }
 }
 
@@ -91,6 +107,9 @@ AdapterSet::AdapterSet(const AdapterConfig& config, std::span<const FrozenLayer>
   state_->space.allocate(layers.empty() ? "cpu" : layers.front().weight.device());
   for (auto& [index, adapter] : state_->adapters) {
     adapter.change().initialize(seed.child("adapter"));
+    if (adapter.bias() != nullptr) {
+      adapter.bias()->initialize();
+    }
   }
   if (state_->tokens) {
     state_->tokens->initialize();
@@ -174,11 +193,16 @@ void AdapterSet::refresh() {
     return;
   }
   const tensor::NoRecording guard;
+  state_->drawn.clear();  // its norms are those of the last generation
+  state_->is_drawn = false;
   if (state_->tokens) {
     state_->tokens->refresh();
   }
   for (auto& [index, adapter] : state_->adapters) {
     adapter.change().refresh();
+    if (adapter.bias() != nullptr) {
+      adapter.bias()->refresh();
+    }
     if (adapter.decomposition() != nullptr) {
       adapter.decomposition()->refresh(adapter.change());
     }
@@ -230,7 +254,53 @@ const AddedTokens* Pack::added_tokens() const {
 }
 
 bool AdapterSet::has_dropout() const {
-  return std::ranges::any_of(state_->plans, [](const SitePlan& plan) { return plan.dropout > 0.0; });
+  return std::ranges::any_of(state_->plans,
+                             [](const SitePlan& plan) { return plan.dropout > 0.0 || plan.drops_parts(); });
+}
+
+void AdapterSet::draw(State& set, std::optional<std::pair<RandomKey, std::int64_t>> seed_and_step) {
+  const tensor::NoRecording guard;
+  invariant(set.refreshed == set.space.generation(), "a draw of dropout comes after refresh");
+  set.drawn.clear();
+  for (std::size_t i = 0; i < set.plans.size(); ++i) {
+    const SitePlan& plan = set.plans[i];
+    const Adapter& adapter = set.adapters.at(plan.site);
+    const RandomKey key =
+        seed_and_step ? part_dropout_key(seed_and_step->first, seed_and_step->second, set.names[i]) : RandomKey{};
+    if (seed_and_step && leaves_out(key, plan.module_dropout)) {
+      set.drawn.try_emplace(plan.site, no_change(), nullptr, adapter.parameters(), Adapter::Dropout{});
+    } else if (plan.rank_dropout > 0.0) {
+      const at::Tensor factors = row_factors(key, set.outputs[i], plan.rank_dropout, set.config.rank_dropout_scale);
+      std::unique_ptr<Change> change = change_by_rows(adapter.change(), factors.to(set.space.values().device()));
+      std::unique_ptr<Decomposition> decomposition;
+      if (adapter.decomposition() != nullptr) {
+        decomposition = std::make_unique<Decomposition>(*adapter.decomposition());
+        decomposition->refresh(*change);
+      }
+      set.drawn.try_emplace(plan.site, std::move(change), std::move(decomposition), adapter.parameters(),
+                            adapter.dropout());
+    }
+  }
+  settle_decompositions(set.drawn);
+  set.is_drawn = true;
+}
+
+void AdapterSet::draw_dropout(RandomKey seed, std::int64_t step) {
+  draw(*state_, std::pair{seed, step});
+}
+
+void AdapterSet::rehearse_dropout() {
+  draw(*state_, std::nullopt);
+}
+
+const Adapter* AdapterSet::find_drawn(std::size_t site_index) const {
+  const auto found = state_->drawn.find(site_index);
+  if (found != state_->drawn.end()) {
+    return &found->second;
+  }
+  invariant(state_->is_drawn || std::ranges::none_of(state_->plans, &SitePlan::drops_parts),
+            "no dropout was drawn since the parameters changed");
+  return find(site_index);
 }
 
 std::int64_t Pack::samples() const {

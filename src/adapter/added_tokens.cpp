@@ -147,8 +147,8 @@ at::Tensor adapted_embedding(const at::Tensor& tokens, const tensor::BaseWeight&
   return x;
 }
 
-at::Tensor adapted_head(const at::Tensor& hidden, const tensor::BaseWeight& head, const Pack& pack) {
-  const at::Tensor logits = tensor::multiply_transposed(hidden, head.values());
+at::Tensor adapted_head(const at::Tensor& hidden, const at::Tensor& head, const Pack& pack) {
+  const at::Tensor logits = tensor::multiply_transposed(hidden, head);
   const AddedTokens* added = pack.added_tokens();
   return added == nullptr ? logits : at::cat({logits, tensor::multiply_transposed(hidden, added->head_rows())}, 1);
 }

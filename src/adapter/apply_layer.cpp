@@ -71,6 +71,9 @@ struct LayerRecord {
   }
   [[nodiscard]] const at::Tensor& bias_of(const SegmentRecord& segment) const {
     const at::Tensor* own = segment.whole() ? segment.adapter->change().whole_bias() : nullptr;
+    if (segment.adapter != nullptr && segment.adapter->bias() != nullptr) {
+      own = &segment.adapter->bias()->values();
+    }
     return own != nullptr ? *own : bias;
   }
   /// Factors of the input's channels, those of all groups.
@@ -89,9 +92,13 @@ std::vector<SegmentRecord> segments_of(const Pack& pack, const FrozenLayer& laye
   const std::int64_t per_sample = rows / samples;
   std::vector<SegmentRecord> records;
   for (const Segment& segment : pack.segments) {
-    const Adapter* adapter = segment.adapters == nullptr ? nullptr : segment.adapters->find(layer.site.index);
+    const bool drops = !segment.dropout_keys.empty();
+    const Adapter* adapter = nullptr;
+    if (segment.adapters != nullptr) {
+      adapter = drops ? segment.adapters->find_drawn(layer.site.index) : segment.adapters->find(layer.site.index);
+    }
     InputDropout dropout;
-    if (adapter != nullptr && !segment.dropout_keys.empty()) {
+    if (adapter != nullptr && drops) {
       invariant(std::ssize(segment.dropout_keys) == segment.samples, "{} samples have {} keys", segment.samples,
                 segment.dropout_keys.size());
       dropout = {adapter->dropout().rate, adapter->dropout().whole, layer.site.name, segment.dropout_keys};
@@ -169,9 +176,9 @@ void add_split_part(SegmentRecord& segment, const at::Tensor& adapted, const Lay
   segment.saved = segment.adapter->change().add_forward(adapted, part);
   if (const Decomposition* decomposition = segment.decomposition(Axis::kOutput)) {
     segment.output = part.clone();
-    scale_channels(part, decomposition->factor(), record.bias);
+    scale_channels(part, decomposition->factor(), record.bias_of(segment));
   } else {
-    add_bias(part, record.bias);
+    add_bias(part, record.bias_of(segment));
   }
   y.add_(part);
 }
@@ -303,7 +310,7 @@ std::vector<at::Tensor> layer_gradients(const LayerRecord& record, const at::Ten
   std::vector<at::Tensor> parts;
   std::vector<at::Tensor> base_parts;
   for (const SegmentRecord& segment : record.segments) {
-    parts.push_back(segment_gradient(segment, rows_of(gradient, segment), record.bias));
+    parts.push_back(segment_gradient(segment, rows_of(gradient, segment), record.bias_of(segment)));
     base_parts.push_back(segment.splits() ? rows_of(gradient, segment) : parts.back());
   }
   at::Tensor x_gradient;
@@ -315,6 +322,9 @@ std::vector<at::Tensor> layer_gradients(const LayerRecord& record, const at::Ten
     if (segment.adapter != nullptr) {
       add_adapter_gradients(record, segment, parts[i],
                             x_gradient.defined() ? rows_of(x_gradient, segment) : at::Tensor());
+      if (segment.adapter->bias() != nullptr) {
+        segment.adapter->bias()->add_gradient(rows_of(gradient, segment));
+      }
     }
   }
   for (const SegmentRecord& segment : record.segments) {  // after all of them: two may be of one trial
@@ -332,6 +342,9 @@ std::vector<at::Tensor> layer_gradients(const LayerRecord& record, const at::Ten
 }  // namespace
 
 at::Tensor apply_layer(const at::Tensor& x, const FrozenLayer& layer, const Pack& pack) {
+  if (pack.observer != nullptr) {
+    pack.observer->see(layer.site, x);
+  }
   const at::Tensor input = tensor::detached(x);
   LayerRecord layer_record{layer.site,
                            {},

@@ -33,12 +33,44 @@ void OverrideConfig::describe(config::Visitor& visitor) {
   visitor.field("alpha", alpha, {.doc = "Their alpha. null: adapter.alpha, evaluated with their rank."});
   visitor.field("dropout", dropout,
                 {.doc = "Their dropout. null: adapter.dropout.", .min = 0, .max = AdapterConfig::kMaximumDropout});
+  visitor.field(
+      "rank_dropout", rank_dropout,
+      {.doc = "Their rank_dropout. null: adapter.rank_dropout.", .min = 0, .max = AdapterConfig::kMaximumDropout});
+  visitor.field(
+      "module_dropout", module_dropout,
+      {.doc = "Their module_dropout. null: adapter.module_dropout.", .min = 0, .max = AdapterConfig::kMaximumDropout});
   visitor.field("learning_rate", learning_rate,
                 {.doc = "Their learning rate, magnitudes included. null: the optimizer's.", .min = 0});
   visitor.field(
       "stop_after", stop_after,
       {.doc = "Updates after which their parameters stay as they are. null: they train to the end.", .min = 1});
 }
+
+namespace {
+
+void describe_dropout(AdapterConfig& config, config::Visitor& visitor) {
+  visitor.field("dropout", config.dropout,
+                {.doc = "Share of the input that is dropped in training; below 1.",
+                 .min = 0,
+                 .max = AdapterConfig::kMaximumDropout});
+  visitor.field(
+      "dropout_placement", config.dropout_placement,
+      {.doc = "What sees the dropped input: input, the adapter's part alone (PEFT, NVlabs); whole, the layer's own "
+              "product, too (OneTrainer's DoRA). null: the profile's, else input.",
+       .choices = {"input", "whole"}});
+  visitor.field("rank_dropout", config.rank_dropout,
+                {.doc = "Probability that an update leaves a row of the change out (LyCORIS's rank_dropout).",
+                 .min = 0,
+                 .max = AdapterConfig::kMaximumDropout});
+  visitor.field("rank_dropout_scale", config.rank_dropout_scale,
+                {.doc = "Divide the rows that are left by their share."});
+  visitor.field("module_dropout", config.module_dropout,
+                {.doc = "Probability that an update leaves a layer as its base (LyCORIS's module_dropout).",
+                 .min = 0,
+                 .max = AdapterConfig::kMaximumDropout});
+}
+
+}  // namespace
 
 void AdapterConfig::describe(config::Visitor& visitor) {
   visitor.field("kind", kind, {.doc = "Form of the trained change.", .choices = adapter_kinds().names()});
@@ -60,17 +92,17 @@ void AdapterConfig::describe(config::Visitor& visitor) {
   visitor.field(
       "start", start,
       {.doc = "lora: how the factors of linear layers start. kaiming and gaussian leave the change zero by B = "
-              "0; pissa, pissa_fast and olora take the largest parts of the weight, which then train.",
+              "0; pissa, pissa_fast and olora take the largest parts of the weight, which then train; eva takes A "
+              "from the layers' inputs, with B = 0.",
        .choices = start_names()});
   visitor.field("start_iterations", start_iterations,
                 {.doc = "pissa_fast: iterations of the randomized decomposition.", .min = 0, .max = 100});
-  visitor.field("dropout", dropout,
-                {.doc = "Share of the input that is dropped in training; below 1.", .min = 0, .max = kMaximumDropout});
-  visitor.field(
-      "dropout_placement", dropout_placement,
-      {.doc = "What sees the dropped input: input, the adapter's part alone (PEFT, NVlabs); whole, the layer's own "
-              "product, too (OneTrainer's DoRA). null: the profile's, else input.",
-       .choices = {"input", "whole"}});
+  visitor.field("start_samples", start_samples,
+                {.doc = "eva: samples of the training data, the run's first, that the inputs are taken from; at most "
+                        "all.",
+                 .min = 1,
+                 .max = 1'000'000});
+  describe_dropout(*this, visitor);
   visitor.field(
       "profile", profile,
       {.doc = "Program whose training is followed where nothing else is written: axis, epsilon and gradient of "
@@ -78,9 +110,14 @@ void AdapterConfig::describe(config::Visitor& visitor) {
        .choices = profile_names()});
   visitor.optional_group("decompose", decompose, "DoRA: magnitude and direction apart. null: the plain kind.");
   visitor.field(
+      "bias", bias,
+      {.doc = "Biases that train: adapter_only, those of layers with an adapter (PEFT's lora_only); all, those of "
+              "every layer.",
+       .choices = {"none", "all", "adapter_only"}});
+  visitor.field(
       "targets", targets,
       {.doc = "Layers that get an adapter: all-linear, attention, mlp, attention-mlp, or patterns over names such "
-              "as q_proj or *.layers.3.*."});
+              "as q_proj, *.layers.3.*, embed_tokens, lm_head or *norm."});
   visitor.field("exclude", exclude, {.doc = "Patterns over names: layers that get no adapter."});
   visitor.field("layers", layers, {.doc = "Blocks that get adapters, such as 8-31 or 0,2,4-7. null: all."});
   visitor.field("init_from", init_from, {.doc = "Folder of an adapter in PEFT's form to start from."});

@@ -4,6 +4,7 @@
 #include <utility>
 #include <vector>
 
+#include <ATen/ops/add.h>
 #include <ATen/ops/convolution.h>
 #include <ATen/ops/convolution_backward.h>
 #include <ATen/ops/index_select.h>
@@ -13,6 +14,7 @@
 #include "dormer/core/error.hpp"
 #include "dormer/tensor/column_scaling.hpp"
 #include "dormer/tensor/frozen_product.hpp"
+#include "dormer/tensor/operations.hpp"
 
 namespace dormer::adapter {
 namespace {
@@ -41,6 +43,10 @@ std::vector<std::int64_t> all_but_channels(std::int64_t axes) {
   return dimensions;
 }
 
+at::Tensor norm_weight(const Site& site, const at::Tensor& weight) {
+  return site.normalization.offset == 0.0 ? weight : weight.add(site.normalization.offset);
+}
+
 /// gradient * values in fp32 or wider, of two tensors in the compute dtype.
 at::Tensor in_float(const at::Tensor& values) {
   return values.scalar_type() == at::kDouble ? values : values.to(at::kFloat);
@@ -51,7 +57,10 @@ at::Tensor in_float(const at::Tensor& values) {
 at::Tensor apply_weight(const Site& site, const at::Tensor& x, const at::Tensor& weight) {
   switch (site.form) {
     case LayerForm::kLinear:
+    case LayerForm::kHead:
       return tensor::multiply_transposed(x, weight);
+    case LayerForm::kNorm:
+      return tensor::rms_norm(x, norm_weight(site, weight), site.normalization.epsilon);
     case LayerForm::kEmbedding:
       return at::index_select(weight, 0, x);
     case LayerForm::kConvolution:
@@ -66,7 +75,10 @@ at::Tensor apply_weight(const Site& site, const at::Tensor& x, const at::Tensor&
 at::Tensor input_gradient(const Site& site, const at::Tensor& gradient, const at::Tensor& x, const at::Tensor& weight) {
   switch (site.form) {
     case LayerForm::kLinear:
+    case LayerForm::kHead:
       return tensor::multiply(gradient, weight);
+    case LayerForm::kNorm:
+      return tensor::rms_norm_gradient(x, norm_weight(site, weight), site.normalization.epsilon, gradient);
     case LayerForm::kEmbedding:
       return {};
     case LayerForm::kConvolution:
@@ -77,8 +89,11 @@ at::Tensor input_gradient(const Site& site, const at::Tensor& gradient, const at
 
 at::Tensor weight_gradient(const Site& site, const at::Tensor& gradient, const at::Tensor& x) {
   invariant(site.form != LayerForm::kEmbedding, "{}: no dense gradient of an embedding", site.name);
-  if (site.form == LayerForm::kLinear) {
+  if (site.form == LayerForm::kLinear || site.form == LayerForm::kHead) {
     return tensor::multiply(gradient.t(), x);
+  }
+  if (site.form == LayerForm::kNorm) {
+    return tensor::rms_norm_weight_gradient(x, site.normalization.epsilon, gradient);
   }
   std::vector<std::int64_t> sizes{site.out, site.channels()};
   sizes.insert(sizes.end(), site.convolution.kernel.begin(), site.convolution.kernel.end());

@@ -16,7 +16,8 @@ namespace dormer::adapter {
 /// The gradient of x; undefined for an embedding, whose x are token ids.
 [[nodiscard]] at::Tensor input_gradient(const Site& site, const at::Tensor& gradient, const at::Tensor& x,
                                         const at::Tensor& weight);
-/// The gradient of the weight, in the weight's shape. For linear layers and convolutions in the compute dtype.
+/// The gradient of the weight, in the weight's shape. Of linear layers and convolutions in the compute dtype,
+/// of norms in fp32; an embedding has none that is dense.
 [[nodiscard]] at::Tensor weight_gradient(const Site& site, const at::Tensor& gradient, const at::Tensor& x);
 
 /// The weight of a site as rows [first, first + count) of the matrix [out, channels * taps], fp32.

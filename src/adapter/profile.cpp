@@ -46,13 +46,51 @@ void check_decomposition(const AdapterConfig& config, const Profile& profile, st
   }
 }
 
+/// Whether a layer has this dropout.
+bool asks(const AdapterConfig& config, double AdapterConfig::*rate,
+          std::optional<double> OverrideConfig::*of_override) {
+  return config.*rate > 0.0 || std::ranges::any_of(config.overrides, [&](const OverrideConfig& wish) {
+           return (wish.*of_override).value_or(0.0) > 0.0;
+         });
+}
+
+/// PEFT drops parts of what it has from LyCORIS.
+bool peft_drops_parts(const AdapterConfig& config) {
+  const auto is_product = [](const std::string& kind) { return kind == "loha" || kind == "lokr" || kind == "full"; };
+  return is_product(config.kind) && std::ranges::all_of(config.overrides, [&](const OverrideConfig& wish) {
+           return is_product(wish.kind.value_or(config.kind));
+         });
+}
+
+void check_part_dropout(const AdapterConfig& config, const Profile& profile, std::vector<std::string>& messages) {
+  if (profile.name == "lycoris") {
+    return;
+  }
+  const bool has_parts = profile.name == "peft" && peft_drops_parts(config);
+  const auto refuse = [&](const char* key) {
+    messages.push_back(fmt::format("adapter.{}: profile: {} has none{}; write {}: 0, or take profile away", key,
+                                   profile.name, profile.name == "peft" ? " but for loha and lokr" : "", key));
+  };
+  if (!has_parts && asks(config, &AdapterConfig::rank_dropout, &OverrideConfig::rank_dropout)) {
+    refuse("rank_dropout");
+  }
+  if (!has_parts && asks(config, &AdapterConfig::module_dropout, &OverrideConfig::module_dropout)) {
+    refuse("module_dropout");
+  }
+  if (has_parts && !config.rank_dropout_scale && config.kind == "loha" &&
+      asks(config, &AdapterConfig::rank_dropout, &OverrideConfig::rank_dropout)) {
+    messages.emplace_back(
+        "adapter.rank_dropout_scale: profile: peft always scales for kind: loha; write rank_dropout_scale: true");
+  }
+}
+
 void check_dropout(const AdapterConfig& config, const Profile& profile, std::vector<std::string>& messages) {
   const std::string_view placement = profile.whole_dropout ? "whole" : "input";
   if (config.dropout_placement && *config.dropout_placement != placement) {
     messages.push_back(fmt::format("adapter.dropout_placement: profile: {} has {}; write dropout_placement: {}",
                                    profile.name, placement, placement));
   }
-  if (config.dropout == 0.0) {
+  if (!asks(config, &AdapterConfig::dropout, &OverrideConfig::dropout)) {
     return;
   }
   if (profile.name == "lycoris") {
@@ -90,6 +128,7 @@ std::vector<std::string> profile_contradictions(const AdapterConfig& config) {
   if (const std::optional<Profile> profile = profile_of(config)) {
     check_decomposition(config, *profile, messages);
     check_dropout(config, *profile, messages);
+    check_part_dropout(config, *profile, messages);
   }
   return messages;
 }

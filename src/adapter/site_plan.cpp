@@ -25,6 +25,12 @@ std::int64_t take_number(std::string_view& text, const std::string& whole) {
   return value;
 }
 
+/// What only its own name chooses: block numbers say nothing about it.
+bool is_outside_of_blocks(const Site& site) {
+  return site.layer < 0 &&
+         (site.form == LayerForm::kEmbedding || site.form == LayerForm::kHead || site.form == LayerForm::kNorm);
+}
+
 std::vector<std::size_t> chosen_sites(const AdapterConfig& config, std::span<const Site> sites) {
   std::vector<std::size_t> chosen = match_targets("adapter.targets", config.targets, sites);
   require(!chosen.empty(), Fault::kUsage, "adapter.targets is empty: name at least one pattern, such as all-linear");
@@ -38,8 +44,9 @@ std::vector<std::size_t> chosen_sites(const AdapterConfig& config, std::span<con
       require(layer <= last, Fault::kUsage, "adapter.layers: {} names block {}, but the model's last block is {}",
               *config.layers, layer, last);
     }
-    std::erase_if(chosen,
-                  [&](std::size_t index) { return std::ranges::find(layers, sites[index].layer) == layers.end(); });
+    std::erase_if(chosen, [&](std::size_t index) {
+      return !is_outside_of_blocks(sites[index]) && std::ranges::find(layers, sites[index].layer) == layers.end();
+    });
   }
   if (!config.exclude.empty()) {
     const std::vector<std::size_t> excluded = match_targets("adapter.exclude", config.exclude, sites);
@@ -107,6 +114,8 @@ std::vector<Wishes> collect_wishes(const AdapterConfig& config, std::span<const 
       merge("rank", &OverrideConfig::rank, at, all[i]);
       merge_alpha(at, all[i]);
       merge("dropout", &OverrideConfig::dropout, at, all[i]);
+      merge("rank_dropout", &OverrideConfig::rank_dropout, at, all[i]);
+      merge("module_dropout", &OverrideConfig::module_dropout, at, all[i]);
       merge("learning_rate", &OverrideConfig::learning_rate, at, all[i]);
       merge("stop_after", &OverrideConfig::stop_after, at, all[i]);
     }
@@ -124,6 +133,10 @@ constexpr std::string_view form_name(LayerForm form) {
       return "convolution";
     case LayerForm::kEmbedding:
       return "embedding";
+    case LayerForm::kNorm:
+      return "norm";
+    case LayerForm::kHead:
+      return "head";
   }
   return "layer";
 }
@@ -132,7 +145,7 @@ constexpr std::string_view form_name(LayerForm form) {
 void require_served(const AdapterConfig& config, const AdapterKind& kind, const SitePlan& plan, const Site& site) {
   require(std::ranges::find(kind.forms, site.form) != kind.forms.end(), Fault::kUsage,
           "adapter.kind: {} has no form for {}, which is a {}; choose another kind (locon and lokr serve convolutions, "
-          "lora embeddings), or leave the layer out of adapter.targets",
+          "lora embeddings, full also norms and heads), or leave the layer out of adapter.targets",
           plan.kind, site.name, form_name(site.form));
   require(config.start == "kaiming" || kind.whole || (plan.kind == "lora" && site.form == LayerForm::kLinear),
           Fault::kUsage,
@@ -164,7 +177,7 @@ SitePlan plan_site(const AdapterConfig& config, const Wishes& wishes, const Site
   require_served(config, kind, plan, site);
   plan.whole = kind.whole;
   if (plan.whole) {
-    for (const char* key : {"rank", "alpha", "dropout"}) {
+    for (const char* key : {"rank", "alpha", "dropout", "rank_dropout", "module_dropout"}) {
       const auto said = wishes.said_by.find(key);
       require(said == wishes.said_by.end(), Fault::kUsage,
               "adapter.overrides: '{}' gives {} a {}, but its kind is {}, which has none; take it away",
@@ -178,7 +191,10 @@ SitePlan plan_site(const AdapterConfig& config, const Wishes& wishes, const Site
   plan.alpha = wish.alpha.absent() ? alpha_of(config, site, plan.rank) : wish.alpha.evaluate(widths);
   // As PEFT: the input of an embedding is token ids.
   plan.dropout = site.form == LayerForm::kEmbedding ? 0.0 : wish.dropout.value_or(config.dropout);
+  plan.rank_dropout = wish.rank_dropout.value_or(config.rank_dropout);
+  plan.module_dropout = wish.module_dropout.value_or(config.module_dropout);
   plan.decompose = config.decompose.has_value();
+  plan.bias = site.biased && config.bias != "none";
   plan.axis = config.axis();
   require(kind.any_rank || plan.rank <= std::min(site.columns(), site.out), Fault::kUsage,
           "adapter.rank is larger than a layer: rank {}, {} is {}; lower the rank or leave the layer out of "
@@ -196,8 +212,15 @@ void require_followed(const AdapterConfig& config, std::span<const SitePlan> pla
           "adapter.decompose: kind: {} trains the weights themselves, which have nothing to decompose; take "
           "decompose away",
           config.kind);
-  require(low_rank || config.dropout == 0.0, Fault::kUsage, "adapter.dropout: kind: {} has none; take dropout away",
-          config.kind);
+  const std::map<std::string_view, double> rates{
+      {"dropout", config.dropout}, {"rank_dropout", config.rank_dropout}, {"module_dropout", config.module_dropout}};
+  for (const auto& [key, rate] : rates) {
+    require(low_rank || rate == 0.0, Fault::kUsage, "adapter.{}: kind: {} has none; take {} away", key, config.kind,
+            key);
+  }
+  require(!config.rank_dropout_scale ||
+              std::ranges::any_of(plans, [](const SitePlan& plan) { return plan.rank_dropout > 0.0; }),
+          Fault::kUsage, "adapter.rank_dropout_scale: no rank_dropout is above 0; write one, or take the scale away");
   const std::map<std::string_view, bool> asked{{"tucker", config.tucker},
                                                {"conv_rank", config.conv_rank.has_value()},
                                                {"conv_alpha", !config.conv_alpha.absent()},
@@ -213,6 +236,28 @@ void require_followed(const AdapterConfig& config, std::span<const SitePlan> pla
     });
     require(!is_asked || followed, Fault::kUsage, "adapter.{}: kind: {} has none; take {} away", key, config.kind, key);
   }
+}
+
+/// What `bias` adds: layers whose bias alone trains. Refused where no bias would train that does not without the key.
+void add_biases(const AdapterConfig& config, std::span<const Site> sites, std::vector<SitePlan>& plans) {
+  if (config.bias == "none") {
+    return;
+  }
+  if (config.bias == "all") {
+    const std::vector<SitePlan> adapted = plans;
+    for (const Site& site : sites) {
+      if (site.biased && std::ranges::find(adapted, site.index, &SitePlan::site) == adapted.end()) {
+        SitePlan& plan = plans.emplace_back();
+        plan.site = site.index;
+        plan.kind = SitePlan::kBiasAlone;
+        plan.bias = true;
+      }
+    }
+    std::ranges::sort(plans, {}, &SitePlan::site);
+  }
+  require(std::ranges::any_of(plans, &SitePlan::bias), Fault::kUsage,
+          "adapter.bias: {} names biases, but no layer {} has one; take the key away", config.bias,
+          config.bias == "all" ? "of the model" : "that gets an adapter");
 }
 
 }  // namespace
@@ -249,6 +294,7 @@ std::vector<SitePlan> plan_sites(const AdapterConfig& config, std::span<const Si
     plans.push_back(plan_site(config, wishes[i], sites[chosen[i]]));
   }
   require_followed(config, plans);
+  add_biases(config, sites, plans);
   return plans;
 }
 

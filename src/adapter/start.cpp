@@ -8,7 +8,7 @@
 namespace dormer::adapter {
 namespace {
 
-constexpr std::array<std::string_view, 5> kNames{"kaiming", "gaussian", "pissa", "pissa_fast", "olora"};
+constexpr std::array<std::string_view, 6> kNames{"kaiming", "gaussian", "pissa", "pissa_fast", "olora", "eva"};
 
 }  // namespace
 
@@ -24,6 +24,10 @@ Start start_named(std::string_view name) {
 
 bool takes_from_weight(Start start) {
   return start == Start::kPissa || start == Start::kPissaFast || start == Start::kOlora;
+}
+
+bool takes_from_data(Start start) {
+  return start == Start::kEva;
 }
 
 }  // namespace dormer::adapter

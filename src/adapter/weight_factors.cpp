@@ -52,13 +52,17 @@ WeightFactors from_triangle(const at::Tensor& w, std::int64_t rank) {
 }
 
 WeightFactors with_settled_signs(const WeightFactors& factors) {
-  const at::Tensor largest = at::argmax(at::abs(factors.a), 1, true);
-  const at::Tensor signs = at::sign(at::gather(factors.a, 1, largest));
-  const at::Tensor settled = signs.add(signs.eq(0.0));  // a row of zeros keeps its sign
+  const at::Tensor settled = settling_signs(factors.a);
   return {factors.a.mul(settled).to(at::kFloat).contiguous(), factors.b.mul(settled).to(at::kFloat).contiguous()};
 }
 
 }  // namespace
+
+at::Tensor settling_signs(const at::Tensor& rows) {
+  const at::Tensor largest = at::argmax(at::abs(rows), 1, true);
+  const at::Tensor signs = at::sign(at::gather(rows, 1, largest));
+  return signs.add(signs.eq(0.0));  // a row of zeros keeps its sign
+}
 
 WeightFactors factors_of_weight(const at::Tensor& weight, const FactorRequest& request) {
   const at::Tensor w = weight.cpu().to(at::kDouble);
@@ -71,6 +75,7 @@ WeightFactors factors_of_weight(const at::Tensor& weight, const FactorRequest& r
       return with_settled_signs(from_triangle(w, request.rank));
     case Start::kKaiming:
     case Start::kGaussian:
+    case Start::kEva:
       break;
   }
   fail(Fault::kBug, "a start that takes nothing from the weight has no factors of it");

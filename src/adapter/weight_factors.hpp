@@ -30,4 +30,7 @@ struct FactorRequest {
 /// positive: they do not depend on the library that decomposed.
 [[nodiscard]] WeightFactors factors_of_weight(const at::Tensor& weight, const FactorRequest& request);
 
+/// 1 or -1 for each row [rows, 1]: what makes its largest element positive.
+[[nodiscard]] at::Tensor settling_signs(const at::Tensor& rows);
+
 }  // namespace dormer::adapter

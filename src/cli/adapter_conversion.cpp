@@ -48,7 +48,13 @@ void require_layers_fit(const interop::StoredAdapter& adapter, const interop::Ba
     }
     require(site != nullptr, Fault::kInput, "{} has a layer '{}', which the model in {} does not have", source.string(),
             name, base.folder.string());
-    const interop::StoredShape shape = interop::shape_of(name, layer);
+    interop::StoredShape shape = interop::shape_of(name, layer);
+    if (layer.kind == "full" && site->form == adapter::LayerForm::kEmbedding) {  // a table lies the other way round
+      std::swap(shape.out, shape.columns);
+    }
+    if (layer.kind == "bias") {  // it says nothing about the weight
+      shape.columns = site->columns();
+    }
     require(shape.out == site->out && shape.columns == site->columns(), Fault::kInput,
             "'{}' of {} is for a weight [{}, {}], but the model in {} has {}", name, source.string(), shape.out,
             shape.columns, base.folder.string(), site->shape_text());

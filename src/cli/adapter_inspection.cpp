@@ -105,6 +105,7 @@ std::string layer_text(const std::string& name, const StoredLayer& layer) {
     text += layer.factors.contains(middle) ? ", Tucker" : "";
   }
   text += layer.axis ? fmt::format(", magnitudes by {}", name_of(*layer.axis)) : "";
+  text += layer.bias.empty() || layer.kind == "bias" ? "" : ", with its bias";
   return text + fmt::format(", {}", name_of(layer.dtype));
 }
 
@@ -143,14 +144,12 @@ nlohmann::json layers_json(const StoredAdapter& adapter) {
   nlohmann::json layers = nlohmann::json::object();
   for (const auto& [name, layer] : adapter.layers) {
     const interop::StoredShape shape = interop::shape_of(name, layer);
-    layers[name] = {{"kind", layer.kind},
-                    {"out", shape.out},
-                    {"columns", shape.columns},
-                    {"rank", layer.rank},
-                    {"alpha", layer.alpha ? nlohmann::json(*layer.alpha) : nlohmann::json()},
-                    {"scale", layer.scale},
-                    {"axis", layer.axis ? nlohmann::json(name_of(*layer.axis)) : nlohmann::json()},
-                    {"dtype", name_of(layer.dtype)}};
+    layers[name] = {
+        {"kind", layer.kind},           {"out", shape.out},
+        {"columns", shape.columns},     {"bias", !layer.bias.empty()},
+        {"rank", layer.rank},           {"alpha", layer.alpha ? nlohmann::json(*layer.alpha) : nlohmann::json()},
+        {"scale", layer.scale},         {"axis", layer.axis ? nlohmann::json(name_of(*layer.axis)) : nlohmann::json()},
+        {"dtype", name_of(layer.dtype)}};
   }
   return layers;
 }

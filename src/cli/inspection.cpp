@@ -42,10 +42,13 @@ Inspection inspect_model(const std::filesystem::path& folder) {
   const auto model = model::load_language_model(folder, dtype);
   const model::LanguageModelFacts& facts = model->facts();
   Inspection result{.title = fmt::format("a language model of the family {}", facts.family), .facts = {}, .lines = {}};
+  const auto linear_layers = std::ranges::count_if(model->layers(), [](const adapter::FrozenLayer& layer) {
+    return layer.site.group == "attention" || layer.site.group == "mlp";
+  });
   result.facts = {{"size", fmt::format("{} blocks of width {}, a vocabulary of {}, {} positions", facts.blocks,
                                        facts.hidden, facts.vocabulary, facts.maximum_positions)},
                   {"weights", weights.text()},
-                  {"linear layers", fmt::format("{} (targets: all-linear)", model->layers().size())},
+                  {"linear layers", fmt::format("{} (targets: all-linear)", linear_layers)},
                   {"tokenizer", data::folder_tokenizer_sha256(folder).value_or("none (no tokenizer.json)")}};
   Tally tally;
   for (const adapter::FrozenLayer& layer : model->layers()) {

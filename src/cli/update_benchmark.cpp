@@ -94,7 +94,9 @@ class Floor {
   Floor(const model::LanguageModel& model, const UpdateBenchmark& benchmark)
       : rows_(benchmark.samples * benchmark.length) {
     for (const adapter::FrozenLayer& layer : model.layers()) {
-      weights_.push_back(layer.weight.values());
+      if (layer.site.form == adapter::LayerForm::kLinear) {
+        weights_.push_back(layer.weight.values());
+      }
     }
     weights_.push_back(model.head().values());
     for (const at::Tensor& weight : weights_) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <optional>
 #include <span>
 #include <utility>
 
@@ -9,6 +10,7 @@
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/linear.h>
 
+#include "dormer/adapter/head.hpp"
 #include "dormer/core/error.hpp"
 #include "dormer/core/random_key.hpp"
 #include "dormer/tensor/differentiable.hpp"
@@ -46,8 +48,10 @@ at::Tensor next_logits(const model::LanguageModel& model, const adapter::Pack& p
   const at::Tensor batch = at::from_blob(tokens.data(), {1, std::ssize(tokens)}, at::kLong);
   const at::Tensor hidden = model.hidden_states({.tokens = batch}, pack, cache);
   const at::Tensor last = hidden.narrow(0, hidden.size(0) - 1, 1);
-  const at::Tensor logits = pack.added_tokens() == nullptr ? at::linear(last, model.head().values())
-                                                           : adapter::adapted_head(last, model.head(), pack);
+  const std::optional<adapter::TrainedHead> trained = adapter::trained_head(pack, model.layers());
+  const at::Tensor& head = trained ? trained->weight() : model.head().values();
+  const at::Tensor logits =
+      pack.added_tokens() == nullptr ? at::linear(last, head) : adapter::adapted_head(last, head, pack);
   if (model.facts().logit_soft_cap > 0.0) {
     tensor::soft_cap_(logits, model.facts().logit_soft_cap);
   }

@@ -20,6 +20,7 @@ namespace dormer::interop {
 namespace {
 
 constexpr std::string_view kMagnitude = "magnitude";
+constexpr std::string_view kBias = "bias";  // beside a change; a whole layer's is a factor
 
 bool is_tucker(const tensor::FlatSpace& space, const std::string& site, const std::string& factor) {
   const char* middle = factor.starts_with("hada_")     ? ".hada_t1"
@@ -92,6 +93,8 @@ StoredLayer layer_from(const adapter::AdapterSet& adapters, std::size_t index) {
     if (name == kMagnitude) {
       layer.axis = plan.axis;
       layer.magnitude = std::move(values.values);
+    } else if (plan.bias && name == kBias) {
+      layer.bias = std::move(values.values);
     } else if (name != adapter::AddedTokens::kSuffix + 1) {
       layer.factors[name] = as_in_files(std::move(values), name, is_tucker(space, site, name));
     }
@@ -139,9 +142,22 @@ StoredAdapter stored_from(const adapter::AdapterSet& adapters, const BaseFacts& 
 
 namespace {
 
-/// "lora" where a convolution's low-rank change differs from it in the layer alone.
-std::string_view family_of_kind(std::string_view kind) {
-  return kind == "locon" ? std::string_view("lora") : kind;
+void check_biases(const adapter::AdapterSet& adapters, const StoredAdapter& stored, const std::string& where) {
+  const auto told = [&](const std::string& name) {
+    const auto found = stored.layers.find(name);
+    return found != stored.layers.end() && !found->second.bias.empty();
+  };
+  std::size_t trained = 0;
+  bool same = true;
+  for (std::size_t i = 0; i < adapters.plans().size(); ++i) {
+    same = same && adapters.plans()[i].bias == told(adapters.site_names()[i]);
+    trained += adapters.plans()[i].bias ? 1U : 0U;
+  }
+  const auto there = static_cast<std::size_t>(
+      std::ranges::count_if(stored.layers, [](const auto& entry) { return !entry.second.bias.empty(); }));
+  require(same && trained == there, Fault::kUsage,
+          "adapter.init_from {} has the biases of {} layers, this run trains those of {}; write adapter: {{bias: {}}}",
+          where, there, trained, bias_key(stored));
 }
 
 void check_layers(const adapter::AdapterSet& adapters, const StoredAdapter& stored, const std::string& where) {
@@ -172,7 +188,7 @@ void check_layers(const adapter::AdapterSet& adapters, const StoredAdapter& stor
 /// A layer's rank and alpha as the configuration says them.
 std::string numbers_to_write(const StoredAdapter& stored, const std::string& name, const StoredLayer& layer) {
   const bool uniform = std::ranges::all_of(stored.layers, [&](const auto& other) {
-    return other.second.kind == "full" || (other.second.rank == layer.rank && other.second.scale == layer.scale);
+    return other.second.rank == 0 || (other.second.rank == layer.rank && other.second.scale == layer.scale);
   });
   return uniform
              ? fmt::format("adapter: {{rank: {}, alpha: {}, rank_stabilized: false}}", layer.rank, plain_alpha(layer))
@@ -230,6 +246,10 @@ void set_layer(adapter::AdapterSet& adapters, const std::string& site, const Sto
   }
   for (const auto& [name, entry] : parameters_of(space, site)) {
     if (name == kMagnitude || name == adapter::AddedTokens::kSuffix + 1) {
+      continue;
+    }
+    if (name == kBias && !layer.bias.empty()) {
+      set_values(space, *entry, layer.bias, where);
       continue;
     }
     const auto found = layer.factors.find(name);
@@ -303,6 +323,7 @@ void set_tokens(adapter::AdapterSet& adapters, const StoredAdapter& stored, cons
 }  // namespace
 
 void load_into(adapter::AdapterSet& adapters, const StoredAdapter& stored, const std::string& where) {
+  check_biases(adapters, stored, where);
   check_layers(adapters, stored, where);
   for (std::size_t i = 0; i < adapters.plans().size(); ++i) {
     check_numbers(adapters.plans()[i], stored, adapters.site_names()[i], where);
@@ -314,66 +335,6 @@ void load_into(adapter::AdapterSet& adapters, const StoredAdapter& stored, const
   }
   set_tokens(adapters, stored, where);
   set_magnitudes(adapters, stored, where);
-}
-
-namespace {
-
-/// What the keys of LoKr must be so that a layer gets the stored factors' shapes.
-void set_kronecker_keys(adapter::AdapterConfig& config, const StoredLayer& layer) {
-  config.decompose_both = config.decompose_both || layer.factors.contains("lokr_w1_a");
-  config.full_matrix = config.full_matrix || (layer.factors.contains("lokr_w1") && layer.factors.contains("lokr_w2"));
-  const StoredArray& small =
-      layer.factors.contains("lokr_w1") ? layer.factors.at("lokr_w1") : layer.factors.at("lokr_w1_a");
-  config.factor = std::max(config.factor, small.shape.front());
-}
-
-std::string alpha_text(const StoredLayer& layer) {
-  return fmt::format("{}", plain_alpha(layer));
-}
-
-}  // namespace
-
-adapter::AdapterConfig adapter_config_of(const StoredAdapter& stored, const std::string& where) {
-  require(!stored.layers.empty(), Fault::kInput, "{} adapts no layer", where);
-  adapter::AdapterConfig config;
-  config.targets.clear();
-  const auto usual = std::ranges::find_if(stored.layers, [](const auto& entry) { return entry.second.kind != "full"; });
-  const StoredLayer& first = usual == stored.layers.end() ? stored.layers.begin()->second : usual->second;
-  const bool any_convolution =
-      std::ranges::any_of(stored.layers, [](const auto& entry) { return entry.second.kind == "locon"; });
-  config.kind = first.kind == "lora" && any_convolution ? "locon" : first.kind;
-  if (first.rank > 0) {
-    config.rank = first.rank;
-    config.alpha.text = alpha_text(first);
-  }
-  for (const auto& [name, layer] : stored.layers) {
-    config.targets.push_back(name);
-    const bool same_kind = family_of_kind(layer.kind) == family_of_kind(config.kind);
-    const bool same_numbers = layer.rank == 0 || (layer.rank == first.rank && layer.scale == first.scale);
-    if (!same_kind || !same_numbers) {
-      adapter::OverrideConfig& wish = config.overrides.emplace_back();
-      wish.match = name;
-      if (!same_kind) {
-        wish.kind = layer.kind;
-      }
-      if (layer.rank > 0) {
-        wish.rank = layer.rank;
-        wish.alpha.text = alpha_text(layer);
-      }
-    }
-    if (layer.kind == "lokr") {
-      set_kronecker_keys(config, layer);
-    }
-    config.tucker = config.tucker || layer.factors.contains("lora_mid") || layer.factors.contains("hada_t1") ||
-                    layer.factors.contains("lokr_t2");
-    if (layer.axis) {
-      require(!config.decompose || config.decompose->axis == name_of(*layer.axis), Fault::kInput,
-              "{} has magnitudes of both axes", where);
-      config.decompose.emplace();
-      config.decompose->axis = name_of(*layer.axis);
-    }
-  }
-  return config;
 }
 
 }  // namespace dormer::interop

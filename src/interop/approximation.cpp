@@ -69,6 +69,8 @@ Approximation approximate_by_lora(const StoredAdapter& adapter, const BaseFacts&
   double lost = 0.0;
   double whole = 0.0;
   for (auto& [name, layer] : result.adapter.layers) {
+    require(layer.bias.empty() && !layer.factors.contains("bias") && !layer.factors.contains("diff_b"), Fault::kUsage,
+            "'{}' has a trained bias, which a LoRA in its place does not hold; write merged weights", name);
     const at::Tensor weight = layer_of(base, name).weight.values().cpu();
     const at::Tensor moved = dense_effective_weight(name, layer, weight);
     Halves halves = nearest(moved.to(at::kDouble).sub(weight.to(at::kDouble)), rank, layer.dtype);

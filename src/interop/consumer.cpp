@@ -66,6 +66,15 @@ void compare_magnitudes(const std::string& name, const StoredLayer& wanted, cons
   require(same, Fault::kBug, "'{}' of {} does not read back with the magnitudes that were written", name, where);
 }
 
+void compare_numbers(const std::string& name, const std::vector<float>& wanted, const std::vector<float>& back,
+                     DType dtype, const std::string& where) {
+  bool same = wanted.size() == back.size();
+  for (std::size_t i = 0; same && i < wanted.size(); ++i) {
+    same = std::abs(wanted[i] - back[i]) <= 2.0 * rounding_of(dtype) * std::abs(wanted[i]);
+  }
+  require(same, Fault::kBug, "'{}' of {} does not read back with the bias that was written", name, where);
+}
+
 void compare_whole(const std::string& name, const StoredLayer& wanted, const StoredLayer& back, DType dtype,
                    const std::string& where) {
   bool same = wanted.factors.size() == back.factors.size();
@@ -85,8 +94,11 @@ void compare(const StoredAdapter& wanted, const StoredAdapter& written, DType dt
   for (const auto& [name, layer] : wanted.layers) {
     const auto found = back.layers.find(name);
     require(found != back.layers.end(), Fault::kBug, "'{}' cannot be found again in {}", name, where);
+    compare_numbers(name, layer.bias, found->second.bias, dtype, where);
     if (layer.kind == "full") {
       compare_whole(name, layer, found->second, dtype, where);
+    }
+    if (layer.kind == "full" || layer.kind == "bias") {
       continue;
     }
     compare_change(name, layer, found->second, dtype, where);
@@ -120,6 +132,10 @@ std::string way_out(const Consumer& consumer) {
 
 void require_exact(std::string_view name, const Consumer& consumer, const StoredAdapter& adapter) {
   for (const auto& [layer_name, layer] : adapter.layers) {
+    require(consumer.biases || layer.bias.empty(), Fault::kUsage,
+            "{} reads no trained biases, and '{}' has one; write merged weights (export for merged), or train with "
+            "adapter.bias: none the next time",
+            name, layer_name);
     require(consumer.kinds.empty() || is_listed(consumer.kinds, layer.kind), Fault::kUsage,
             "{} computes adapters of kind {}, and '{}' is a {}; write merged weights (export for merged)", name,
             fmt::join(consumer.kinds, ", "), layer_name, layer.kind);
@@ -184,6 +200,9 @@ void require_same_function(const StoredAdapter& stored, const adapter::AdapterSe
     const at::Tensor weight = layer.weight.values().cpu();
     const at::Tensor trained = adapter::effective_weight(adapters, layer.site, weight);
     const StoredLayer& kept = stored.layers.at(name);
+    if (kept.kind == "bias") {
+      continue;
+    }
     const at::Tensor formula = dense_effective_weight(name, kept, weight);
     // Both sum in fp32; factored norms are within 27 ulp of dense ones where nothing cancels more than to a sixteenth.
     const double scale =

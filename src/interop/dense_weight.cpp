@@ -107,10 +107,13 @@ at::Tensor dense_change_of_magnitudes(const std::string& name, const StoredLayer
 
 at::Tensor dense_effective_weight(const std::string& name, const StoredLayer& layer, const at::Tensor& weight) {
   const tensor::NoRecording guard;
+  if (layer.kind == "bias") {
+    return weight.to(at::kFloat);
+  }
   const StoredShape shape = shape_of(name, layer);
   const bool table = layer.factors.contains("lora_embedding_A");
-  const bool fits =
-      weight.dim() >= 2 && weight.size(table ? 1 : 0) == shape.out && weight.numel() == shape.out * shape.columns;
+  const bool fits = weight.dim() >= (layer.kind == "full" ? 1 : 2) && weight.size(table ? 1 : 0) == shape.out &&
+                    weight.numel() == shape.out * shape.columns;
   require(fits, Fault::kInput, "'{}' changes a weight of {} rows and {} columns, but the model's is [{}]", name,
           shape.out, shape.columns, fmt::join(weight.sizes(), ", "));
   if (layer.kind == "full") {

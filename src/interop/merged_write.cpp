@@ -3,6 +3,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <ranges>
 #include <string>
 #include <vector>
 
@@ -21,6 +22,7 @@
 #include "dormer/tensor/differentiable.hpp"
 #include "dormer/tensor/frozen_product.hpp"
 #include "layer_names.hpp"
+#include "merged_arrays.hpp"
 #include "model_files.hpp"
 #include "shard_plan.hpp"
 #include "stored_values.hpp"
@@ -31,37 +33,6 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::json;
 
-bool is_float(DType dtype) {
-  return dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16 || dtype == DType::kF64;
-}
-
-at::ScalarType scalar_type(DType dtype) {
-  switch (dtype) {
-    case DType::kF16:
-      return at::kHalf;
-    case DType::kBF16:
-      return at::kBFloat16;
-    case DType::kF64:
-      return at::kDouble;
-    default:
-      return at::kFloat;
-  }
-}
-
-/// What happens to one array of a model.
-struct ArrayChange {
-  std::function<at::Tensor(const at::Tensor& stored)> apply;  ///< any float dtype in, fp32 or that out
-  std::int64_t added_rows = 0;
-};
-using ArrayChanges = std::map<std::string, ArrayChange>;
-
-/// One folder of weights, and what it becomes.
-struct ModelPart {
-  fs::path folder;
-  std::string stem = "model";  ///< of its files' names
-  ArrayChanges changes{};
-};
-
 ArrayChanges changes_of(const adapter::AdapterSet& adapters, const BaseFacts& base) {
   ArrayChanges changes;
   const tensor::FlatSpace& space = adapters.space();
@@ -70,7 +41,7 @@ ArrayChanges changes_of(const adapter::AdapterSet& adapters, const BaseFacts& ba
   };
   for (std::size_t i = 0; i < adapters.site_indices().size() && !base.layers.empty(); ++i) {
     const adapter::FrozenLayer& layer = base.layers[adapters.site_indices()[i]];
-    changes[layer.weight.name()].apply = [&adapters, &layer](const at::Tensor& stored) {
+    changes[layer.site.name + ".weight"].apply = [&adapters, &layer](const at::Tensor& stored) {
       return adapter::effective_weight(adapters, layer.site, stored);
     };
     if (const std::string bias = layer.site.name + ".bias"; space.contains(bias)) {
@@ -128,6 +99,11 @@ ArrayChanges changes_of(const StoredAdapter& stored, const std::string& prefix) 
     changes[name + ".weight"].apply = [&full_name, &layer](const at::Tensor& weight) {
       return dense_effective_weight(full_name, layer, weight);
     };
+    if (!layer.bias.empty()) {
+      changes[name + ".bias"].apply = [&values = layer.bias](const at::Tensor& /*own*/) {
+        return values_of(values).clone();
+      };
+    }
     const char* bias = layer.kind == "full" ? "bias" : "diff_b";
     if (const auto found = layer.factors.find(bias); found != layer.factors.end()) {
       changes[name + ".bias"].apply = [&values = found->second.values,
@@ -138,127 +114,23 @@ ArrayChanges changes_of(const StoredAdapter& stored, const std::string& prefix) 
   }
   for (const auto& [module, tokens] : stored.tokens) {
     if (prefix.empty()) {
-      changes[module + ".weight"] = change_of_table(module, tokens);
+      const bool fresh = changes.try_emplace(module + ".weight", change_of_table(module, tokens)).second;
+      require(fresh, Fault::kInput,
+              "'{}' has rows of tokens and another change, which are not merged together; merge "
+              "it in PEFT",
+              module);
     }
   }
   return changes;
-}
-
-/// The arrays of one merged folder, one at a time.
-class MergedArrays {
- public:
-  MergedArrays(const ModelPart& part, DType dtype)
-      : part_(part), dtype_(dtype), files_(storage::SafetensorsSet::open_folder(part.folder, part.stem)) {}
-
-  [[nodiscard]] std::vector<PlannedArray> plan() const {
-    std::vector<PlannedArray> arrays;
-    for (const std::string& name : files_.names()) {
-      const storage::TensorEntry& entry = *files_.find(name)->entry;
-      std::int64_t elements = 1;
-      for (const std::int64_t size : entry.shape) {
-        elements *= size;
-      }
-      if (const auto change = part_.changes.find(name); change != part_.changes.end() && !entry.shape.empty()) {
-        elements = elements / entry.shape.front() * (entry.shape.front() + change->second.added_rows);
-      }
-      arrays.push_back({name, elements * static_cast<std::int64_t>(size_of(dtype_of(entry)))});
-    }
-    return arrays;
-  }
-
-  [[nodiscard]] DType dtype_of(const storage::TensorEntry& entry) const {
-    return is_float(entry.dtype) ? dtype_ : entry.dtype;
-  }
-
-  /// Contiguous, in the dtype of the file. Arrays that are no floats are not asked for.
-  [[nodiscard]] at::Tensor values(const std::string& name) const {
-    at::Tensor values = stored(name);
-    if (const auto change = part_.changes.find(name); change != part_.changes.end()) {
-      values = change->second.apply(values);
-    }
-    return tensor::to_dtype(values, dtype_).contiguous();
-  }
-
-  [[nodiscard]] storage::SafetensorsSet::Found found(const std::string& name) const { return *files_.find(name); }
-
-  /// What each changed array is called must be in the folder: nothing is left out silently.
-  void require_complete() const {
-    for (const auto& [name, change] : part_.changes) {
-      require(files_.find(name).has_value(), Fault::kInput,
-              "the model's folder {} has no {}, which the adapter changes; is it another model's folder?",
-              part_.folder.string(), name);
-    }
-  }
-
- private:
-  [[nodiscard]] at::Tensor stored(const std::string& name) const {
-    const storage::SafetensorsSet::Found place = found(name);
-    const std::span<const std::byte> bytes = place.file->bytes(*place.entry);
-    const at::Tensor values = at::empty(place.entry->shape, scalar_type(place.entry->dtype));
-    std::copy(bytes.begin(), bytes.end(), static_cast<std::byte*>(values.mutable_data_ptr()));
-    return values;
-  }
-
-  const ModelPart& part_;
-  DType dtype_;
-  storage::SafetensorsSet files_;
-};
-
-/// Writes one file and compares what is on the disk.
-void write_shard(const fs::path& path, const MergedArrays& merged, const std::vector<PlannedArray>& shard) {
-  std::vector<at::Tensor> owners;
-  std::vector<storage::NamedArray> arrays;
-  for (const PlannedArray& planned : shard) {
-    const storage::SafetensorsSet::Found place = merged.found(planned.name);
-    const DType dtype = merged.dtype_of(*place.entry);
-    if (!is_float(place.entry->dtype)) {
-      arrays.push_back({planned.name, dtype, place.entry->shape, place.file->bytes(*place.entry)});
-      continue;
-    }
-    const at::Tensor& values = owners.emplace_back(merged.values(planned.name));
-    arrays.push_back({planned.name,
-                      dtype,
-                      values.sizes().vec(),
-                      {static_cast<const std::byte*>(values.const_data_ptr()), values.nbytes()}});
-  }
-  storage::write_safetensors(path, arrays, {{"format", "pt"}});
-  const auto file = storage::SafetensorsFile::open(path);
-  require(holds_exactly(*file, arrays), Fault::kIo,
-          "{} does not read back as it was written; is the disk or the file system failing?", path.string());
 }
 
 void write_text(const fs::path& path, const std::string& text) {
   write_new_file(path, std::as_bytes(std::span(text)));
 }
 
-std::string index_text(const std::string& stem, const std::vector<std::vector<PlannedArray>>& shards) {
-  Json root{{"metadata", {{"total_size", 0}}}, {"weight_map", Json::object()}};
-  std::int64_t total = 0;
-  for (std::size_t i = 0; i < shards.size(); ++i) {
-    for (const PlannedArray& array : shards[i]) {
-      root["weight_map"][array.name] = shard_name(stem, i, shards.size());
-      total += array.bytes;
-    }
-  }
-  root["metadata"]["total_size"] = total;
-  return root.dump(2) + "\n";
-}
-
-/// The weights of one folder: at most 4 GiB a file, one file in memory at a time.
-void write_part(const ModelPart& part, const fs::path& target, DType dtype) {
-  const MergedArrays merged(part, dtype);
-  merged.require_complete();
-  const std::vector<std::vector<PlannedArray>> shards = plan_shards(merged.plan(), kLargestModelFile);
-  for (std::size_t i = 0; i < shards.size(); ++i) {
-    write_shard(target / shard_name(part.stem, i, shards.size()), merged, shards[i]);
-  }
-  if (shards.size() > 1) {
-    write_text(target / (part.stem + ".safetensors.index.json"), index_text(part.stem, shards));
-  }
-}
-
 /// The model's own, in the spelling that it has (transformers 5 says dtype, 4 says torch_dtype).
-std::string config_text(const fs::path& folder, std::optional<std::int64_t> vocabulary, DType dtype) {
+std::string config_text(const ModelPart& part, std::optional<std::int64_t> vocabulary, DType dtype) {
+  const fs::path& folder = part.folder;
   const std::string text = read_file(folder / "config.json", "model configuration");
   nlohmann::ordered_json root = nlohmann::ordered_json::parse(text, nullptr, false);
   require(root.is_object(), Fault::kInput, "{} is not a JSON object", (folder / "config.json").string());
@@ -266,22 +138,26 @@ std::string config_text(const fs::path& folder, std::optional<std::int64_t> voca
   if (vocabulary) {
     root["vocab_size"] = *vocabulary;
   }
+  if (part.unties_head) {
+    root["tie_word_embeddings"] = false;
+  }
   return root.dump(2) + "\n";
 }
 
-/// A head that is the embedding would follow the embedding's change, which it does not in training.
-void require_untied(bool adapts_table, const fs::path& model, const fs::path& target) {
-  require(!adapts_table || storage::SafetensorsSet::open_folder(model).find("lm_head.weight").has_value(),
-          Fault::kUsage,
-          "cannot merge into {}: the head of this model is its embedding, which has an adapter; export for peft",
-          target.string());
+/// Whether the head, which is the embedding, gets an array of its own: the embedding or it has an adapter of its own,
+/// which the other one does not follow in training.
+template <typename Layers>
+bool unties_head(const Layers& adapted, const fs::path& model) {
+  const bool apart = std::ranges::any_of(
+      adapted, [](const std::string& name) { return name == "model.embed_tokens" || name == "lm_head"; });
+  return apart && !storage::SafetensorsSet::open_folder(model).find(kHeadArray).has_value();
 }
 
 /// A folder of transformers: weights, configuration, tokenizer.
 void write_model(const ModelPart& part, const fs::path& target, std::optional<std::int64_t> vocabulary, DType dtype) {
   write_folder(target, "config.json", [&](const fs::path& temporary) {
     write_part(part, temporary, dtype);
-    write_text(temporary / "config.json", config_text(part.folder, vocabulary, dtype));
+    write_text(temporary / "config.json", config_text(part, vocabulary, dtype));
     std::error_code code;
     if (fs::is_regular_file(part.folder / "generation_config.json", code)) {
       write_text(temporary / "generation_config.json",
@@ -347,24 +223,20 @@ void write_pipeline(const StoredAdapter& stored, const fs::path& model, const fs
 
 std::int64_t merged_bytes(const adapter::AdapterSet& adapters, const fs::path& model_folder, DType dtype) {
   const BaseFacts base{.hub_id = {}, .folder = model_folder, .linear_layers = {}};
-  const ModelPart part{.folder = model_folder, .changes = changes_of(adapters, base)};
-  std::int64_t bytes = 0;
-  for (const PlannedArray& array : MergedArrays(part, dtype).plan()) {
-    bytes += array.bytes;
-  }
-  return bytes;
+  return part_bytes({.folder = model_folder,
+                     .changes = changes_of(adapters, base),
+                     .unties_head = unties_head(adapters.site_names(), model_folder)},
+                    dtype);
 }
 
 void write_merged(const adapter::AdapterSet& adapters, const fs::path& folder, const BaseFacts& base, DType dtype) {
   const tensor::NoRecording guard;
   require_model_dtype(dtype);
-  const bool adapts_table = std::ranges::any_of(adapters.site_indices(), [&](std::size_t index) {
-    return base.layers[index].site.form == adapter::LayerForm::kEmbedding;
-  });
-  require_untied(adapts_table, base.folder, folder);
   const adapter::AddedTokens* added = adapters.added_tokens();
-  write_model({.folder = base.folder, .changes = changes_of(adapters, base)}, folder,
-              added == nullptr ? std::nullopt : std::optional(added->first_token() + added->count()), dtype);
+  write_model({.folder = base.folder,
+               .changes = changes_of(adapters, base),
+               .unties_head = unties_head(adapters.site_names(), base.folder)},
+              folder, added == nullptr ? std::nullopt : std::optional(added->first_token() + added->count()), dtype);
 }
 
 void write_merged(const StoredAdapter& adapter, const fs::path& folder, const fs::path& model, DType dtype) {
@@ -376,11 +248,6 @@ void write_merged(const StoredAdapter& adapter, const fs::path& folder, const fs
     write_pipeline(named, model, folder, dtype);
     return;
   }
-  const bool adapts_table = !named.tokens.empty() || std::ranges::any_of(named.layers, [](const auto& entry) {
-    return entry.second.factors.contains("lora_embedding_A");
-  });
-  // Trained rows change a tied head with the table, in training as here; only a low-rank change of the table does not.
-  require_untied(adapts_table && named.tokens.empty(), model, folder);
   std::optional<std::int64_t> vocabulary;
   const storage::SafetensorsSet files = storage::SafetensorsSet::open_folder(model);
   for (const auto& [module, tokens] : named.tokens) {
@@ -388,7 +255,10 @@ void write_merged(const StoredAdapter& adapter, const fs::path& folder, const fs
       vocabulary = std::max(table->entry->shape.at(0), *std::ranges::max_element(tokens.indices) + 1);
     }
   }
-  write_model({.folder = model, .changes = changes_of(named, "")}, folder, vocabulary, dtype);
+  write_model({.folder = model,
+               .changes = changes_of(named, ""),
+               .unties_head = unties_head(std::views::keys(named.layers), model)},
+              folder, vocabulary, dtype);
 }
 
 }  // namespace dormer::interop

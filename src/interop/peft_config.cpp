@@ -43,8 +43,6 @@ void refuse_foreign_settings(const Json& root, const std::string& where) {
     require(!is_set(root, key), Fault::kInput,
             "{} sets '{}', which we do not compute; train without it or merge it in PEFT", where, key);
   }
-  const auto bias = value_or<std::string>(root, "bias", "none");
-  require(bias == "none", Fault::kInput, "{} trains biases (bias: {}), which we do not read", where, bias);
   if (root.contains("init_lora_weights") && root.at("init_lora_weights").is_string()) {
     const auto start = root.at("init_lora_weights").get<std::string>();
     for (const std::string_view changing : kStartsThatChangeTheBase) {
@@ -148,6 +146,9 @@ PeftConfig peft_config_from(const nlohmann::ordered_json& root, const std::strin
     config.rank = value_or<std::int64_t>(root, "r", config.rank);
     config.alpha = value_or<double>(root, config.method == "LORA" ? "lora_alpha" : "alpha", config.alpha);
     config.rank_stabilized = value_or<bool>(root, "use_rslora", false);
+    config.bias = value_or<std::string>(root, "bias", "none");
+    require(config.bias == "none" || config.bias == "all" || config.bias == "lora_only", Fault::kInput,
+            "{} has bias: {}, which PEFT does not know; none, all and lora_only are read", where, config.bias);
     config.decompose = value_or<bool>(root, "use_dora", false);
     config.rank_pattern = read_patterns<std::int64_t>(root, "rank_pattern");
     config.alpha_pattern = read_patterns<double>(root, "alpha_pattern");

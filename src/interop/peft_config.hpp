@@ -19,6 +19,7 @@ struct PeftConfig {
   double alpha = 8.0;
   bool rank_stabilized = false;
   bool decompose = false;
+  std::string bias = "none";                                       ///< which biases are trained: none, all or lora_only
   std::vector<std::pair<std::string, std::int64_t>> rank_pattern;  ///< in the file's order; the first match counts
   std::vector<std::pair<std::string, double>> alpha_pattern;
   std::vector<std::string> modules_to_save;                                      ///< ends of module paths

@@ -9,6 +9,7 @@
 #include "dormer/interop/peft.hpp"
 #include "peft_kronecker.hpp"
 #include "peft_numbers.hpp"
+#include "stored_values.hpp"
 
 namespace dormer::interop {
 namespace {
@@ -57,7 +58,7 @@ Json alpha_pattern(const PeftNumbers& numbers) {
 std::vector<std::string> names_of(const StoredAdapter& adapter, bool whole) {
   std::vector<std::string> names;
   for (const auto& [name, layer] : adapter.layers) {
-    if ((layer.kind == "full") == whole) {
+    if (layer.kind != "bias" && (layer.kind == "full") == whole) {
       names.push_back(name);
     }
   }
@@ -109,7 +110,8 @@ Json shared_fields(const StoredAdapter& adapter, const WriteRequest& request, co
 
 /// Only fields that PEFT has had since it knows DoRA (0.9): older ones refuse what they do not know.
 void add_lora_fields(Json& root, const StoredAdapter& adapter, const PeftNumbers& numbers) {
-  root["bias"] = "none";
+  const std::string_view bias = bias_key(adapter);
+  root["bias"] = bias == "adapter_only" ? "lora_only" : bias;
   root["fan_in_fan_out"] = false;
   root["init_lora_weights"] = true;
   root["lora_alpha"] = number(numbers.usual.alpha);

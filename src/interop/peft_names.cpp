@@ -15,7 +15,7 @@ namespace dormer::interop {
 namespace {
 
 constexpr std::string_view kPrefix = "base_model.model.";
-constexpr std::array<std::pair<std::string_view, std::string_view>, 22> kSuffixes{{
+constexpr std::array<std::pair<std::string_view, std::string_view>, 23> kSuffixes{{
     {".lora_A.weight", "lora_A"},
     {".lora_B.weight", "lora_B"},
     {".lora_embedding_A", "lora_embedding_A"},
@@ -37,6 +37,7 @@ constexpr std::array<std::pair<std::string_view, std::string_view>, 22> kSuffixe
     {".lokr_w2_b", "lokr_w2_b"},
     {".lokr_t2", "lokr_t2"},
     {".weight", "weight"},  // after those that it ends
+    {".base_layer.bias", kPeftBias},
     {".bias", "bias"},
 }};
 

@@ -10,8 +10,9 @@ namespace dormer::interop {
 
 inline constexpr std::string_view kPeftMagnitude = "magnitude";
 inline constexpr std::string_view kPeftTokens = "tokens";
+inline constexpr std::string_view kPeftBias = "layer bias";  ///< of a layer that has an adapter, too
 
-/// An array of a PEFT folder: `factor` is a canonical name of StoredLayer, or one of the two words above.
+/// An array of a PEFT folder: `factor` is a canonical name of StoredLayer, or one of the words above.
 struct PeftKey {
   std::string layer;  ///< module path
   std::string factor;

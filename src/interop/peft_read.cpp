@@ -19,8 +19,11 @@ bool is_whole(const PeftKey& key) {
 
 /// Whether an array belongs to an adapter of this configuration.
 bool belongs(const PeftKey& key, const PeftConfig& config) {
+  if (key.factor == kPeftBias) {
+    return config.bias != "none";
+  }
   if (is_whole(key)) {
-    return config.saves(key.layer);
+    return config.saves(key.layer) || (key.factor == "bias" && config.bias == "all");
   }
   if (key.factor.starts_with("hada_")) {
     return config.method == "LOHA";
@@ -48,6 +51,10 @@ void take(StoredAdapter& adapter, const PeftKey& key, const PeftConfig& config, 
   StoredLayer& layer = adapter.layers[key.layer];
   if (key.factor == kPeftMagnitude) {
     set_peft_magnitude(layer, key.layer, read_array(file, entry));
+    return;
+  }
+  if (key.factor == kPeftBias || (key.factor == "bias" && !config.saves(key.layer))) {
+    layer.bias = read_array(file, entry).values;
     return;
   }
   layer.dtype = entry.dtype;
@@ -102,7 +109,7 @@ void finish(StoredAdapter& adapter, const PeftConfig& config, const std::string&
       check_whole(name, layer, where);
     }
     finish_layer(layer, name);
-    if (layer.kind != "full") {
+    if (layer.kind != "full" && layer.kind != "bias") {
       set_numbers(layer, name, config, where);
     }
   }

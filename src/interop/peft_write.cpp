@@ -27,7 +27,7 @@ bool is_diffusion(ModelFamily family) {
 
 /// "lora" for all that is PEFT's LoRA; empty for modules that were trained whole.
 std::string method_of(const StoredLayer& layer) {
-  return layer.kind == "full" ? "" : layer.kind == "locon" ? "lora" : layer.kind;
+  return layer.kind == "full" || layer.kind == "bias" ? "" : layer.kind == "locon" ? "lora" : layer.kind;
 }
 
 void require_one_method(const StoredAdapter& adapter) {
@@ -42,6 +42,12 @@ void require_one_method(const StoredAdapter& adapter) {
     method = own.empty() ? method : own;
   }
   require(!adapter.layers.empty(), Fault::kUsage, "there is no adapted layer to write");
+  for (const auto& [name, layer] : adapter.layers) {
+    require(layer.bias.empty() || method.empty() || method == "lora", Fault::kUsage,
+            "PEFT trains biases beside LoRA alone, and '{}' has one beside {}; merge the adapter, or train with "
+            "adapter.bias: none the next time",
+            name, method);
+  }
   require(adapter.tokens.empty() || method.empty() || method == "lora", Fault::kUsage,
           "PEFT trains rows of added tokens beside LoRA alone, not beside {}; merge the adapter instead", method);
 }
@@ -55,7 +61,7 @@ void require_decomposition(const StoredAdapter& adapter) {
             name);
     require(!layer.axis || method_of(layer) == "lora", Fault::kUsage,
             "PEFT has no magnitudes for the {} of '{}'; merge the adapter instead", layer.kind, name);
-    require(layer.kind == "full" || layer.axis.has_value() == decomposed, Fault::kUsage,
+    require(method_of(layer).empty() || layer.axis.has_value() == decomposed, Fault::kUsage,
             "use_dora of PEFT is for all layers, and '{}' has no magnitudes where others have them; merge the adapter "
             "instead",
             name);
@@ -118,6 +124,10 @@ ArrayList collect(const StoredAdapter& adapter, DType dtype) {
       }
       result.add(peft_key({name, factor}), shaped, dtype);
     }
+    if (!layer.bias.empty()) {
+      const StoredArray bias{.shape = {std::ssize(layer.bias)}, .values = layer.bias};
+      result.add(peft_key({name, layer.kind == "bias" ? "bias" : std::string(kPeftBias)}), bias, dtype);
+    }
     if (layer.axis) {
       result.add(peft_key({name, std::string(kPeftMagnitude)}), peft_magnitude(layer), dtype);
     }
@@ -138,7 +148,7 @@ void compare(const fs::path& folder, const ArrayList& wanted, const StoredAdapte
         const auto found = back.layers.find(entry.first);
         const StoredLayer& layer = entry.second;
         return found != back.layers.end() && found->second.kind == layer.kind && found->second.rank == layer.rank &&
-               found->second.axis == layer.axis &&
+               found->second.axis == layer.axis && found->second.bias.size() == layer.bias.size() &&
                (layer.rank == 0 || std::abs(found->second.scale - layer.scale) <= kRounding * std::abs(layer.scale));
       });
   invariant(same, "the configuration in {} is not the adapter's", folder.string());

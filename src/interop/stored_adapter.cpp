@@ -130,6 +130,9 @@ bool StoredAdapter::decomposed() const {
 }
 
 StoredShape shape_of(const std::string& name, const StoredLayer& layer) {
+  if (layer.kind == "bias") {
+    return {std::ssize(layer.bias), 0};
+  }
   const Factors factors(name, layer);
   if (layer.kind == "loha") {
     return shape_of_hadamard(factors);

@@ -142,7 +142,7 @@ namespace {
 
 /// The kind that a layer's factors belong to; factors of two kinds are an input fault.
 std::string kind_of(const StoredLayer& layer, const std::string& layer_name) {
-  std::string kind;
+  std::string kind = layer.factors.empty() && !layer.bias.empty() ? "bias" : "";
   for (const auto& [factor, values] : layer.factors) {
     const std::string own = factor.starts_with("hada_")             ? "loha"
                             : factor.starts_with("lokr_")           ? "lokr"
@@ -183,6 +183,8 @@ void finish_layer(StoredLayer& layer, const std::string& layer_name) {
     a.shape.resize(2);
   }
   const StoredShape shape = shape_of(layer_name, layer);
+  require(layer.bias.empty() || std::ssize(layer.bias) == shape.out, Fault::kInput,
+          "'{}' has a bias of {} numbers for {} outputs", layer_name, layer.bias.size(), shape.out);
   if (layer.kind == "lora" && layer.kernel_axes > 0) {
     layer.kind = "locon";
   }

@@ -51,6 +51,11 @@ void finish_layer(StoredLayer& layer, const std::string& layer_name);
 void set_dora_scale(StoredLayer& layer, const std::string& layer_name, const StoredArray& values,
                     std::optional<adapter::Axis> axis = {});
 
+/// "lora" where a convolution's low-rank change differs from it in the layer alone.
+[[nodiscard]] std::string_view family_of_kind(std::string_view kind);
+/// `adapter.bias` of a run that trains the stored biases. Pure.
+[[nodiscard]] std::string_view bias_key(const StoredAdapter& stored);
+
 [[nodiscard]] std::size_t kernel_axes(const StoredLayer& layer);
 /// [out, 1, …] or [1, channels, …], with an axis of 1 for every one of the kernel. Pure, as the next.
 [[nodiscard]] StoredArray dora_scale_of(const StoredLayer& layer, const std::string& layer_name);

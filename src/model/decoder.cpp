@@ -1,5 +1,6 @@
 #include "decoder.hpp"
 
+#include <algorithm>
 #include <array>
 #include <string>
 #include <utility>
@@ -35,14 +36,20 @@ class DecoderCache final : public KeyValueCache {
   std::vector<at::Tensor> values;
 };
 
-/// Norms (fp32, offset added) and the places of the linear layers of one block. What a family lacks is undefined.
+/// A norm's weight, fp32 with the offset added, and its place among the layers. What a family lacks is undefined.
+struct Norm {
+  at::Tensor weight;
+  std::size_t layer = 0;
+};
+
+/// Norms and the places of the linear layers of one block.
 struct Block {
-  at::Tensor attention_norm;
-  at::Tensor attention_branch_norm;
-  at::Tensor mlp_norm;
-  at::Tensor mlp_branch_norm;
-  at::Tensor query_norm;
-  at::Tensor key_norm;
+  Norm attention_norm;
+  Norm attention_branch_norm;
+  Norm mlp_norm;
+  Norm mlp_branch_norm;
+  Norm query_norm;
+  Norm key_norm;
   std::vector<std::size_t> query_key_value;  // three layers, or one fused
   std::size_t output = 0;
   std::vector<std::size_t> gate_up;  // two layers, or one fused
@@ -77,11 +84,13 @@ class Decoder final : public LanguageModel {
               .end_of_text = config_.end_of_text};
     const std::array<std::int64_t, 2> table{config_.vocabulary, config_.hidden};
     embedding_ = load_weight(files, "model.embed_tokens.weight", table);
+    add_table("model.embed_tokens", "embedding", adapter::LayerForm::kEmbedding, embedding_);
     for (std::int64_t block = 0; block < config_.blocks; ++block) {
       load_block(files, block);
     }
-    norm_ = load_norm(files, "model.norm", config_.hidden);
+    norm_ = load_norm(files, "model.norm", config_.hidden, -1);
     head_ = config_.tied_head ? embedding_ : load_weight(files, "lm_head.weight", table);
+    add_table("lm_head", "head", adapter::LayerForm::kHead, head_);
     for (const RotaryConfig& rotary : config_.rotaries) {
       frequencies_.push_back(inverse_frequencies(rotary, config_.head_width).to(at::Device(placement_.device)));
     }
@@ -112,7 +121,7 @@ class Decoder final : public LanguageModel {
         x = run_block(index, x, angles, batch, pack, past);
       }
     }
-    return norm(x, norm_);
+    return norm(x, norm_, pack);
   }
 
  private:
@@ -121,12 +130,35 @@ class Decoder final : public LanguageModel {
     return tensor::load_base_weight(files, name, shape, placement_.dtype, placement_.device);
   }
 
-  [[nodiscard]] at::Tensor load_norm(const storage::SafetensorsSet& files, const std::string& name,
-                                     std::int64_t width) const {
-    // A copy: where the file has fp32, the values are its mapping, which may end with the loading.
-    const BaseWeight weight =
-        tensor::load_base_weight(files, name + ".weight", std::array{width}, DType::kF32, placement_.device);
-    return weight.values().add(config_.norm_offset);
+  Norm load_norm(const storage::SafetensorsSet& files, const std::string& name, std::int64_t width,
+                 std::int64_t block) {
+    FrozenLayer layer{
+        .site = {.name = name,
+                 .group = "norm",
+                 .layer = block,
+                 .out = width,
+                 .in = 1,
+                 .index = layers_.size(),
+                 .form = adapter::LayerForm::kNorm,
+                 .normalization = {config_.epsilon, config_.norm_offset}},
+        .weight = tensor::load_base_weight(files, name + ".weight", std::array{width}, DType::kF32, placement_.device),
+        .bias = {}};
+    const at::Tensor weight = layer.weight.values().add(config_.norm_offset);
+    layers_.push_back(std::move(layer));
+    return {weight, layers_.size() - 1};
+  }
+
+  /// A table of one row for every token.
+  void add_table(const char* name, const char* group, adapter::LayerForm form, const BaseWeight& weight) {
+    const bool head = form == adapter::LayerForm::kHead;
+    layers_.push_back({.site = {.name = name,
+                                .group = group,
+                                .out = head ? config_.vocabulary : config_.hidden,
+                                .in = head ? config_.hidden : config_.vocabulary,
+                                .index = layers_.size(),
+                                .form = form},
+                       .weight = weight,
+                       .bias = {}});
   }
 
   std::size_t add_layer(const storage::SafetensorsSet& files, Site site, bool bias) {
@@ -167,22 +199,25 @@ class Decoder final : public LanguageModel {
                        linear("mlp.up_proj", "mlp", inner, config_.hidden, config_.mlp_bias)};
     }
     block.down = linear("mlp.down_proj", "mlp", config_.hidden, inner, config_.mlp_bias);
-    load_norms(files, prefix, block);
+    load_norms(files, prefix, number, block);
     blocks_.push_back(std::move(block));
   }
 
-  void load_norms(const storage::SafetensorsSet& files, const std::string& prefix, Block& block) const {
-    block.attention_norm = load_norm(files, prefix + "input_layernorm", config_.hidden);
+  void load_norms(const storage::SafetensorsSet& files, const std::string& prefix, std::int64_t number, Block& block) {
+    const auto load = [&](const char* name, std::int64_t width) {
+      return load_norm(files, prefix + name, width, number);
+    };
+    block.attention_norm = load("input_layernorm", config_.hidden);
     if (config_.branch_norms) {
-      block.attention_branch_norm = load_norm(files, prefix + "post_attention_layernorm", config_.hidden);
-      block.mlp_norm = load_norm(files, prefix + "pre_feedforward_layernorm", config_.hidden);
-      block.mlp_branch_norm = load_norm(files, prefix + "post_feedforward_layernorm", config_.hidden);
+      block.attention_branch_norm = load("post_attention_layernorm", config_.hidden);
+      block.mlp_norm = load("pre_feedforward_layernorm", config_.hidden);
+      block.mlp_branch_norm = load("post_feedforward_layernorm", config_.hidden);
     } else {
-      block.mlp_norm = load_norm(files, prefix + "post_attention_layernorm", config_.hidden);
+      block.mlp_norm = load("post_attention_layernorm", config_.hidden);
     }
     if (config_.query_key_norm) {
-      block.query_norm = load_norm(files, prefix + "self_attn.q_norm", config_.head_width);
-      block.key_norm = load_norm(files, prefix + "self_attn.k_norm", config_.head_width);
+      block.query_norm = load("self_attn.q_norm", config_.head_width);
+      block.key_norm = load("self_attn.k_norm", config_.head_width);
     }
   }
 
@@ -204,25 +239,31 @@ class Decoder final : public LanguageModel {
   }
 
   [[nodiscard]] at::Tensor embed(const at::Tensor& tokens, const Pack& pack) const {
-    const at::Tensor rows = adapter::adapted_embedding(tokens, embedding_, pack);
+    const at::Tensor rows = pack.added_tokens() != nullptr
+                                ? adapter::adapted_embedding(tokens, embedding_, pack)
+                                : adapter::apply_layer(tokens.reshape({-1}), layers_.front(), pack);
     if (config_.embedding_scale == 1.0) {
       return rows;
     }
-    return rows.mul_(
-        rows.new_full({}, config_.embedding_scale));  // the scale rounded to the rows' dtype, as transformers
+    // Rounded to the rows' dtype, as transformers does. A decomposed table has kept its rows for the backward pass.
+    const at::Tensor scale = rows.new_full({}, config_.embedding_scale);
+    return rows.requires_grad() ? rows.mul(scale) : rows.mul_(scale);
   }
 
-  [[nodiscard]] at::Tensor norm(const at::Tensor& x, const at::Tensor& weight) const {
-    return tensor::rms_norm(x, weight, config_.epsilon);
+  [[nodiscard]] at::Tensor norm(const at::Tensor& x, const Norm& part, const Pack& pack) const {
+    const bool trains = std::ranges::any_of(pack.segments, [&](const adapter::Segment& segment) {
+      return segment.adapters != nullptr && segment.adapters->find(part.layer) != nullptr;
+    });
+    return trains ? apply(part.layer, x, pack) : tensor::rms_norm(x, part.weight, config_.epsilon);
   }
 
-  [[nodiscard]] at::Tensor optional_norm(const at::Tensor& x, const at::Tensor& weight) const {
-    return weight.defined() ? norm(x, weight) : x;
+  [[nodiscard]] at::Tensor optional_norm(const at::Tensor& x, const Norm& part, const Pack& pack) const {
+    return part.weight.defined() ? norm(x, part, pack) : x;
   }
 
   /// RMSNorm of every head of x [rows, heads*width].
-  [[nodiscard]] at::Tensor norm_of_heads(const at::Tensor& x, const at::Tensor& weight) const {
-    return weight.defined() ? norm(x.view({-1, config_.head_width}), weight).view(x.sizes()) : x;
+  [[nodiscard]] at::Tensor norm_of_heads(const at::Tensor& x, const Norm& part, const Pack& pack) const {
+    return part.weight.defined() ? norm(x.view({-1, config_.head_width}), part, pack).view(x.sizes()) : x;
   }
 
   [[nodiscard]] at::Tensor apply(std::size_t layer, const at::Tensor& x, const Pack& pack) const {
@@ -248,10 +289,10 @@ class Decoder final : public LanguageModel {
   [[nodiscard]] at::Tensor run_block(std::size_t index, const at::Tensor& x, const std::vector<Angles>& angles,
                                      const BatchShape& batch, const Pack& pack, DecoderCache* past) const {
     const Block& parts = blocks_[index];
-    at::Tensor branch = attention(index, norm(x, parts.attention_norm), angles, batch, pack, past);
-    const at::Tensor middle = tensor::add(x, optional_norm(branch, parts.attention_branch_norm));
-    branch = mlp(parts, norm(middle, parts.mlp_norm), pack);
-    return tensor::add(middle, optional_norm(branch, parts.mlp_branch_norm));
+    at::Tensor branch = attention(index, norm(x, parts.attention_norm, pack), angles, batch, pack, past);
+    const at::Tensor middle = tensor::add(x, optional_norm(branch, parts.attention_branch_norm, pack));
+    branch = mlp(parts, norm(middle, parts.mlp_norm, pack), pack);
+    return tensor::add(middle, optional_norm(branch, parts.mlp_branch_norm, pack));
   }
 
   [[nodiscard]] at::Tensor attention(std::size_t block, const at::Tensor& x, const std::vector<Angles>& angles,
@@ -260,8 +301,8 @@ class Decoder final : public LanguageModel {
     const std::int64_t key_width = config_.key_value_heads * config_.head_width;
     const std::array<std::int64_t, 3> widths{config_.heads * config_.head_width, key_width, key_width};
     const std::vector<at::Tensor> projected = apply_all(parts.query_key_value, x, widths, pack);
-    const at::Tensor query = norm_of_heads(projected[0], parts.query_norm);
-    const at::Tensor key = norm_of_heads(projected[1], parts.key_norm);
+    const at::Tensor query = norm_of_heads(projected[0], parts.query_norm, pack);
+    const at::Tensor key = norm_of_heads(projected[1], parts.key_norm, pack);
     const tensor::AttentionShape shape{.batch = batch.samples,
                                        .positions = batch.positions,
                                        .groups = config_.key_value_heads,
@@ -291,7 +332,7 @@ class Decoder final : public LanguageModel {
   BaseWeight embedding_;
   std::vector<Block> blocks_;
   std::vector<FrozenLayer> layers_;
-  at::Tensor norm_;
+  Norm norm_;
   BaseWeight head_;
   std::vector<at::Tensor> frequencies_;  // per rotary embedding
 };

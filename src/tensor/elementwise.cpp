@@ -4,6 +4,10 @@
 #include <ATen/ops/add.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
+#include <ATen/ops/mean.h>
+#include <ATen/ops/mul.h>
+#include <ATen/ops/rsqrt.h>
+#include <ATen/ops/sum.h>
 
 #include "dormer/tensor/differentiable.hpp"
 #include "dormer/tensor/operations.hpp"
@@ -24,7 +28,22 @@ at::Tensor rms_norm_gradient(const at::Tensor& x, const at::Tensor& weight, cons
   return result;
 }
 
+/// 1 / rms of every row, fp32 [rows].
+at::Tensor inverse_rms_of(const at::Tensor& x, double epsilon) {
+  return at::rsqrt(at::mean(x.to(at::kFloat).square(), at::IntArrayRef{1}).add_(epsilon));
+}
+
 }  // namespace
+
+at::Tensor rms_norm_gradient(const at::Tensor& x, const at::Tensor& weight, double epsilon,
+                             const at::Tensor& gradient) {
+  return rms_norm_gradient(x, weight, inverse_rms_of(x, epsilon), gradient);
+}
+
+at::Tensor rms_norm_weight_gradient(const at::Tensor& x, double epsilon, const at::Tensor& gradient) {
+  const at::Tensor normed = at::mul(x.to(at::kFloat), inverse_rms_of(x, epsilon).unsqueeze(1));
+  return at::sum(normed.mul_(gradient), {0});
+}
 
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double epsilon) {
   at::Tensor y = at::empty(x.sizes(), x.options().requires_grad(false));

@@ -47,13 +47,16 @@ at::Tensor logits_of(const at::Tensor& x, const at::Tensor& head, const AddedRow
   return added.values == nullptr ? logits : at::cat({logits, multiply_transposed(x, *added.values)}, 1);
 }
 
-/// The gradient of x, and of the added rows on the way.
+/// The gradient of x, and of the head's rows that train on the way.
 at::Tensor logits_backward(const at::Tensor& gradient, const at::Tensor& x, const at::Tensor& head,
                            const AddedRows& added) {
-  if (added.values == nullptr) {
-    return multiply(gradient, head);
-  }
   const at::Tensor frozen = gradient.narrow(1, 0, head.size(0)).contiguous();
+  if (added.head_gradient != nullptr) {
+    added.head_gradient->add_(multiply(frozen.t(), x));
+  }
+  if (added.values == nullptr) {
+    return multiply(frozen, head);
+  }
   const at::Tensor fresh = gradient.narrow(1, head.size(0), added.values->size(0)).contiguous();
   if (added.gradient != nullptr) {
     added.gradient->add_(multiply(fresh.t(), x));
@@ -79,7 +82,7 @@ CrossEntropySums host_sums(const at::Tensor& losses, const at::Tensor& targets) 
 CrossEntropySums linear_cross_entropy(const at::Tensor& hidden, const at::Tensor& head, const at::Tensor& targets,
                                       const CrossEntropyScale& how, const AddedRows& added) {
   const at::Tensor input = detached(hidden);
-  const bool wants_gradient = how.backward && hidden.requires_grad();
+  const bool wants_gradient = how.backward && (hidden.requires_grad() || added.head_gradient != nullptr);
   const auto scale = static_cast<float>(1.0 / how.divisor);
   const at::Tensor losses = at::empty({input.size(0)}, input.options().dtype(at::kFloat));
   at::Tensor gradient;
@@ -109,7 +112,7 @@ CrossEntropySums linear_cross_entropy(const at::Tensor& hidden, const at::Tensor
       }
     }
   }
-  if (wants_gradient) {
+  if (wants_gradient && hidden.requires_grad()) {
     run_backward(hidden, gradient);
   }
   return host_sums(losses, targets);

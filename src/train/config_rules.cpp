@@ -67,14 +67,17 @@ void check_adapter(const RunConfig& config, Messages& messages) {
   }
   const std::vector<std::string> contradictions = adapter::profile_contradictions(adapter);
   messages.insert(messages.end(), contradictions.begin(), contradictions.end());
-  const bool from_weight = adapter::takes_from_weight(adapter::start_named(adapter.start));
-  if (from_weight && adapter.init_from) {
+  const adapter::Start start = adapter::start_named(adapter.start);
+  if ((adapter::takes_from_weight(start) || adapter::takes_from_data(start)) && adapter.init_from) {
     messages.push_back(fmt::format(
         "adapter.start: {} makes the factors that adapter.init_from brings; take one of them away", adapter.start));
   }
   if (adapter.start != "pissa_fast" && adapter.start_iterations != adapter::AdapterConfig{}.start_iterations) {
     messages.push_back(
         fmt::format("adapter.start_iterations: start: {} has none; write start: pissa_fast", adapter.start));
+  }
+  if (!adapter::takes_from_data(start) && adapter.start_samples != adapter::AdapterConfig{}.start_samples) {
+    messages.push_back(fmt::format("adapter.start_samples: start: {} reads none; write start: eva", adapter.start));
   }
   if (adapter.layers) {
     try {

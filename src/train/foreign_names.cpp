@@ -56,11 +56,13 @@ void add_adapter_names(std::vector<config::ForeignName>& names) {
   names.push_back(write_for(initial, "gaussian", "adapter: {start: gaussian}"));
   names.push_back(write_for(initial, "pissa", "adapter: {start: pissa}"));
   names.push_back(write_for(initial, "olora", "adapter: {start: olora}"));
+  names.push_back(write_for(initial, "eva", "adapter: {start: eva}"));
+  names.push_back({"eva_config", "", "write \"adapter: {start: eva, start_samples: 32}\"; ranks stay as configured"});
   for (const char* iterations : {"2", "4", "8", "16", "32"}) {
     names.push_back({initial, std::string("pissa_niter_") + iterations,
                      std::string("write \"adapter: {start: pissa_fast, start_iterations: ") + iterations + "}\""});
   }
-  names.push_back({initial, "", "write \"adapter: {start: gaussian}\", or pissa, pissa_fast or olora"});
+  names.push_back({initial, "", "write \"adapter: {start: gaussian}\", or pissa, pissa_fast, olora or eva"});
   names.push_back(write("use_rslora", "adapter: {rank_stabilized: $}"));
   for (const char* key : {"lora_dropout", "dropout", "network_dropout"}) {
     names.push_back(write(key, "adapter: {dropout: $}"));

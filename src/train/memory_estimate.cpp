@@ -11,7 +11,9 @@ std::vector<device::MemoryPart> training_memory(const TrainingFacts& facts,
   constexpr std::int64_t kMoments = 2;
   std::map<std::int64_t, std::int64_t> widths;  // of the outputs of each block
   for (const adapter::FrozenLayer& layer : layers) {
-    widths[layer.site.layer] += layer.site.out;
+    if (layer.site.form == adapter::LayerForm::kLinear) {
+      widths[layer.site.layer] += layer.site.out;
+    }
   }
   std::int64_t all = 0;
   std::int64_t widest = 0;

@@ -26,16 +26,18 @@ RankMemory memory_of_rank(const MemoryFacts& facts) {
       {"end", lasting + passing.report},
       {"start", facts.start},  // neither moments nor buffers yet
   };
+  // Before the first update: what gradients are reduced in is not there yet.
+  const std::int64_t inputs = facts.gpu ? 0 : lasting - memory.buffers + facts.inputs;
   if (!facts.gpu) {
     moments.emplace_back("saving", lasting + facts.saving);
+    moments.emplace_back("inputs", inputs);
   }
   const auto most = std::max_element(moments.begin(), moments.end(),
                                      [](const auto& left, const auto& right) { return left.second < right.second; });
   memory.busiest = most->first;
   memory.peak = memory.base + most->second;
-  memory.tensors =
-      memory.base +
-      std::max(facts.start, lasting + std::max({micro_batch, passing.validation, passing.norms, passing.report}));
+  const std::int64_t later = lasting + std::max({micro_batch, passing.validation, passing.norms, passing.report});
+  memory.tensors = memory.base + std::max({facts.start, inputs, later});
   return memory;
 }
 

@@ -14,6 +14,7 @@
 #include "dormer/model/model_folder.hpp"
 #include "train/agreement.hpp"
 #include "train/exporting.hpp"
+#include "train/input_start.hpp"
 #include "train/memory_estimate.hpp"
 
 namespace dormer::train {
@@ -170,6 +171,9 @@ void Preparation::build_trial(DType dtype) {
     log::info("going on from {} ({} of {} updates done)", resume_->folder.string(), state.step, state.total_steps);
   } else {
     share_start(communicator, *trial);
+    if (adapter::takes_from_data(adapter::start_named(config.adapter.start))) {
+      start_from_inputs(communicator, {*model, *training, *order, config.adapter.start_samples}, trial->adapters());
+    }
   }
 }
 

@@ -1,6 +1,7 @@
 #include "train/rehearsed_trial.hpp"
 
 #include <algorithm>
+#include <optional>
 #include <set>
 #include <string>
 
@@ -10,6 +11,7 @@
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 
+#include "dormer/adapter/head.hpp"
 #include "dormer/adapter/weight_change.hpp"
 #include "dormer/core/error.hpp"
 #include "dormer/data/token_batch.hpp"
@@ -17,6 +19,7 @@
 #include "dormer/tensor/differentiable.hpp"
 #include "dormer/tensor/memory.hpp"
 #include "dormer/tensor/operations.hpp"
+#include "train/input_start.hpp"
 #include "train/startup.hpp"
 #include "train/trial.hpp"
 
@@ -56,9 +59,9 @@ adapter::AdapterSet build_adapters(const RunConfig& config, const model::Languag
   return adapters;
 }
 
-data::TokenBatch batch_of(const RunConfig& config, bool documents) {
+data::TokenBatch batch_of(const RunConfig& config, std::int64_t samples, bool documents) {
   const std::int64_t length = config.data.sequence_length;
-  const at::Tensor tokens = at::zeros({config.batch.micro, length + 1}, at::kLong);
+  const at::Tensor tokens = at::zeros({samples, length + 1}, at::kLong);
   const at::Tensor targets = tokens.narrow(1, 1, length).contiguous();
   return {tokens, targets, documents ? at::zeros_like(targets) : at::Tensor()};
 }
@@ -130,6 +133,13 @@ std::int64_t RehearsedTrial::loss_alone() const {
     slot = tokens->head_gradient();
     added = {.values = &tokens->head_rows(), .gradient = &slot};
   }
+  const std::optional<adapter::TrainedHead> trained =
+      adapter::trained_head(adapter::Pack::solo(&adapters_, config_.batch.micro), model_->layers());
+  at::Tensor head_slot;
+  if (trained) {
+    head_slot = trained->gradient();
+    added.head_gradient = &head_slot;
+  }
   const Meter meter;
   static_cast<void>(tensor::linear_cross_entropy(
       hidden, head, targets, {.divisor = 1.0, .backward = true, .soft_cap = facts.logit_soft_cap}, added));
@@ -137,7 +147,7 @@ std::int64_t RehearsedTrial::loss_alone() const {
 }
 
 void RehearsedTrial::measure_micro_batch(bool documents, PassingBytes& bytes) {
-  const data::TokenBatch batch = batch_of(config_, documents);
+  const data::TokenBatch batch = batch_of(config_, config_.batch.micro, documents);
   adapter::Pack pack = adapter::Pack::solo(&adapters_, config_.batch.micro);
   {
     const tensor::NoRecording guard;
@@ -150,10 +160,29 @@ void RehearsedTrial::measure_micro_batch(bool documents, PassingBytes& bytes) {
   }
   const std::int64_t loss = loss_alone();
   const Meter meter;
+  if (adapters_.has_dropout()) {
+    adapters_.rehearse_dropout();
+  }
   static_cast<void>(objective::next_token_loss(
       *model_, batch, pack, {.divisor = 1.0, .backward = true, .recompute_blocks = config_.run.recompute}));
   bytes.loss = std::min(loss, meter.peak());
   bytes.activations = meter.peak() - bytes.loss;
+}
+
+std::int64_t RehearsedTrial::input_bytes(bool documents, int rank, int ranks) const {
+  if (!adapter::takes_from_data(adapter::start_named(config_.adapter.start))) {
+    return 0;
+  }
+  const Meter meter;
+  const std::vector<SharedInput> inputs = shared_inputs(*model_, batch_of(config_, 1, documents), adapters_);
+  const std::int64_t forward = meter.peak();
+  std::int64_t most = forward;
+  for (const InputPass& pass : plan_input_passes(inputs, ranks, kInputPassBytes)) {
+    if (pass.rank == rank) {
+      most = std::max(most, pass.sum_bytes(inputs) + std::max(forward, pass.working_bytes(inputs)));
+    }
+  }
+  return most;
 }
 
 PassingBytes RehearsedTrial::pass(bool documents) {

@@ -53,6 +53,8 @@ class RehearsedTrial {
   [[nodiscard]] std::vector<std::string> state_names() const;
   /// Goes through a micro-batch (rows of several documents or of one), a validation and what follows an update.
   [[nodiscard]] PassingBytes pass(bool documents);
+  /// At most while `rank` of `ranks` measures the inputs of layers for `adapter.start: eva`; 0 for other starts.
+  [[nodiscard]] std::int64_t input_bytes(bool documents, int rank, int ranks) const;
 
  private:
   [[nodiscard]] std::unique_ptr<optim::Optimizer> make_optimizer(optim::ElementRange slice,

@@ -82,6 +82,7 @@ std::vector<RankPlan> plan_ranks(RehearsedTrial& trial, const Scene& scene, cons
     facts.buffers = parallel::buffer_bytes(reduction, rank);
     facts.moments = trial.state_bytes({slice.begin, slice.end});
     facts.saving = rank == 0 ? saving : 0;
+    facts.inputs = trial.input_bytes(scene.documents, rank, scene.target.ranks);
     const comm::Trace::Count bytes = parallel::bytes_per_update(reduction, rank).total();
     ranks.push_back({.micro_batches = reduction.micro_batches_of(rank).count(),
                      .state_elements = slice.count(),

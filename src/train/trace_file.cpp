@@ -86,7 +86,9 @@ std::string exchange_name(const tensor::ParameterEntry& entry) {
   if (entry.role == tensor::ParameterRole::kMagnitude) {
     return entry.name.substr(0, entry.name.rfind('.')) + ".lora_magnitude_vector";
   }
-  return entry.role == tensor::ParameterRole::kFull ? entry.name : entry.name + ".weight";
+  const bool bare =
+      entry.role == tensor::ParameterRole::kFull || entry.name.find(".lora_embedding_") != std::string::npos;
+  return bare ? entry.name : entry.name + ".weight";
 }
 
 void record_before(UpdateTrace& trace, const adapter::AdapterSet& adapters) {

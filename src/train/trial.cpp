@@ -115,6 +115,9 @@ parallel::LeafLoss Trial::compute_micro_batch(const UpdateInputs& inputs, std::i
 }
 
 void Trial::compute_leaves(const UpdateInputs& inputs, UpdateTrace* trace) {
+  if (adapters_.has_dropout()) {
+    adapters_.draw_dropout(seed_, inputs.step);
+  }
   std::int64_t targets = 0;  // of the global batch
   for (std::int64_t index = 0; index < batch_.global; ++index) {
     targets += inputs.data.targets(inputs.order.sample_at(inputs.position + index));

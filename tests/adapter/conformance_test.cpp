@@ -26,6 +26,8 @@ using test::layer_case;
 using test::layer_case_input;
 using test::normal;
 using test::relative_error;
+using test::spread;
+using test::spread_norms;
 using test::tolerance;
 
 /// One row of the suite: a kind with one of its options, on one layer, plain or decomposed.
@@ -134,22 +136,6 @@ at::Tensor sum_matrix(const AdaptedLayer& layer) {
   return matrix_rows(site, layer.layers[0].weight.values(), 0, site.out)
       .to(at::kDouble)
       .add(layer.adapters->find(0)->change().dense_rows(0, site.out));
-}
-
-/// Norms of a matrix on an axis, fp64, spread over its elements.
-at::Tensor spread_norms(const Site& site, Axis axis, const at::Tensor& matrix) {
-  const at::Tensor squares = matrix.mul(matrix);
-  if (axis == Axis::kOutput) {
-    return at::sum(squares, at::IntArrayRef{1}, true).sqrt().expand(matrix.sizes());
-  }
-  const at::Tensor channels = at::sum(squares.view({site.out, site.channels(), -1}), at::IntArrayRef{0, 2}).sqrt();
-  return channels.view({1, -1, 1}).expand({site.out, site.channels(), site.taps()}).reshape(matrix.sizes());
-}
-
-at::Tensor spread(const Site& site, Axis axis, const at::Tensor& values) {
-  const at::Tensor shaped = axis == Axis::kOutput ? values.view({-1, 1, 1}) : values.view({1, -1, 1});
-  const std::int64_t channels = site.columns() / site.taps();
-  return shaped.expand({site.out, channels, site.taps()}).reshape({site.out, -1});
 }
 
 /// The effective weight in fp64, from the definition: m (W + Δ) / |W + Δ|.
@@ -282,12 +268,9 @@ TEST_P(EveryKind, GradientOfTheInputIsThatOfTheMergedWeight) {
   const at::Tensor y = forward(layer, x);
   const at::Tensor weights = normal(y.sizes(), 96);
   tensor::run_backward(y, weights);
-  const std::vector<std::int64_t> sizes = layer.layers[0].weight.values().sizes().vec();
-  const at::Tensor expected = site_.form == LayerForm::kLinear
-                                  ? weights.to(at::kDouble).matmul(merged_weight(layer))
-                                  : input_gradient(site_, weights.to(at::kDouble), x.detach().to(at::kDouble),
-                                                   merged_weight(layer).reshape(sizes));
-  EXPECT_LT(relative_error(x.grad(), expected), tolerance(at::kFloat, site_.out * site_.taps()));
+  const at::Tensor wide = x.detach().to(at::kDouble).set_requires_grad(true);
+  merged_forward(layer, wide).backward(weights.to(at::kDouble));
+  EXPECT_LT(relative_error(x.grad(), wide.grad()), tolerance(at::kFloat, site_.out * site_.taps()));
 }
 
 TEST_P(EveryKind, TrainsWhereTheInputNeedsNoGradient) {

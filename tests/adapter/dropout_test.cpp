@@ -139,7 +139,7 @@ TEST_P(InputDropoutTest, GradientsMatchFiniteDifferences) {
   expect_differences("x", x.mutable_data_ptr<float>(), x.grad().reshape({-1}));
 }
 
-/// A sample's rows have the bits of being alone: the mask knows the sample, not its place in the micro-batch.
+/// A sample's rows are those of being alone: the mask knows the sample, not its place in the micro-batch.
 TEST_P(InputDropoutTest, DependsOnTheSampleNotOnItsBatch) {
   const at::Tensor x = normal({kRows, kIn}, 95);
   Pack alone = Pack::solo(layer_.adapters.get(), 1);
@@ -147,7 +147,7 @@ TEST_P(InputDropoutTest, DependsOnTheSampleNotOnItsBatch) {
   const at::Tensor second = x.narrow(0, kRows / 2, kRows / 2);
   EXPECT_LT(relative_error(apply_layer(second.contiguous(), layer_.layers[0], alone),
                            forward(x).narrow(0, kRows / 2, kRows / 2).to(at::kDouble)),
-            tolerance(at::kFloat, 1));
+            tolerance(at::kFloat, kIn));  // products of fewer rows may sum in another order
 }
 
 INSTANTIATE_TEST_SUITE_P(Kinds, InputDropoutTest,

@@ -83,6 +83,49 @@ TEST(Profile, ContradictionsAreToldWithTheLineToWrite) {
   EXPECT_THAT(profile_contradictions(config), ElementsAre(StartsWith("adapter.dropout: profile: onetrainer drops")));
 }
 
+TEST(Profile, RankAndModuleDropoutAreThoseOfProgramsThatHaveThem) {
+  const auto problems = [](const std::string& profile, const std::string& kind) {
+    AdapterConfig config = config_of(profile);
+    config.decompose.reset();
+    config.kind = kind;
+    config.rank_dropout = 0.1;
+    config.rank_dropout_scale = true;
+    config.module_dropout = 0.2;
+    return profile_contradictions(config);
+  };
+  for (const char* kind : {"lora", "locon", "loha", "lokr"}) {
+    EXPECT_THAT(problems("lycoris", kind), IsEmpty());
+    for (const char* profile : {"onetrainer", "nvlabs"}) {
+      EXPECT_THAT(problems(profile, kind), ElementsAre(StartsWith("adapter.rank_dropout: profile: "),
+                                                       StartsWith("adapter.module_dropout: profile: ")));
+    }
+  }
+  EXPECT_THAT(problems("peft", "loha"), IsEmpty());
+  EXPECT_THAT(problems("peft", "lokr"), IsEmpty());
+  EXPECT_THAT(problems("peft", "lora"),
+              ElementsAre("adapter.rank_dropout: profile: peft has none but for loha and lokr; write rank_dropout: 0, "
+                          "or take profile away",
+                          StartsWith("adapter.module_dropout: profile: peft has none")));
+}
+
+TEST(Profile, DropoutOfOverridesIsLookedAt) {
+  AdapterConfig config = config_of("lycoris");
+  config.overrides = {{.match = "q_proj", .dropout = 0.1}};
+  EXPECT_THAT(profile_contradictions(config), ElementsAre(StartsWith("adapter.dropout: profile: lycoris drops")));
+  config = config_of("nvlabs");
+  config.overrides = {{.match = "q_proj", .rank_dropout = 0.1}};
+  EXPECT_THAT(profile_contradictions(config), ElementsAre(StartsWith("adapter.rank_dropout: profile: nvlabs")));
+  config = config_of("peft");
+  config.decompose.reset();
+  config.kind = "loha";
+  config.rank_dropout = 0.1;
+  EXPECT_THAT(profile_contradictions(config), ElementsAre(StartsWith("adapter.rank_dropout_scale: profile: peft")));
+  config.rank_dropout_scale = true;
+  EXPECT_THAT(profile_contradictions(config), IsEmpty());
+  config.overrides = {{.match = "q_proj", .kind = "lora"}};
+  EXPECT_THAT(profile_contradictions(config), ElementsAre(StartsWith("adapter.rank_dropout: profile: peft")));
+}
+
 /// PEFT and NVlabs take the norm in the dtype of W.
 TEST(Profile, FirstMagnitudesAreRoundedWhereTheProgramRoundsThem) {
   for (const char* profile : {"peft", "nvlabs", "lycoris"}) {

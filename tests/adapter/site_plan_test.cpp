@@ -53,12 +53,78 @@ TEST(PlanSites, LayersAndExcludedPatternsNarrowTheTargets) {
   EXPECT_THAT(chosen(config), ElementsAre(3, 5));
 }
 
+/// Two blocks with an embedding before them, and a norm and a head after them; the first layer of each has a bias.
+std::vector<Site> sites_of_a_model() {
+  std::vector<Site> sites = sites_of_blocks(2);
+  for (std::size_t i = 0; i < sites.size(); i += 2) {
+    sites[i].biased = true;
+  }
+  const std::size_t count = sites.size();
+  sites.push_back({.name = "model.embed_tokens",
+                   .group = "embedding",
+                   .out = 64,
+                   .in = 100,
+                   .index = count,
+                   .form = LayerForm::kEmbedding});
+  sites.push_back(
+      {.name = "model.norm", .group = "norm", .out = 64, .in = 1, .index = count + 1, .form = LayerForm::kNorm});
+  sites.push_back(
+      {.name = "lm_head", .group = "head", .out = 100, .in = 64, .index = count + 2, .form = LayerForm::kHead});
+  return sites;
+}
+
+std::vector<std::string> plans_of(const AdapterConfig& config) {
+  std::vector<std::string> texts;
+  for (const SitePlan& plan : plan_sites(config, sites_of_a_model())) {
+    texts.push_back(std::to_string(plan.site) + " " + plan.kind + (plan.bias ? " and its bias" : ""));
+  }
+  return texts;
+}
+
+TEST(PlanSites, WhatIsInNoBlockIsChosenByItsNameAndWhateverLayersSays) {
+  AdapterConfig config;
+  config.targets = {"all-linear"};
+  EXPECT_THAT(plans_of(config), ElementsAre("0 lora", "1 lora", "2 lora", "3 lora"));
+  config.targets = {"full"};
+  EXPECT_EQ(plans_of(config).size(), 4U);
+  config.targets = {"all-linear", "embed_tokens", "*norm", "lm_head"};
+  config.layers = "1";
+  config.overrides = {{.match = "*norm", .kind = "full"}, {.match = "lm_head", .kind = "full"}};
+  EXPECT_THAT(plans_of(config), ElementsAre("2 lora", "3 lora", "4 lora", "5 full", "6 full"));
+  config.overrides.pop_back();
+  try {
+    static_cast<void>(plans_of(config));
+    FAIL() << "a head has no low-rank form";
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(), HasSubstr("lm_head, which is a head"));
+  }
+}
+
+TEST(PlanSites, BiasesTrainBesideAnAdapterOrAlone) {
+  AdapterConfig config;
+  config.targets = {"up_proj", "layers.0.self_attn.q_proj"};
+  config.bias = "adapter_only";
+  EXPECT_THAT(plans_of(config), ElementsAre("0 lora and its bias", "1 lora", "3 lora"));
+  config.bias = "all";
+  EXPECT_THAT(plans_of(config), ElementsAre("0 lora and its bias", "1 lora", "2 bias and its bias", "3 lora"));
+  config.bias = "adapter_only";
+  config.targets = {"up_proj"};
+  try {
+    static_cast<void>(plans_of(config));
+    FAIL() << "no adapted layer has a bias";
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(), HasSubstr("no layer that gets an adapter has one"));
+  }
+}
+
 TEST(PlanSites, OverridesOfSeveralPatternsAddUp) {
   AdapterConfig config;
   config.rank = 16;
   config.dropout = 0.1;
   config.alpha.text = "2*rank";
-  config.overrides = {{.match = "mlp", .rank = 8, .dropout = 0.2},
+  config.rank_dropout = 0.2;
+  config.module_dropout = 0.3;
+  config.overrides = {{.match = "mlp", .rank = 8, .dropout = 0.2, .rank_dropout = 0.0, .module_dropout = 0.0},
                       {.match = "layers.3.*", .learning_rate = 1e-3, .stop_after = 7},
                       {.match = "layers.0.self_attn.*", .rank = 4, .alpha = {"rank/2"}},
                       {.match = "layers.2.mlp.up_proj", .rank = 8}};
@@ -66,10 +132,13 @@ TEST(PlanSites, OverridesOfSeveralPatternsAddUp) {
   EXPECT_EQ(plans[0].rank, 4);
   EXPECT_EQ(plans[0].alpha, 2.0);
   EXPECT_EQ(plans[0].dropout, 0.1);
+  EXPECT_EQ(plans[0].rank_dropout, 0.2);
+  EXPECT_EQ(plans[0].module_dropout, 0.3);
   EXPECT_EQ(plans[1].rank, 8);
   EXPECT_EQ(plans[1].alpha, 16.0) << "the expression follows the rank";
   EXPECT_EQ(plans[1].scale, 2.0);
   EXPECT_EQ(plans[1].dropout, 0.2);
+  EXPECT_TRUE(plans[0].drops_parts() && !plans[1].drops_parts());
   EXPECT_FALSE(plans[1].learning_rate || plans[1].stop_after);
   EXPECT_EQ(plans[7].rank, 8);
   EXPECT_EQ(plans[7].learning_rate, 1e-3);
@@ -90,6 +159,10 @@ TEST(PlanSites, OverridesThatContradictEachOtherAreRefused) {
               HasSubstr("with alpha 8 and rank"));
   EXPECT_THAT(problem({.match = "mlp", .dropout = 0.1}, {.match = "up_proj", .dropout = 0.0}),
               HasSubstr("with dropout 0.1 and 0"));
+  EXPECT_THAT(problem({.match = "mlp", .module_dropout = 0.1}, {.match = "up_proj", .module_dropout = 0.0}),
+              HasSubstr("with module_dropout 0.1 and 0"));
+  EXPECT_THAT(problem({.match = "mlp", .kind = "full"}, {.match = "up_proj", .rank_dropout = 0.1}),
+              HasSubstr("'up_proj' gives model.layers.0.mlp.up_proj a rank_dropout, but its kind is full"));
   EXPECT_THAT(problem({.match = "mlp", .stop_after = 2}, {.match = "up_proj", .stop_after = 3}),
               HasSubstr("with stop_after 2 and 3"));
   EXPECT_THAT(problem({.match = "mlp", .kind = "full"}, {.match = "up_proj", .kind = "lora"}),
@@ -112,6 +185,20 @@ TEST(PlanSites, WholeWeightsHaveNoRankNoDropoutAndNoMagnitudes) {
   EXPECT_THAT(problem_of(config), HasSubstr("nothing to decompose"));
   config.decompose.reset();
   EXPECT_THAT(problem_of(config), HasSubstr("adapter.dropout: kind: full has none"));
+  config.dropout = 0.0;
+  config.module_dropout = 0.1;
+  EXPECT_THAT(problem_of(config), HasSubstr("adapter.module_dropout: kind: full has none; take module_dropout away"));
+  config.module_dropout = 0.0;
+  config.rank_dropout = 0.1;
+  EXPECT_THAT(problem_of(config), HasSubstr("adapter.rank_dropout: kind: full has none"));
+}
+
+TEST(PlanSites, AScaleOfRowsThatAreNotDroppedIsRefused) {
+  AdapterConfig config;
+  config.rank_dropout_scale = true;
+  EXPECT_THAT(problem_of(config), HasSubstr("adapter.rank_dropout_scale: no rank_dropout is above 0"));
+  config.overrides = {{.match = "mlp", .rank_dropout = 0.1}};
+  EXPECT_EQ(problem_of(config), "");
 }
 
 TEST(PlanSites, StabilizedRanksDivideByTheRoot) {

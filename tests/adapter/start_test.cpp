@@ -221,6 +221,12 @@ TEST(Start, OtherKindsAndLayersAreRefusedByName) {
   config.kind = "lora";
   sites[0].form = LayerForm::kEmbedding;
   EXPECT_THAT(problem_of(config, sites), HasSubstr("block.0.q_proj (embedding) has kind: lora"));
+  sites[0].form = LayerForm::kLinear;
+  for (const char* kind : {"locon", "loha", "lokr"}) {
+    AdapterConfig other = config_of("eva");
+    other.kind = kind;
+    EXPECT_THAT(problem_of(other, sites), HasSubstr("adapter.start: eva is a start of kind: lora on linear layers"));
+  }
   config.kind = "full";
   sites[0].form = LayerForm::kLinear;
   EXPECT_THAT(problem_of(config, sites), HasSubstr("adapter.start: kind: full has none; take start away"));

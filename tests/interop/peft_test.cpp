@@ -236,10 +236,11 @@ TEST_F(Peft, WhatWeDoNotComputeIsRefusedByName) {
   EXPECT_THAT(with("fan_in_fan_out", true), HasSubstr("'fan_in_fan_out'"));
   EXPECT_THAT(with("modules_to_save", {"lm_head"}), HasSubstr("'lm_head' in modules_to_save"));
   EXPECT_THAT(with("lora_bias", true), HasSubstr("'lora_bias'"));
-  EXPECT_THAT(with("bias", "all"), HasSubstr("biases"));
+  EXPECT_THAT(with("bias", "some"), HasSubstr("3: ")) << "not a word of PEFT";
   EXPECT_THAT(with("init_lora_weights", "pissa_niter_4"), HasSubstr("pissa_niter_4"));
   EXPECT_THAT(with("r", "five"), HasSubstr("3: bad PEFT configuration"));
   EXPECT_THAT(with("use_dora", false), HasSubstr("magnitudes"));
+  EXPECT_EQ(with("bias", "all"), "") << "of a model without biases";
   EXPECT_EQ(with("modules_to_save", nlohmann::json::array()), "");
   EXPECT_EQ(with("init_lora_weights", "gaussian"), "");
   EXPECT_EQ(with("layers_to_transform", {0, 1}), "");

@@ -44,8 +44,9 @@ class LayerKeys {
   std::map<std::string, std::string> values_;
 };
 
-/// From kind, rank, alpha, rank_stabilized, axis (none, output, input), epsilon, norm_gradient, profile, start,
-/// start_iterations, tucker, factor, decompose_both and full_matrix; every layer whose name begins with kLayerName.
+/// From kind, rank, alpha, rank_stabilized, axis (none, output, input), epsilon, norm_gradient, profile, dropout,
+/// dropout_placement, rank_dropout, rank_dropout_scale, module_dropout, start, start_iterations, tucker, factor,
+/// decompose_both and full_matrix; every layer whose name begins with kLayerName.
 inline adapter::AdapterConfig adapter_config(const LayerKeys& keys) {
   adapter::AdapterConfig config;
   config.kind = keys.text("kind", "lora");
@@ -56,6 +57,13 @@ inline adapter::AdapterConfig adapter_config(const LayerKeys& keys) {
   if (const std::string profile = keys.text("profile", ""); !profile.empty()) {
     config.profile = profile;
   }
+  config.dropout = keys.number("dropout", 0.0);
+  if (const std::string placement = keys.text("dropout_placement", ""); !placement.empty()) {
+    config.dropout_placement = placement;
+  }
+  config.rank_dropout = keys.number("rank_dropout", 0.0);
+  config.rank_dropout_scale = keys.integer("rank_dropout_scale", 0) != 0;
+  config.module_dropout = keys.number("module_dropout", 0.0);
   config.start = keys.text("start", "kaiming");
   config.start_iterations = keys.integer("start_iterations", config.start_iterations);
   config.tucker = keys.integer("tucker", 0) != 0;

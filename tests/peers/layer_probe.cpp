@@ -4,9 +4,11 @@
 // adapter's parameters by their names and shapes in the flat space ("lora_A", "magnitude", …; what is absent keeps its
 // start; "start.lora_A" and "start.lora_B" are what the change is counted from). OUT gets the output "y", the gradients
 // "gradient.NAME" and "x_gradient" of the mean of (y - target)² / 2, Δ as a matrix "delta", the constants of an own
-// start "start.NAME", and after `updates` updates of AdamW the parameters "updated.NAME". Keys: kind, rank, alpha, form
-// (linear, convolution, embedding), stride, padding, dilation (such as 2,1), groups, axis (none, output, input),
-// epsilon, norm_gradient, profile, start, start_iterations, tucker, factor, decompose_both, full_matrix, updates,
+// start "start.NAME", and after `updates` updates of AdamW the parameters "updated.NAME". With dropout also what update
+// N multiplies with: the input "input_mask.N", the rows of Δ "rows.N", and "left_out.N", 1 where the whole change is
+// left out. Keys: kind, rank, alpha, form (linear, convolution, embedding), stride, padding, dilation (such as 2,1),
+// groups, axis (none, output, input), epsilon, norm_gradient, profile, dropout, dropout_placement, rank_dropout,
+// rank_dropout_scale, module_dropout, start, start_iterations, tucker, factor, decompose_both, full_matrix, updates,
 // learning_rate.
 
 #include <cstdio>
@@ -16,14 +18,18 @@
 
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/from_blob.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/ones_like.h>
 #include <ATen/ops/zeros.h>
 
 #include "adapter/adapter.hpp"
+#include "adapter/part_dropout.hpp"
 #include "dormer/adapter/adapter_set.hpp"
 #include "dormer/core/error.hpp"
 #include "dormer/optim/optimizer.hpp"
 #include "dormer/storage/safetensors.hpp"
 #include "dormer/tensor/differentiable.hpp"
+#include "dormer/tensor/dropout.hpp"
 #include "peers/layer_keys.hpp"
 
 namespace dormer {
@@ -112,6 +118,34 @@ void set_parameters(adapter::AdapterSet& adapters, const Arrays& arrays) {
   adapters.refresh();
 }
 
+constexpr RandomKey kSeed{3};
+
+/// One micro-batch of update `step`, all of whose rows are one sample.
+adapter::Pack draw(adapter::AdapterSet& adapters, std::int64_t step) {
+  adapter::Pack pack = adapter::Pack::solo(&adapters, 1);
+  if (adapters.has_dropout()) {
+    adapters.draw_dropout(kSeed, step);
+    pack.segments.front().dropout_keys = adapter::dropout_keys(kSeed, step, 0, 1);
+  }
+  return pack;
+}
+
+void add_draw(const adapter::AdapterSet& adapters, const adapter::Site& site, const at::Tensor& x, std::int64_t step,
+              Output& output) {
+  const adapter::SitePlan& plan = adapters.plans().front();
+  const std::string number = std::to_string(step);
+  if (plan.dropout > 0.0) {
+    const std::vector<RandomKey> keys{adapter::dropout_keys(kSeed, step, 0, 1).front().child(tests::kLayerName)};
+    output.add("input_mask." + number, tensor::dropped_out(at::ones_like(x), keys, plan.dropout));
+  }
+  if (plan.drops_parts()) {
+    const RandomKey key = adapter::part_dropout_key(kSeed, step, tests::kLayerName);
+    output.add("rows." + number,
+               adapter::row_factors(key, site.out, plan.rank_dropout, adapters.config().rank_dropout_scale));
+    output.add("left_out." + number, at::full({1}, adapter::leaves_out(key, plan.module_dropout) ? 1.0 : 0.0));
+  }
+}
+
 void run(const std::filesystem::path& in, const std::filesystem::path& out, const LayerKeys& keys) {
   const Arrays arrays(in);
   const std::vector<adapter::FrozenLayer> layers{frozen_layer(arrays, keys)};
@@ -126,17 +160,17 @@ void run(const std::filesystem::path& in, const std::filesystem::path& out, cons
   space.bind_gradient(gradient);
   const at::Tensor target = arrays.get("target");
   const bool embedding = layers[0].site.form == adapter::LayerForm::kEmbedding;
-  const auto pass = [&] {
+  const auto pass = [&](std::int64_t step) {
     at::Tensor x = arrays.get("x");
     if (!embedding) {
       x.set_requires_grad(true);
     }
     gradient.zero_();
-    const at::Tensor y = adapter::apply_layer(x, layers[0], adapter::Pack::solo(&adapters, 1));
+    const at::Tensor y = adapter::apply_layer(x, layers[0], draw(adapters, step));
     tensor::run_backward(y, y.detach().sub(target).div(static_cast<double>(target.numel())));
     return std::pair{y, embedding ? at::Tensor() : x.grad()};
   };
-  const auto [y, x_gradient] = pass();
+  const auto [y, x_gradient] = pass(0);
   output.add("y", y);
   if (x_gradient.defined()) {
     output.add("x_gradient", x_gradient);
@@ -153,7 +187,8 @@ void run(const std::filesystem::path& in, const std::filesystem::path& out, cons
                         .slice = {0, space.size()}});
   const auto size = static_cast<std::size_t>(space.size());
   for (std::int64_t step = 0; step < keys.integer("updates", 0); ++step) {
-    static_cast<void>(pass());
+    static_cast<void>(pass(step));
+    add_draw(adapters, layers[0].site, arrays.get("x"), step, output);
     optimizer->update({space.values().mutable_data_ptr<float>(), size}, {gradient.const_data_ptr<float>(), size},
                       {.step = step});
     space.mark_written();

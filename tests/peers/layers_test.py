@@ -88,8 +88,9 @@ def error(ours, theirs):
     return ((ours - theirs).abs().max() / theirs.pow(2).mean().sqrt().clamp_min(1e-12)).item()
 
 
-def compare(tmp_path, layer, module, parameters, ours_of, x, keys, forward_alone=False, constants=None):
-    """`ours_of` maps one of the peer's parameters, or its gradient, to (our name, values in our shape)."""
+def compare(tmp_path, layer, module, parameters, ours_of, x, keys, forward_alone=False, constants=None, before_update=None):
+    """`ours_of` maps one of the peer's parameters, or its gradient, to (our name, values in our shape). `before_update` is told our output and
+    the number of each update, to drop what we drop."""
     spread(parameters, 0.8 if keys.get("tucker") else 0.4)  # a product of more factors is smaller
     x = x if x.dtype == torch.int64 else x.requires_grad_(True)
     target = torch.randn_like(module(x).detach())
@@ -107,8 +108,13 @@ def compare(tmp_path, layer, module, parameters, ours_of, x, keys, forward_alone
     optimizer = torch.optim.AdamW(parameters.values(), lr=LEARNING_RATE, weight_decay=0.0)
     for step in range(UPDATES):
         optimizer.zero_grad()
+        if before_update:
+            before_update(ours, step)
         y = module(x)
         (0.5 * (y - target).pow(2).mean()).backward()
+        for parameter in parameters.values():
+            if parameter.grad is None:  # what took no part has a gradient of zero with us
+                parameter.grad = torch.zeros_like(parameter)
         if step == 0:
             assert error(ours["y"], y.detach()) < EXACT / 10
             if x.requires_grad:

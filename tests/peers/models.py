@@ -75,6 +75,7 @@ class AdapterCase:
     targets: str | tuple[str, ...] = "all-linear"
     rank_stabilized: bool = False
     overrides: tuple[dict, ...] = ()  # match, rank and alpha
+    bias: str = "none"  # of PEFT
     whole: tuple[str, ...] = ()  # patterns of layers that train themselves: modules_to_save
 
 
@@ -121,14 +122,16 @@ def add_adapter(model, case: AdapterCase, seed: int):
     """A PEFT adapter in mid-training: B is not zero, magnitudes are off the norms."""
     targets = case.targets if isinstance(case.targets, str) else list(case.targets)
     adapted = get_peft_model(model, LoraConfig(r=case.rank, lora_alpha=case.alpha, use_dora=case.decompose, target_modules=targets,
-                                               lora_dropout=0.0, modules_to_save=list(case.whole) or None, bias="none", task_type="CAUSAL_LM", use_rslora=case.rank_stabilized,
+                                               lora_dropout=0.0, modules_to_save=list(case.whole) or None, bias=case.bias, task_type="CAUSAL_LM", use_rslora=case.rank_stabilized,
                                                rank_pattern={line["match"]: line["rank"] for line in case.overrides},
                                                alpha_pattern={line["match"]: line["alpha"] for line in case.overrides}))
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in adapted.named_parameters():
             noise = torch.randn(parameter.shape, generator=generator)
-            if "lora_B" in name:
+            if "lora_embedding_A" in name:
+                parameter.copy_(0.5 * noise)
+            elif "lora_B" in name or "lora_embedding_B" in name:
                 parameter.copy_(0.3 / case.rank**0.5 * noise)
             elif "lora_A" in name:
                 parameter.copy_(noise / parameter.shape[1] ** 0.5)
@@ -136,6 +139,8 @@ def add_adapter(model, case: AdapterCase, seed: int):
                 parameter.add_(0.3 * noise * parameter.std())
             elif "magnitude" in name:
                 parameter.mul_(1.0 + 0.3 * noise)
+            elif name.endswith("bias") and parameter.requires_grad:
+                parameter.add_(0.3 * noise)
     return adapted
 
 

@@ -76,11 +76,11 @@ std::string peft_name(const tensor::ParameterEntry& entry) {
   if (name.ends_with(kMagnitude)) {
     return "base_model.model." + name.substr(0, name.size() - kMagnitude.size()) + ".lora_magnitude_vector";
   }
-  return "base_model.model." + name + ".weight";
+  return "base_model.model." + name + (name.find(".lora_embedding_") == std::string::npos ? ".weight" : "");
 }
 
 bool is_transposed(const std::string& name) {
-  return name.ends_with("lora_B");
+  return name.ends_with("lora_B") || name.ends_with("lora_embedding_B");
 }
 
 constexpr double kDropout = 0.3;

@@ -13,7 +13,7 @@ def adapted(model_folder, adapter_folder, trainable=False):
 
 def plain_name(name: str) -> str:
     """A parameter of a PEFT model, named as in our traces."""
-    name = name.removeprefix("base_model.model.").replace(".default", "").replace(".modules_to_save", "")
+    name = name.removeprefix("base_model.model.").replace(".default", "").replace(".modules_to_save", "").replace(".base_layer.bias", ".bias")
     return name.replace("lora_magnitude_vector.weight", "lora_magnitude_vector")
 
 

@@ -20,7 +20,10 @@ class KindsTest : public ::testing::Test {
   [[nodiscard]] RunConfig mixed(const std::string& run) const {
     RunConfig config = tiny_.config(run);
     config.adapter.dropout = 0.2;
+    config.adapter.targets = {"all-linear", "embed_tokens", "lm_head", "*norm"};
     config.adapter.overrides = {{.match = "down_proj", .kind = "full", .learning_rate = 1e-3},
+                                {.match = "lm_head", .kind = "full"},
+                                {.match = "*norm", .kind = "full"},
                                 {.match = "layers.0.*", .stop_after = 3},
                                 {.match = "q_proj", .dropout = 0.0}};
     config.checkpoint.keep.last = 9;
@@ -87,6 +90,23 @@ TEST_F(KindsTest, ResumeGivesTheBitsOfAnUnbrokenRun) {
   EXPECT_EQ(exported_weights(whole.run.directory), exported_weights(broken.run.directory));
 }
 
+TEST_F(KindsTest, PartsThatAreDroppedAreTheSameAfterAResume) {
+  const auto dropping = [&](const std::string& run, std::int64_t steps) {
+    RunConfig config = tiny_.config(run);
+    config.adapter.rank_dropout = 0.3;
+    config.adapter.rank_dropout_scale = true;
+    config.adapter.module_dropout = 0.3;
+    config.run.steps = steps;
+    config.schedule.kind = "constant";
+    config.schedule.extend = "keep";
+    return config;
+  };
+  train_alone(dropping("whole", 6));
+  train_alone(dropping("broken", 4));
+  train_alone(dropping("broken", 6));
+  EXPECT_EQ(arrays_after(dropping("whole", 6), 6), arrays_after(dropping("broken", 6), 6));
+}
+
 TEST_F(KindsTest, WholeWeightsStartAsTheModel) {
   RunConfig config = tiny_.config("full");
   config.adapter.decompose.reset();
@@ -140,6 +160,32 @@ TEST_F(KindsTest, FactorsOfTheWeightStartAtTheBaseAndGoOnAfterAResume) {
     }
     EXPECT_GT(starts, 0U);
   }
+}
+
+/// A resumed run measures no inputs: it would find them elsewhere than where A has been trained to.
+TEST_F(KindsTest, FactorsOfTheInputsStartAtTheBaseAndGoOnAfterAResume) {
+  const auto started = [&](const std::string& run, const std::string& start, std::int64_t steps) {
+    RunConfig config = tiny_.config(run);
+    config.adapter.start = start;
+    config.run.steps = steps;
+    config.schedule.kind = "constant";
+    config.schedule.extend = "keep";
+    return config;
+  };
+  const auto first_loss = [](const RunConfig& run) {
+    const std::string lines = timeless_metrics(run.run.directory);
+    return lines.substr(0, lines.find('\n'));
+  };
+  const RunConfig kaiming = started("kaiming", "kaiming", 6);
+  const RunConfig whole = started("whole", "eva", 6);
+  train_alone(kaiming);
+  train_alone(whole);
+  EXPECT_EQ(first_loss(whole), first_loss(kaiming)) << "the held-out loss before any update";
+  EXPECT_NE(exported_weights(whole.run.directory), exported_weights(kaiming.run.directory));
+  train_alone(started("broken", "eva", 4));
+  train_alone(started("broken", "eva", 6));
+  EXPECT_EQ(arrays_after(whole, 6), arrays_after(started("broken", "eva", 6), 6));
+  EXPECT_EQ(exported_weights(whole.run.directory), exported_weights(started("broken", "eva", 6).run.directory));
 }
 
 TEST_F(KindsTest, AddedTokensTrainAndGoOnAfterAResume) {

@@ -148,6 +148,10 @@ TEST(MemoryOfRank, AddsWhatIsThereAtOneTime) {
   facts.saving = 500;
   EXPECT_EQ(memory_of_rank(facts).peak, 300 + 50 + 40 + 85 + 90 + 500);
   EXPECT_EQ(memory_of_rank(facts).busiest, "saving");
+  facts.inputs = 600;
+  EXPECT_EQ(memory_of_rank(facts).peak, 300 + 50 + 40 + 90 + 600);
+  EXPECT_EQ(memory_of_rank(facts).tensors, 300 + 50 + 40 + 90 + 600);
+  EXPECT_EQ(memory_of_rank(facts).busiest, "inputs");
   facts.gpu = true;  // files are written from the host, and nothing is mapped
   EXPECT_EQ(memory_of_rank(facts).peak, 1000 + 50 + 40 + 85 + 90 + 430);
 }

@@ -55,6 +55,26 @@ TEST_F(RanksTest, DropTheSameInputsWithAndWithoutRecomputation) {
   }
 }
 
+/// Rows of changes and whole layers, and a layer that has its own rates.
+TEST_F(RanksTest, DropTheSamePartsWithAndWithoutRecomputation) {
+  const auto dropping = [&](const std::string& run) {
+    RunConfig config = tiny_->config(run);
+    config.adapter.rank_dropout = 0.3;
+    config.adapter.module_dropout = 0.3;
+    config.adapter.overrides = {{.match = "q_proj", .rank_dropout = 0.0, .module_dropout = 0.0}};
+    return config;
+  };
+  train_reference(dropping("alone"));
+  RunConfig together = dropping("together");
+  together.run.recompute = true;
+  train(together, testing::world());
+  expect_equal_runs("alone", "together");
+  train_reference(tiny_->config("undropped"));
+  if (testing::world().rank() == 0) {
+    EXPECT_NE(newest_arrays(tiny_->folder() / "alone"), newest_arrays(tiny_->folder() / "undropped"));
+  }
+}
+
 TEST_F(RanksTest, TrainWholeWeightsAndStopAlike) {
   const auto mixed = [&](const std::string& run) {
     RunConfig config = tiny_->config(run);
@@ -64,6 +84,26 @@ TEST_F(RanksTest, TrainWholeWeightsAndStopAlike) {
   train_reference(mixed("alone"));
   train(mixed("together"), testing::world());
   expect_equal_runs("alone", "together");
+}
+
+TEST_F(RanksTest, TrainWhatIsBesideTheLinearLayersAlike) {
+  for (const bool whole : {true, false}) {
+    const auto beside = [&](const std::string& run) {
+      RunConfig config = tiny_->config(run + (whole ? "-whole" : "-adapted"));
+      config.adapter.targets = {"all-linear", "embed_tokens", "lm_head", "*norm"};
+      config.adapter.overrides = {{.match = "lm_head", .kind = "full"}, {.match = "*norm", .kind = "full"}};
+      if (whole) {
+        config.adapter.overrides.push_back({.match = "embed_tokens", .kind = "full"});
+      }
+      return config;
+    };
+    const std::string suffix = whole ? "-whole" : "-adapted";
+    train_reference(beside("alone"));
+    RunConfig together = beside("together");
+    together.run.recompute = true;
+    train(together, testing::world());
+    expect_equal_runs("alone" + suffix, "together" + suffix);
+  }
 }
 
 TEST_F(RanksTest, StartFromTheWeightAlike) {
@@ -78,6 +118,22 @@ TEST_F(RanksTest, StartFromTheWeightAlike) {
   if (testing::world().rank() == 0) {
     EXPECT_EQ(newest_arrays(tiny_->folder() / "alone"), newest_arrays(tiny_->folder() / "together"));
     EXPECT_NE(newest_arrays(tiny_->folder() / "alone").find("starts/"), std::string::npos);
+  }
+}
+
+TEST_F(RanksTest, StartFromTheInputsAlike) {
+  for (const bool added_tokens : {false, true}) {
+    const std::string suffix = added_tokens ? "-added" : "";
+    const auto started = [&](const std::string& run) {
+      RunConfig config =
+          added_tokens ? tiny_->config_with_added_tokens(run + suffix, true) : tiny_->config(run + suffix);
+      config.adapter.start = "eva";
+      config.adapter.start_samples = 5;
+      return config;
+    };
+    train_reference(started("alone"));
+    train(started("together"), testing::world());
+    expect_equal_runs("alone" + suffix, "together" + suffix);
   }
 }
 

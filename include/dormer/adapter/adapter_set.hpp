@@ -9,6 +9,7 @@
 
 #include "dormer/adapter/added_tokens.hpp"
 #include "dormer/adapter/config.hpp"
+#include "dormer/adapter/input_observer.hpp"
 #include "dormer/adapter/site.hpp"
 #include "dormer/adapter/site_plan.hpp"
 #include "dormer/adapter/start.hpp"
@@ -55,8 +56,17 @@ class AdapterSet {
   [[nodiscard]] const at::Tensor* norm(std::size_t site_index) const;
   /// Brings norm caches up to the flat space's generation. Call once per update, before forward passes.
   void refresh();
-  /// Whether a site's input is dropped in training: a segment then needs `dropout_keys`.
+  /// Whether something is dropped in training, of inputs or of changes: segments then need `dropout_keys`, and every
+  /// update starts with `draw_dropout`.
   [[nodiscard]] bool has_dropout() const;
+  /// Draws which rows of changes and which whole sites update `step` leaves out, the same for all its samples, and
+  /// brings norms under it. After `refresh`, which ends the draw; segments with `dropout_keys` see it. A site that is
+  /// left out is its base, without magnitudes, too.
+  void draw_dropout(RandomKey seed, std::int64_t step);
+  /// The draw that takes most memory and time: rows are dropped, no site is.
+  void rehearse_dropout();
+  /// What `find` gives, under the draw. Throws a bug error where there is none and should be.
+  [[nodiscard]] const Adapter* find_drawn(std::size_t site_index) const;
   /// Trained rows of added tokens, or null.
   [[nodiscard]] const AddedTokens* added_tokens() const;
   /// Sets every magnitude to the norms of W + change: a LoRA then starts a DoRA at exactly the LoRA's function.
@@ -67,6 +77,7 @@ class AdapterSet {
   /// Chooses sites and adds their parameters to the set's flat space.
   static void add_parameters(State& set, const AdapterConfig& config, std::span<const FrozenLayer> layers,
                              const AddedTokensRequest& tokens, StartOrigin start);
+  static void draw(State& set, std::optional<std::pair<RandomKey, std::int64_t>> seed_and_step);
   std::unique_ptr<State> state_;
 };
 
@@ -87,6 +98,7 @@ struct Segment {
 /// The trials that share one forward pass: their segments cover the batch in order.
 struct Pack {
   std::vector<Segment> segments;
+  InputObserver* observer = nullptr;  ///< sees the inputs of all layers; null: nobody does
   [[nodiscard]] static Pack solo(const AdapterSet* adapters, std::int64_t samples) {
     return {{{0, samples, adapters, {}}}};
   }

@@ -56,6 +56,6 @@ class AddedTokens {
 
 /// hidden [rows, width] times the head transposed, [rows, vocabulary and added tokens]. Not recorded; for packs of one
 /// trial.
-[[nodiscard]] at::Tensor adapted_head(const at::Tensor& hidden, const tensor::BaseWeight& head, const Pack& pack);
+[[nodiscard]] at::Tensor adapted_head(const at::Tensor& hidden, const at::Tensor& head, const Pack& pack);
 
 }  // namespace dormer::adapter

@@ -26,6 +26,8 @@ struct OverrideConfig {
   std::optional<std::int64_t> rank{};        ///< absent: the adapter's
   config::Expression alpha{};                ///< absent: the adapter's, evaluated with this rank
   std::optional<double> dropout{};           ///< absent: the adapter's
+  std::optional<double> rank_dropout{};      ///< absent: the adapter's
+  std::optional<double> module_dropout{};    ///< absent: the adapter's
   std::optional<double> learning_rate{};     ///< absent: the optimizer's
   std::optional<std::int64_t> stop_after{};  ///< updates after which the parameters stay as they are
   void describe(config::Visitor& visitor);
@@ -43,12 +45,17 @@ struct AdapterConfig {
   std::int64_t factor = -1;                      ///< LoKr: what widths are divided by; -1: near their square roots
   bool decompose_both = false;                   ///< LoKr: the small factor may be low-rank, too
   bool full_matrix = false;                      ///< LoKr: both factors whole
-  std::string start = "kaiming";                 ///< kaiming | gaussian | pissa | pissa_fast | olora
+  std::string start = "kaiming";                 ///< kaiming | gaussian | pissa | pissa_fast | olora | eva
   std::int64_t start_iterations = 16;            ///< pissa_fast: of the randomized decomposition
+  std::int64_t start_samples = 32;               ///< eva: of the training data
   double dropout = 0.0;                          ///< of the adapter's input, in training
   std::optional<std::string> dropout_placement;  ///< input | whole; absent: the profile's, else input
+  double rank_dropout = 0.0;                     ///< of rows of the change, in training, drawn for every update
+  bool rank_dropout_scale = false;               ///< kept rows are divided by their share
+  double module_dropout = 0.0;                   ///< of a site's whole change and magnitudes, the same
   std::optional<std::string> profile;            ///< peft | lycoris | onetrainer | nvlabs
   std::optional<DecomposeConfig> decompose;
+  std::string bias = "none";  ///< none | all | adapter_only: which biases train
   std::vector<std::string> targets{"all-linear"};
   std::vector<std::string> exclude;   ///< patterns of sites that get none
   std::optional<std::string> layers;  ///< block numbers such as "8-31"; absent: all

@@ -19,6 +19,7 @@ struct Consumer {
   std::vector<std::string_view> kinds{};  ///< kinds of adapters that it computes; empty: all
   std::vector<ModelFamily> families{};    ///< models whose layers it has names for; empty: any
   bool added_tokens = false;              ///< whether it reads rows of added tokens
+  bool biases = false;                    ///< whether it reads biases that trained beside a change
   /// Further limits; throws a usage error that names the way out. May be null.
   std::function<void(const StoredAdapter& adapter)> check{};
 };

@@ -29,6 +29,7 @@ struct StoredArray {
 ///   lokr         lokr_w1 [l, p], or lokr_w1_a [l, r] and lokr_w1_b [r, p]; lokr_w2 [q, n, k…], or lokr_w2_a [q, r] and
 ///                lokr_w2_b [r, n * k…]; Tucker: lokr_t2 [r, r, k…], lokr_w2_a [r, q], lokr_w2_b [r, n]
 ///   full         weight, perhaps bias: what the layer has in the place of its own
+///   bias         none: the weight stays as it is, and `bias` alone was trained
 ///   diff         diff [out, in, k…], perhaps diff_b [out]: what is added to the layer's own
 /// Single taps of a pointwise kernel are no axes of lora_B; a convolution's lora_A keeps its kernel, [r, in, 1, 1] too.
 struct StoredLayer {
@@ -40,6 +41,7 @@ struct StoredLayer {
   std::map<std::string, StoredArray> factors{};
   std::optional<adapter::Axis> axis{};  ///< of the decomposition; absent: not decomposed
   std::vector<float> magnitude{};       ///< one for every norm of that axis
+  std::vector<float> bias{};            ///< beside the factors: in the place of the layer's own; empty: that stays
   std::size_t kernel_axes = 0;          ///< of the layer's kernel, as far as the file tells; 0: none
 };
 

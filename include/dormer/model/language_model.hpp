@@ -44,7 +44,8 @@ class LanguageModel {
  public:
   virtual ~LanguageModel() = default;
   [[nodiscard]] virtual const LanguageModelFacts& facts() const = 0;
-  /// Every frozen linear layer where an adapter can attach, in a fixed order (site.index is the position).
+  /// Every frozen layer where an adapter can attach, the embedding first, in a fixed order (site.index is the
+  /// position).
   [[nodiscard]] virtual std::span<const adapter::FrozenLayer> layers() const = 0;
   /// Final-normed hidden states [samples*length, hidden]. With a cache the tokens continue what it holds, and it grows;
   /// rows then are one document each.

@@ -12,6 +12,11 @@ namespace dormer::tensor {
 /// x [rows, width], weight fp32 [width] (frozen); returns [rows, width].
 [[nodiscard]] at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double epsilon);
 
+/// Its gradients, not recorded: of x (x's dtype), and of the weight (fp32 [width]).
+[[nodiscard]] at::Tensor rms_norm_gradient(const at::Tensor& x, const at::Tensor& weight, double epsilon,
+                                           const at::Tensor& gradient);
+[[nodiscard]] at::Tensor rms_norm_weight_gradient(const at::Tensor& x, double epsilon, const at::Tensor& gradient);
+
 using kernels::GateFunction;
 
 /// function(gate) * up, elementwise: SwiGLU or GeGLU.
@@ -60,10 +65,11 @@ struct CrossEntropySums {
   std::int64_t targets = 0;  ///< counted
 };
 
-/// Trained rows after those of a frozen head, and the fp32 slot that their gradient is added to (null: none).
+/// What trains of a head: rows after its own, and the fp32 slots that gradients are added to (null: none).
 struct AddedRows {
   const at::Tensor* values = nullptr;  ///< [rows, width]; null: there are none
   const at::Tensor* gradient = nullptr;
+  const at::Tensor* head_gradient = nullptr;  ///< [vocabulary, width]: of the head's own rows
 };
 
 struct CrossEntropyScale {
@@ -72,7 +78,7 @@ struct CrossEntropyScale {
   double soft_cap = 0.0;  ///< of the logits; 0: none
 };
 
-/// Next-token cross entropy over hidden [rows, width] (of the graph or not), the frozen head [vocabulary, width] and
+/// Next-token cross entropy over hidden [rows, width] (of the graph or not), the head [vocabulary, width] and
 /// targets int64 [rows] on the host (negative: left out), in chunks of at most 256 rows and 16 Mi logits: they never
 /// exist whole, and the memory does not grow with the vocabulary. With `backward` the gradient of loss_sum / divisor
 /// runs back through the graph at once. Rows of `added` stand after the head's.

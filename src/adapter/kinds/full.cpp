@@ -3,11 +3,11 @@
 #include <vector>
 
 #include <ATen/core/Tensor.h>
-#include <ATen/ops/sum.h>
 
 #include "dormer/adapter/kinds.hpp"
 #include "layer_operation.hpp"
 #include "norm_terms.hpp"
+#include "trained_bias.hpp"
 
 namespace dormer::adapter::kinds {
 namespace {
@@ -50,13 +50,13 @@ class FullChange final : public Change {
     if (!space_.trains(weight_)) {
       return;
     }
+    if (layer_.site.form == LayerForm::kEmbedding) {
+      space_.gradient(weight_).index_add_(0, x, gradient.to(at::kFloat));
+      return;
+    }
     space_.gradient(weight_).add_(weight_gradient(layer_.site, gradient, x));
     if (bias_) {
-      std::vector<std::int64_t> others{0};
-      for (std::int64_t axis = 2; axis < gradient.dim(); ++axis) {
-        others.push_back(axis);
-      }
-      space_.gradient(*bias_).add_(at::sum(gradient, others, false, at::kFloat));
+      space_.gradient(*bias_).add_(bias_gradient(gradient));
     }
   }
 
@@ -71,7 +71,9 @@ class FullChange final : public Change {
 
   void add_weight_gradient(std::int64_t first, const at::Tensor& rows) const override {
     if (space_.trains(weight_)) {
-      space_.gradient(weight_).flatten(1).narrow(0, first, rows.size(0)).add_(rows);
+      const at::Tensor slot = space_.gradient(weight_);
+      const at::Tensor matrix = layer_.site.form == LayerForm::kEmbedding ? slot.t() : slot.view({layer_.site.out, -1});
+      matrix.narrow(0, first, rows.size(0)).add_(rows);
     }
   }
 
@@ -87,12 +89,13 @@ class FullChange final : public Change {
 }  // namespace
 
 AdapterKind full() {
-  return {.doc = "The weights themselves, and biases where there are some.",
-          .forms = {LayerForm::kLinear, LayerForm::kConvolution},
-          .whole = true,
-          .build = [](const ChangeRequest& request, tensor::FlatSpace& space) -> std::unique_ptr<Change> {
-            return std::make_unique<FullChange>(request, space);
-          }};
+  return {
+      .doc = "The weights themselves, and biases where there are some.",
+      .forms = {LayerForm::kLinear, LayerForm::kConvolution, LayerForm::kEmbedding, LayerForm::kNorm, LayerForm::kHead},
+      .whole = true,
+      .build = [](const ChangeRequest& request, tensor::FlatSpace& space) -> std::unique_ptr<Change> {
+        return std::make_unique<FullChange>(request, space);
+      }};
 }
 
 }  // namespace dormer::adapter::kinds

@@ -6,7 +6,8 @@ Consumer merged() {
   return {.doc = "The model with the adapter merged into its weights: a Hugging Face folder that needs no adapter.",
           .format = "",
           .axes = {"output", "input"},
-          .added_tokens = true};
+          .added_tokens = true,
+          .biases = true};
 }
 
 }  // namespace dormer::interop::consumers

@@ -7,9 +7,10 @@ Consumer peft() {
   return {.doc = "Hugging Face PEFT: a folder for PeftModel.from_pretrained.",
           .format = "peft",
           .axes = {"output"},
-          .kinds = {"lora", "locon", "loha", "lokr", "full"},
+          .kinds = {"lora", "locon", "loha", "lokr", "full", "bias"},
           .families = {ModelFamily::kLanguage},
           .added_tokens = true,
+          .biases = true,
           .check = [](const StoredAdapter& adapter) { require_peft(adapter, {}); }};
 }
 
