@@ -108,9 +108,9 @@ at::Tensor matrix_rows(const Site& site, const at::Tensor& weight, std::int64_t 
   return weight.narrow(0, first, count).reshape({count, site.columns()}).to(at::kFloat);
 }
 
-void for_row_blocks(const Site& site, const std::function<void(std::int64_t first, std::int64_t count)>& visit) {
-  constexpr std::int64_t kElements = std::int64_t{4} << 20;
-  const std::int64_t rows = std::clamp<std::int64_t>(kElements / site.columns(), 1, site.out);
+void for_row_blocks(const Site& site, const std::function<void(std::int64_t first, std::int64_t count)>& visit,
+                    std::int64_t elements) {
+  const std::int64_t rows = std::clamp<std::int64_t>(elements / site.columns(), 1, site.out);
   for (std::int64_t first = 0; first < site.out; first += rows) {
     visit(first, std::min(rows, site.out - first));
   }

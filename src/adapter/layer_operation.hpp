@@ -23,9 +23,14 @@ namespace dormer::adapter {
 /// The weight of a site as rows [first, first + count) of the matrix [out, channels * taps], fp32.
 [[nodiscard]] at::Tensor matrix_rows(const Site& site, const at::Tensor& weight, std::int64_t first,
                                      std::int64_t count);
-/// Calls `visit(first, count)` for blocks of rows that together are the `out` rows of the site, in order; a block of
-/// fp32 takes at most 16 MiB.
-void for_row_blocks(const Site& site, const std::function<void(std::int64_t first, std::int64_t count)>& visit);
+/// Elements of a block of rows: of at most 16 MiB in fp32, and of one that stays in a core's cache with what is made of
+/// it.
+inline constexpr std::int64_t kBlockElements = std::int64_t{4} << 20;
+inline constexpr std::int64_t kCachedElements = std::int64_t{1} << 17;
+/// Calls `visit(first, count)` for blocks of rows that together are the `out` rows of the site, in order; a block has
+/// at most so many elements, or is one row.
+void for_row_blocks(const Site& site, const std::function<void(std::int64_t first, std::int64_t count)>& visit,
+                    std::int64_t elements = kBlockElements);
 
 /// [channels * taps] values of a matrix's columns summed over taps: [channels].
 [[nodiscard]] at::Tensor sum_taps(const Site& site, const at::Tensor& columns);

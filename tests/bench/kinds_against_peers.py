@@ -95,6 +95,7 @@ def be_peer(words):
     import torch
 
     warnings.simplefilter("ignore")
+    answers, sys.stdout = sys.stdout, sys.stderr  # LyCORIS logs to standard output
     program, kind, axis = words["program"], words["kind"], words["axis"]
     torch.set_num_threads(words["threads"])
     torch.manual_seed(1)
@@ -117,11 +118,11 @@ def be_peer(words):
     optimizer = torch.optim.AdamW(parameters, lr=1e-4, weight_decay=0.0)
     for _ in sys.stdin:
         start = time.perf_counter()
-        model(x).backward(y_gradient)
+        model(x.detach().requires_grad_(True)).backward(y_gradient)  # as in a model, whose layers have others before them
         optimizer.step()
         optimizer.zero_grad()
-        print(f"{time.perf_counter() - start:.6f}", flush=True)
-    print(memory_of_process("VmHWM") - before, flush=True)
+        print(f"{time.perf_counter() - start:.6f}", file=answers, flush=True)
+    print(memory_of_process("VmHWM") - before, file=answers, flush=True)
 
 
 # --- the table ------------------------------------------------------------------------------------------------------------------------------
@@ -132,7 +133,7 @@ class Program:
 
     def __init__(self, name, command):
         self.name = name
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         self.seconds = []
         self.peak = None
 

@@ -86,7 +86,7 @@ class Chain {
   /// Forward and backward, adapted or (null) of the frozen layers alone.
   void pass(const adapter::AdapterSet* adapters) const {
     at::Tensor y = x_.detach();
-    y.set_requires_grad(adapters == nullptr);
+    y.set_requires_grad(true);  // as in a model, whose layers have others before them
     for (const adapter::FrozenLayer& layer : layers_) {
       y = adapter::apply_layer(y, layer, adapter::Pack::solo(adapters, samples_));
     }

@@ -1,4 +1,3 @@
-#include <algorithm>
 #include <array>
 #include <functional>
 #include <string>
@@ -144,17 +143,8 @@ class HadamardChange final : public Change {
     return at::mm(left(halves_[i]).narrow(1, first, count).t(), right_[i]);
   }
 
-  /// Blocks of rows small enough that what is made of one stays in a core's cache.
-  static constexpr std::int64_t kCachedElements = std::int64_t{1} << 17;
   void for_cached_rows(const std::function<void(std::int64_t first, std::int64_t count)>& visit) const {
-    if (!weight_.is_cpu()) {
-      for_row_blocks(site_, visit);
-      return;
-    }
-    const std::int64_t rows = std::clamp<std::int64_t>(kCachedElements / site_.columns(), 1, site_.out);
-    for (std::int64_t first = 0; first < site_.out; first += rows) {
-      visit(first, std::min(rows, site_.out - first));
-    }
+    for_row_blocks(site_, visit, weight_.is_cpu() ? kCachedElements : kBlockElements);
   }
 
   /// Δ in the weight's shape and the compute dtype, made by blocks of rows.
