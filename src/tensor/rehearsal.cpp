@@ -32,6 +32,10 @@ at::Tensor nonzero_shape(const at::Tensor& self) {
   return at::empty({self.numel(), self.dim()}, self.options().dtype(at::kLong));
 }
 
+at::Tensor where_shape(const at::Tensor& /*condition*/, const at::Tensor& self, const at::Tensor& /*other*/) {
+  return at::empty(self.sizes(), self.options());
+}
+
 at::Tensor& absolute_shape(const at::Tensor& self, at::Tensor& out) {
   out.resize_(self.sizes());
   return out;
@@ -61,6 +65,7 @@ Rehearsal::Rehearsal(ProductPath products) : state_(std::make_unique<State>()) {
   state_->shapes.impl("abs.out", &absolute_shape);
   state_->shapes.impl("index_select", &index_select_shape);
   state_->shapes.impl("nonzero", &nonzero_shape);
+  state_->shapes.impl("where.self", &where_shape);  // of tensors of one shape
   // Losses that are finite and factors that are safely not zero: what a run meets as a rule.
   state_->shapes.impl("copy_", [state = state_.get()](at::Tensor& self, const at::Tensor&, bool) -> at::Tensor& {
     if (!self.is_meta()) {

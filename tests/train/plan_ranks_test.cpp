@@ -84,6 +84,12 @@ std::vector<Case> cases() {
          decomposed_or_not(config, false);
          config.adapter.rank_dropout = config.adapter.module_dropout = 0.2;
        }},
+      {"loha_by_input_like_lycoris",
+       [](RunConfig& config) {
+         config.adapter.kind = "loha";
+         config.adapter.decompose = adapter::DecomposeConfig{.axis = "input", .epsilon = 1e-7, .norm_gradient = true};
+         config.exports.clear();  // PEFT does not compute it
+       }},
       {"recompute", [](RunConfig& config) { config.run.recompute = true; }},
       {"documents", [](RunConfig& config) { config.data.packing = "documents"; }},
       {"documents_recomputed_in_bfloat16",
