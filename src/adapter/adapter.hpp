@@ -25,7 +25,7 @@ class Adapter {
     bool whole = false;  ///< whether the layer's own product sees it, too
   };
   Adapter(std::unique_ptr<Change> change, std::unique_ptr<Decomposition> decomposition, Parameters parameters,
-          Dropout dropout, std::unique_ptr<TrainedBias> bias = nullptr)
+          Dropout dropout, std::shared_ptr<TrainedBias> bias)
       : change_(std::move(change)),
         decomposition_(std::move(decomposition)),
         bias_(std::move(bias)),
@@ -35,9 +35,8 @@ class Adapter {
   [[nodiscard]] const Change& change() const { return *change_; }
   [[nodiscard]] Decomposition* decomposition() { return decomposition_.get(); }
   [[nodiscard]] const Decomposition* decomposition() const { return decomposition_.get(); }
-  /// The bias where it trains beside the change, or null.
-  [[nodiscard]] TrainedBias* bias() { return bias_.get(); }
-  [[nodiscard]] const TrainedBias* bias() const { return bias_.get(); }
+  /// The bias where it trains, or null.
+  [[nodiscard]] const std::shared_ptr<TrainedBias>& bias() const { return bias_; }
   [[nodiscard]] const Dropout& dropout() const { return dropout_; }
   [[nodiscard]] const Parameters& parameters() const { return parameters_; }
   /// Says that a backward pass has added all its gradients. Last parameter first, as backward passes go.
@@ -50,7 +49,7 @@ class Adapter {
  private:
   std::unique_ptr<Change> change_;
   std::unique_ptr<Decomposition> decomposition_;  // null: the plain kind
-  std::unique_ptr<TrainedBias> bias_;             // null: frozen, or the change's own
+  std::shared_ptr<TrainedBias> bias_;             // null: frozen. An update's draw of dropout shares it
   Parameters parameters_;
   Dropout dropout_;
 };

@@ -22,7 +22,7 @@ struct AdapterSet::State {
   std::vector<std::string> names;
   std::vector<SitePlan> plans;
   std::map<std::size_t, Adapter> adapters;
-  std::vector<std::int64_t> outputs;     // rows of Δ, in the order of the plans
+  std::vector<FrozenLayer> layers;       // in the order of the plans
   std::map<std::size_t, Adapter> drawn;  // of sites of which the present update leaves something out
   bool is_drawn = false;
   std::unique_ptr<AddedTokens> tokens;  // null: none
@@ -80,10 +80,11 @@ void AdapterSet::add_parameters(State& set, const AdapterConfig& config, std::sp
           layer, DecompositionRule{plan.axis, config.epsilon(), config.norm_gradient(), config.rounds_magnitude()},
           set.space);
     }
-    std::unique_ptr<TrainedBias> bias = plan.bias ? std::make_unique<TrainedBias>(layer, set.space) : nullptr;
+    const bool trains_bias = plan.bias || (plan.whole && layer.bias.defined());
+    std::shared_ptr<TrainedBias> bias = trains_bias ? std::make_shared<TrainedBias>(layer, set.space) : nullptr;
     set.site_indices.push_back(plan.site);
     set.names.push_back(layer.site.name);
-    set.outputs.push_back(layer.site.out);
+    set.layers.push_back(layer);
     set.space.set_updates(first, plan.learning_rate, plan.stop_after);
     set.adapters.try_emplace(plan.site, std::move(change), std::move(decomposition),
                              Adapter::Parameters{set.space, first, set.space.entries().size()},
@@ -268,9 +269,11 @@ void AdapterSet::draw(State& set, std::optional<std::pair<RandomKey, std::int64_
     const RandomKey key =
         seed_and_step ? part_dropout_key(seed_and_step->first, seed_and_step->second, set.names[i]) : RandomKey{};
     if (seed_and_step && leaves_out(key, plan.module_dropout)) {
-      set.drawn.try_emplace(plan.site, no_change(), nullptr, adapter.parameters(), Adapter::Dropout{});
+      set.drawn.try_emplace(plan.site, unchanged_weight(set.layers[i]), nullptr, adapter.parameters(),
+                            Adapter::Dropout{}, adapter.bias());
     } else if (plan.rank_dropout > 0.0) {
-      const at::Tensor factors = row_factors(key, set.outputs[i], plan.rank_dropout, set.config.rank_dropout_scale);
+      const at::Tensor factors =
+          row_factors(key, set.layers[i].site.out, plan.rank_dropout, set.config.rank_dropout_scale);
       std::unique_ptr<Change> change = change_by_rows(adapter.change(), factors.to(set.space.values().device()));
       std::unique_ptr<Decomposition> decomposition;
       if (adapter.decomposition() != nullptr) {
@@ -278,7 +281,7 @@ void AdapterSet::draw(State& set, std::optional<std::pair<RandomKey, std::int64_
         decomposition->refresh(*change);
       }
       set.drawn.try_emplace(plan.site, std::move(change), std::move(decomposition), adapter.parameters(),
-                            adapter.dropout());
+                            adapter.dropout(), adapter.bias());
     }
   }
   settle_decompositions(set.drawn);

@@ -70,11 +70,7 @@ struct LayerRecord {
     return segment.whole() ? *segment.adapter->change().whole_weight() : weight;
   }
   [[nodiscard]] const at::Tensor& bias_of(const SegmentRecord& segment) const {
-    const at::Tensor* own = segment.whole() ? segment.adapter->change().whole_bias() : nullptr;
-    if (segment.adapter != nullptr && segment.adapter->bias() != nullptr) {
-      own = &segment.adapter->bias()->values();
-    }
-    return own != nullptr ? *own : bias;
+    return segment.adapter != nullptr && segment.adapter->bias() != nullptr ? segment.adapter->bias()->values() : bias;
   }
   /// Factors of the input's channels, those of all groups.
   [[nodiscard]] at::Tensor of_inputs(const at::Tensor& values) const {

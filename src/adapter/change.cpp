@@ -56,14 +56,11 @@ NormTerms norm_terms_by_rows(const Change& change, const FrozenLayer& layer, Axi
   const at::TensorOptions options = layer.weight.values().options().dtype(at::kDouble);
   AxisSums cross(layer.site, axis, options);
   AxisSums square(layer.site, axis, options);
-  for_row_blocks(
-      layer.site,
-      [&](std::int64_t first, std::int64_t count) {
-        const at::Tensor delta = change.dense_rows(first, count);
-        cross.add(at::mul(matrix_rows(layer.site, layer.weight.values(), first, count), delta));
-        square.add(at::mul(delta, delta));
-      },
-      layer.weight.values().is_cpu() ? kCachedElements : kBlockElements);
+  for_cached_rows(layer.site, layer.weight.values(), [&](std::int64_t first, std::int64_t count) {
+    const at::Tensor delta = change.dense_rows(first, count);
+    cross.add(at::mul(matrix_rows(layer.site, layer.weight.values(), first, count), delta));
+    square.add(at::mul(delta, delta));
+  });
   return {cross.result().to(at::kFloat), square.result().to(at::kFloat)};
 }
 

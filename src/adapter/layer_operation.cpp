@@ -116,6 +116,11 @@ void for_row_blocks(const Site& site, const std::function<void(std::int64_t firs
   }
 }
 
+void for_cached_rows(const Site& site, const at::Tensor& weight,
+                     const std::function<void(std::int64_t first, std::int64_t count)>& visit) {
+  for_row_blocks(site, visit, weight.is_cpu() ? kCachedElements : kBlockElements);
+}
+
 at::Tensor sum_taps(const Site& site, const at::Tensor& columns) {
   return site.taps() == 1 ? columns : at::sum(columns.view({site.channels(), site.taps()}), {1});
 }

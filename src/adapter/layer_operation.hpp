@@ -31,6 +31,9 @@ inline constexpr std::int64_t kCachedElements = std::int64_t{1} << 17;
 /// at most so many elements, or is one row.
 void for_row_blocks(const Site& site, const std::function<void(std::int64_t first, std::int64_t count)>& visit,
                     std::int64_t elements = kBlockElements);
+/// The same for a weight whose blocks are made and used up in turn: on a CPU they stay in a core's cache.
+void for_cached_rows(const Site& site, const at::Tensor& weight,
+                     const std::function<void(std::int64_t first, std::int64_t count)>& visit);
 
 /// [channels * taps] values of a matrix's columns summed over taps: [channels].
 [[nodiscard]] at::Tensor sum_taps(const Site& site, const at::Tensor& columns);

@@ -15,16 +15,13 @@
 namespace dormer::adapter {
 namespace {
 
-/// The parameters belong to another change, which starts and refreshes itself.
-class View : public Change {
- public:
-  void initialize(RandomKey /*key*/) override { invariant(false, "a part of a change has no start of its own"); }
-  void refresh() override { invariant(false, "a part of a change has no copies of its own"); }
-};
-
-class ChangeByRows final : public View {
+/// The parameters belong to the other change, which starts and refreshes itself.
+class ChangeByRows final : public Change {
  public:
   ChangeByRows(const Change& change, at::Tensor factors) : change_(change), factors_(std::move(factors)) {}
+
+  void initialize(RandomKey /*key*/) override { invariant(false, "a part of a change has no start of its own"); }
+  void refresh() override { invariant(false, "a part of a change has no copies of its own"); }
 
   std::vector<at::Tensor> add_forward(const at::Tensor& x, at::Tensor& y) const override {
     at::Tensor own = at::zeros_like(y);
@@ -67,25 +64,6 @@ class ChangeByRows final : public View {
   at::Tensor factors_;
 };
 
-class NoChange final : public View {
- public:
-  std::vector<at::Tensor> add_forward(const at::Tensor& /*x*/, at::Tensor& /*y*/) const override { return {}; }
-  void backward(const at::Tensor& /*gradient*/, const at::Tensor& /*x*/, const std::vector<at::Tensor>& /*saved*/,
-                at::Tensor& /*x_gradient*/) const override {}
-  NormTerms norm_terms(const FrozenLayer& /*layer*/, Axis /*axis*/) const override {
-    fail_dense();
-    return {};
-  }
-  at::Tensor dense_rows(std::int64_t /*first*/, std::int64_t /*count*/) const override {
-    fail_dense();
-    return {};
-  }
-  void add_weight_gradient(std::int64_t /*first*/, const at::Tensor& /*rows*/) const override { fail_dense(); }
-
- private:
-  static void fail_dense() { invariant(false, "a change that is left out is not decomposed"); }
-};
-
 }  // namespace
 
 RandomKey part_dropout_key(RandomKey seed, std::int64_t step, const std::string& site) {
@@ -112,10 +90,6 @@ bool leaves_out(RandomKey part_key, double rate) {
 
 std::unique_ptr<Change> change_by_rows(const Change& change, at::Tensor factors) {
   return std::make_unique<ChangeByRows>(change, std::move(factors));
-}
-
-std::unique_ptr<Change> no_change() {
-  return std::make_unique<NoChange>();
 }
 
 }  // namespace dormer::adapter

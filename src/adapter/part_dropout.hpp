@@ -27,7 +27,4 @@ namespace dormer::adapter {
 /// beside the parameters.
 [[nodiscard]] std::unique_ptr<Change> change_by_rows(const Change& change, at::Tensor factors);
 
-/// A change of nothing: layers are their base, and no parameter gets a gradient.
-[[nodiscard]] std::unique_ptr<Change> no_change();
-
 }  // namespace dormer::adapter

@@ -28,6 +28,15 @@ class UnchangedWeight final : public Change {
   FrozenLayer layer_;
 };
 
+/// The sum of a layer's output gradient over everything but its channels, fp32 [out].
+at::Tensor bias_gradient(const at::Tensor& gradient) {
+  std::vector<std::int64_t> others{0};
+  for (std::int64_t axis = 2; axis < gradient.dim(); ++axis) {
+    others.push_back(axis);
+  }
+  return at::sum(gradient, others, false, at::kFloat);
+}
+
 }  // namespace
 
 TrainedBias::TrainedBias(const FrozenLayer& layer, tensor::FlatSpace& space)
@@ -48,14 +57,6 @@ void TrainedBias::add_gradient(const at::Tensor& gradient) const {
   if (space_.trains(parameter_)) {
     space_.gradient(parameter_).add_(bias_gradient(gradient));
   }
-}
-
-at::Tensor bias_gradient(const at::Tensor& gradient) {
-  std::vector<std::int64_t> others{0};
-  for (std::int64_t axis = 2; axis < gradient.dim(); ++axis) {
-    others.push_back(axis);
-  }
-  return at::sum(gradient, others, false, at::kFloat);
 }
 
 std::unique_ptr<Change> unchanged_weight(const FrozenLayer& layer) {

@@ -10,8 +10,8 @@
 
 namespace dormer::adapter {
 
-/// The bias of a layer where it trains beside a change of the weight: an fp32 master copy in the flat space, which
-/// takes the frozen one's place in the compute dtype. No decomposition scales it.
+/// The bias of a layer where it trains, beside a change of the weight or with the whole layer: an fp32 master copy in
+/// the flat space, which takes the frozen one's place in the compute dtype. No decomposition scales it.
 class TrainedBias {
  public:
   /// Adds the parameter "<site>.bias"; the layer has a bias.
@@ -29,10 +29,7 @@ class TrainedBias {
   at::Tensor values_;
 };
 
-/// The sum of a layer's output gradient over everything but its channels, fp32 [out].
-[[nodiscard]] at::Tensor bias_gradient(const at::Tensor& gradient);
-
-/// Δ = 0, of a layer whose bias alone trains.
+/// Δ = 0: of a layer whose bias alone trains, or that an update leaves out. No parameter gets a gradient.
 [[nodiscard]] std::unique_ptr<Change> unchanged_weight(const FrozenLayer& layer);
 
 }  // namespace dormer::adapter

@@ -245,6 +245,31 @@ TEST(ModuleDropout, LeavesTheBase) {
   }
 }
 
+/// A bias is no part of the change: the layer is its base with the bias that trains, which gets its gradient.
+TEST(PartDropout, LeavesTheTrainedBias) {
+  for (const bool left_out : {false, true}) {
+    AdapterConfig config = config_of(row_of("output"));
+    config.bias = "adapter_only";
+    config.module_dropout = left_out ? AdapterConfig::kMaximumDropout : 0.0;
+    const AdaptedLayer layer = test::adapted_layer(config, true, layer_case("linear", true));
+    layer.adapters->draw_dropout(kSeed, kStep);
+    const tensor::FlatSpace& space = layer.adapters->space();
+    const std::size_t bias = space.index_of(std::string(kName) + ".bias");
+    const at::Tensor x = layer_case_input(layer.layers[0].site, 4, 92);
+    const at::Tensor y = apply_layer(x, layer.layers[0], training(layer));
+    const at::Tensor moved = space.value(bias).sub(layer.layers[0].bias.values());
+    ASSERT_GT(moved.abs().max().item<double>(), 0.01);
+    if (left_out) {
+      const at::Tensor base = apply_layer(x, layer.layers[0], Pack::solo(nullptr, 1));
+      EXPECT_LT(relative_error(y, base.add(moved).to(at::kDouble)), tolerance(at::kFloat, 2));
+    }
+    const at::Tensor weights = normal(y.sizes(), 93);
+    tensor::run_backward(y, weights);
+    EXPECT_LT(relative_error(space.gradient(bias), at::sum(weights.to(at::kDouble), at::IntArrayRef{0})),
+              tolerance(at::kFloat, 4));
+  }
+}
+
 TEST(ModuleDropout, KeepsEverythingWhereItIsNotDrawn) {
   AdapterConfig config = config_of(row_of("output"));
   config.rank_dropout = 0.0;

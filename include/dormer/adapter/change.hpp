@@ -37,11 +37,10 @@ class Change {
   virtual void initialize(RandomKey key) = 0;
   /// Brings copies in the compute dtype up to the parameters. Once per generation.
   virtual void refresh() = 0;
-  /// A kind that trains the weight itself gives what the product takes in the place of the frozen weight and bias, in
+  /// A kind that trains the weight itself gives what the product takes in the place of the frozen weight, in
   /// the compute dtype: what Δ adds is then a part of that product, `add_forward` adds nothing and `backward` nothing
-  /// to x_gradient. Null: the frozen ones.
+  /// to x_gradient. Null: the frozen one.
   [[nodiscard]] virtual const at::Tensor* whole_weight() const { return nullptr; }
-  [[nodiscard]] virtual const at::Tensor* whole_bias() const { return nullptr; }
   /// Whether Δ is formed for every product anyway and W + Δ in the compute dtype loses nothing of it: where the frozen
   /// product and Δ's see the same input, layers then take `combined_weight` in the place of W and call neither
   /// `add_forward` nor ask `backward` for x's gradient. Half the products.

@@ -1,4 +1,3 @@
-#include <optional>
 #include <utility>
 #include <vector>
 
@@ -7,41 +6,25 @@
 #include "dormer/adapter/kinds.hpp"
 #include "layer_operation.hpp"
 #include "norm_terms.hpp"
-#include "trained_bias.hpp"
 
 namespace dormer::adapter::kinds {
 namespace {
 
-/// The layer itself: an fp32 master copy of its weight, and of its bias where it has one, in the flat space. Δ is the
-/// copy less the frozen weight; the forward pass multiplies with the copy in the compute dtype.
+/// The layer's weight itself: an fp32 master copy in the flat space. Δ is the copy less the frozen weight; the forward
+/// pass multiplies with the copy in the compute dtype. The bias is a TrainedBias, as beside other kinds.
 class FullChange final : public Change {
  public:
   FullChange(const ChangeRequest& request, tensor::FlatSpace& space) : space_(space), layer_(request.layer) {
     const adapter::Site& site = layer_.site;
     const std::vector<std::int64_t> sizes = layer_.weight.values().sizes().vec();
     weight_ = space.add(site.name + ".weight", sizes, sizes, tensor::ParameterRole::kFull);
-    if (layer_.bias.defined()) {
-      bias_ = space.add(site.name + ".bias", {site.out}, {site.out}, tensor::ParameterRole::kFull);
-    }
   }
 
-  void initialize(RandomKey /*key*/) override {
-    space_.value(weight_).copy_(layer_.weight.values());
-    if (bias_) {
-      space_.value(*bias_).copy_(layer_.bias.values());
-    }
-  }
+  void initialize(RandomKey /*key*/) override { space_.value(weight_).copy_(layer_.weight.values()); }
 
-  void refresh() override {
-    const at::ScalarType dtype = layer_.weight.values().scalar_type();
-    weight_compute_ = space_.value(weight_).to(dtype);
-    if (bias_) {
-      bias_compute_ = space_.value(*bias_).to(dtype);
-    }
-  }
+  void refresh() override { weight_compute_ = space_.value(weight_).to(layer_.weight.values().scalar_type()); }
 
   [[nodiscard]] const at::Tensor* whole_weight() const override { return &weight_compute_; }
-  [[nodiscard]] const at::Tensor* whole_bias() const override { return bias_ ? &bias_compute_ : nullptr; }
 
   std::vector<at::Tensor> add_forward(const at::Tensor& /*x*/, at::Tensor& /*y*/) const override { return {}; }
 
@@ -55,9 +38,6 @@ class FullChange final : public Change {
       return;
     }
     space_.gradient(weight_).add_(weight_gradient(layer_.site, gradient, x));
-    if (bias_) {
-      space_.gradient(*bias_).add_(bias_gradient(gradient));
-    }
   }
 
   NormTerms norm_terms(const FrozenLayer& layer, Axis axis) const override {
@@ -81,9 +61,7 @@ class FullChange final : public Change {
   tensor::FlatSpace& space_;
   FrozenLayer layer_;
   std::size_t weight_ = 0;
-  std::optional<std::size_t> bias_;
   at::Tensor weight_compute_;
-  at::Tensor bias_compute_;
 };
 
 }  // namespace

@@ -1,5 +1,4 @@
 #include <array>
-#include <functional>
 #include <string>
 #include <vector>
 
@@ -75,7 +74,7 @@ class HadamardChange final : public Change {
 
   [[nodiscard]] at::Tensor combined_weight() const override {
     const at::Tensor combined = at::empty({site_.out, site_.columns()}, weight_.options());
-    for_cached_rows([&](std::int64_t first, std::int64_t count) {
+    for_cached_rows(site_, weight_, [&](std::int64_t first, std::int64_t count) {
       at::Tensor rows = combined.narrow(0, first, count);
       at::addcmul_out(rows, matrix_rows(site_, weight_, first, count), half_rows(0, first, count),
                       half_rows(1, first, count), scale_);
@@ -92,7 +91,7 @@ class HadamardChange final : public Change {
                 at::Tensor& x_gradient) const override {
     if (space_.trains(halves_[0].left)) {
       const at::Tensor dense = weight_gradient(site_, gradient, x).reshape({site_.out, site_.columns()});
-      for_cached_rows([&](std::int64_t first, std::int64_t count) {
+      for_cached_rows(site_, weight_, [&](std::int64_t first, std::int64_t count) {
         add_weight_gradient(first, dense.narrow(0, first, count).to(at::kFloat));
       });
     }
@@ -143,15 +142,12 @@ class HadamardChange final : public Change {
     return at::mm(left(halves_[i]).narrow(1, first, count).t(), right_[i]);
   }
 
-  void for_cached_rows(const std::function<void(std::int64_t first, std::int64_t count)>& visit) const {
-    for_row_blocks(site_, visit, weight_.is_cpu() ? kCachedElements : kBlockElements);
-  }
-
   /// Δ in the weight's shape and the compute dtype, made by blocks of rows.
   [[nodiscard]] at::Tensor whole_change() const {
     const at::Tensor whole = at::empty({site_.out, site_.columns()}, weight_.options());
-    for_cached_rows(
-        [&](std::int64_t first, std::int64_t count) { whole.narrow(0, first, count).copy_(dense_rows(first, count)); });
+    for_cached_rows(site_, weight_, [&](std::int64_t first, std::int64_t count) {
+      whole.narrow(0, first, count).copy_(dense_rows(first, count));
+    });
     return whole.view(weight_.sizes());
   }
 
