@@ -28,7 +28,11 @@ CPP
   extra+=("--extra-arg=-include" "--extra-arg=$(realpath "$build")/source_location_for_clang_14.hpp")
 fi
 
+# GCC's precompiled headers are nothing that Clang reads.
+mkdir -p "$build/tidy"
+sed -E 's/ -include [^ ]*cmake_pch\.hxx -Winvalid-pch -fpch-preprocess//' "$build/compile_commands.json" > "$build/tidy/compile_commands.json"
+
 mapfile -t files < <(find "${@:-src}" -name '*.cpp' | sort)
 [ ${#files[@]} -gt 0 ] || { echo "no sources in $*" >&2; exit 2; }
-printf '%s\0' "${files[@]}" | xargs -0 -n 1 -P "${JOBS:-$(nproc)}" "$tool" -p "$build" --quiet "${extra[@]}" 2> >(grep -v 'warnings\? generated' >&2)
+printf '%s\0' "${files[@]}" | xargs -0 -n 1 -P "${JOBS:-$(nproc)}" "$tool" -p "$build/tidy" --quiet "${extra[@]}" 2> >(grep -v 'warnings\? generated' >&2)
 echo "clang-tidy: ${#files[@]} sources, no finding"

@@ -2,7 +2,8 @@
 """Time and memory of one update of every kind of adapter, plain and decomposed on either axis, beside PEFT's and LyCORIS's same kind.
 
 Every program runs in a process of its own and does one update in turn: a chain of equal layers forward and backward, AdamW, and
-what the next update needs of the new parameters. Prints a Markdown table of medians, with peak memory beyond the frozen layers.
+what the next update needs of the new parameters. Prints a Markdown table of medians, with peak memory beyond the frozen layers; ratios
+are medians of the rounds' own, whose updates follow one another, so that a machine that slows down for a while moves none of them.
 
 Example: tests/bench/kinds_against_peers.py --rounds 15
          tests/bench/kinds_against_peers.py --only 'loha' --width 2048 --dtype bfloat16
@@ -154,6 +155,10 @@ class Program:
     def median(self):
         return statistics.median(self.seconds)
 
+    def times_of(self, other):
+        """How many of the other's updates one of these takes."""
+        return statistics.median(mine / theirs for mine, theirs in zip(self.seconds, other.seconds))
+
 
 def programs_of(case, arguments):
     _, name, sizes, ours, peft_kind, lycoris_options = case
@@ -191,14 +196,14 @@ def row(case, programs):
         ours = programs[f"dormer {axis}"]
         cell = f"{1e3 * ours.median:.1f} ms, {ours.peak / 1e6:.0f} MB"
         if axis != "none":
-            cell += f" ({ours.median / programs['dormer none'].median:.3f})"
+            cell += f" ({ours.times_of(programs['dormer none']):.3f})"
         cells.append(cell)
     for peer in ("peft", "lycoris"):
         parts = []
         for axis in ("none", "output", "input"):
             if found := programs.get(f"{peer} {axis}"):
                 ours = programs[f"dormer {axis}"]
-                parts.append(f"{found.median / ours.median:.2f}x, {found.peak / 1e6:.0f} MB")
+                parts.append(f"{found.times_of(ours):.2f}x, {found.peak / 1e6:.0f} MB")
         cells.append("; ".join(parts) or "none")
     return "| " + " | ".join(cells) + " |"
 

@@ -24,7 +24,8 @@ def flags_of(house: House, header: Path, commands: list[dict]) -> list[str] | No
                 continue
             if folder in entry["file"] or folder in entry.get("output", "") or folder in entry["directory"]:
                 words = shlex.split(entry["command"])
-                return [w for i, w in enumerate(words) if w not in ("-c", "-o", entry["file"]) and words[i - 1] != "-o"]
+                dropped = ("-c", "-o", "-include", entry["file"])  # no precompiled header comes before it
+                return [w for i, w in enumerate(words) if w not in dropped and words[i - 1] not in ("-o", "-include")]
     return None
 
 

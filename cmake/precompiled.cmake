@@ -1,0 +1,61 @@
+# Precompiled headers where they pay: LibTorch's operators (6 to 9 of a source's 10 to 15 seconds on a slow core) and GoogleTest.
+# A source still includes what it uses: -DDORMER_PRECOMPILED=OFF builds without.
+#
+#   dormer_precompiled(KIND SOURCE …)
+#     Sources of a room (KIND room) or of a test program (KIND test) begin with the header that fits what they include.
+option(DORMER_PRECOMPILED "Precompile the headers of LibTorch and GoogleTest" ON)
+if(NOT CMAKE_CXX_COMPILER_ID STREQUAL "GNU" OR NOT CMAKE_GENERATOR MATCHES Ninja)
+  set(DORMER_PRECOMPILED OFF)
+endif()
+
+set(DORMER_HEADERS_tensor <ATen/core/Tensor.h> <ATen/ops/mul.h>)
+set(DORMER_HEADERS_test <gtest/gtest.h> <gmock/gmock.h>)
+
+# Options decide whether GCC accepts a precompiled header, so rooms and tests have their own.
+function(dormer_precompiled_header kind tensor)
+  set(name dormer_precompiled_${kind}${tensor})
+  if(TARGET ${name})
+    return()
+  endif()
+  set(empty ${CMAKE_BINARY_DIR}/precompiled/${name}.cpp)
+  file(CONFIGURE OUTPUT ${empty} CONTENT "")
+  add_library(${name} OBJECT ${empty})
+  target_link_libraries(${name} PRIVATE dormer_compiler dormer_fmt)
+  if(tensor)
+    target_link_libraries(${name} PRIVATE dormer_torch)
+    target_precompile_headers(${name} PRIVATE ${DORMER_HEADERS_tensor})
+  endif()
+  if(kind STREQUAL "test")
+    target_link_libraries(${name} PRIVATE GTest::gtest GTest::gmock)
+    target_precompile_headers(${name} PRIVATE ${DORMER_HEADERS_test})
+    target_compile_options(${name} PRIVATE -fPIE ${DORMER_TEXT_OPTIONS})
+  endif()
+  set_property(GLOBAL PROPERTY ${name} ${CMAKE_CURRENT_BINARY_DIR}/CMakeFiles/${name}.dir/cmake_pch.hxx)
+endfunction()
+
+function(dormer_precompiled kind)
+  if(NOT DORMER_PRECOMPILED)
+    return()
+  endif()
+  foreach(source ${ARGN})
+    cmake_path(ABSOLUTE_PATH source NORMALIZE)
+    get_source_file_property(depends ${source} OBJECT_DEPENDS)
+    if(depends OR NOT EXISTS ${source})  # a source of two programs, or one that is generated
+      continue()
+    endif()
+    file(STRINGS ${source} tensor REGEX "#include <ATen/")
+    file(STRINGS ${source} test REGEX "#include <(gtest|gmock)/")
+    if((kind STREQUAL "test" AND NOT test) OR (kind STREQUAL "room" AND NOT tensor))
+      continue()
+    endif()
+    if(tensor)
+      set(tensor _tensor)
+    endif()
+    dormer_precompiled_header(${kind} "${tensor}")
+    get_property(header GLOBAL PROPERTY dormer_precompiled_${kind}${tensor})
+    set_property(SOURCE ${source} APPEND PROPERTY OBJECT_DEPENDS ${header}.gch)
+    # GCC forgets that what it precompiled are system headers, and GCC 12 finds endless copies in its own strings (its bug 105651).
+    set_property(SOURCE ${source} APPEND PROPERTY COMPILE_OPTIONS -include ${header} -Winvalid-pch -fpch-preprocess
+      "$<$<VERSION_LESS:$<CXX_COMPILER_VERSION>,13>:-Wno-array-bounds;-Wno-stringop-overflow>")
+  endforeach()
+endfunction()
