@@ -2,7 +2,8 @@
 # A source still includes what it uses: -DDORMER_PRECOMPILED=OFF builds without.
 #
 #   dormer_precompiled(KIND SOURCE …)
-#     Sources of a room (KIND room) or of a test program (KIND test) begin with the header that fits what they include.
+#     Sources of a room (KIND room, or text where it compiles with DORMER_TEXT_OPTIONS) or of a test program (KIND test) begin with the header
+#     that fits what they include.
 option(DORMER_PRECOMPILED "Precompile the headers of LibTorch and GoogleTest" ON)
 if(NOT CMAKE_CXX_COMPILER_ID STREQUAL "GNU" OR NOT CMAKE_GENERATOR MATCHES Ninja)
   set(DORMER_PRECOMPILED OFF)
@@ -11,7 +12,7 @@ endif()
 set(DORMER_HEADERS_tensor <ATen/core/Tensor.h> <ATen/ops/mul.h>)
 set(DORMER_HEADERS_test <gtest/gtest.h> <gmock/gmock.h>)
 
-# Options decide whether GCC accepts a precompiled header, so rooms and tests have their own.
+# Options decide whether GCC accepts a precompiled header, so each kind has its own.
 function(dormer_precompiled_header kind tensor)
   set(name dormer_precompiled_${kind}${tensor})
   if(TARGET ${name})
@@ -28,7 +29,10 @@ function(dormer_precompiled_header kind tensor)
   if(kind STREQUAL "test")
     target_link_libraries(${name} PRIVATE GTest::gtest GTest::gmock)
     target_precompile_headers(${name} PRIVATE ${DORMER_HEADERS_test})
-    target_compile_options(${name} PRIVATE -fPIE ${DORMER_TEXT_OPTIONS})
+    target_compile_options(${name} PRIVATE -fPIE)
+  endif()
+  if(NOT kind STREQUAL "room")
+    target_compile_options(${name} PRIVATE ${DORMER_TEXT_OPTIONS})
   endif()
   set_property(GLOBAL PROPERTY ${name} ${CMAKE_CURRENT_BINARY_DIR}/CMakeFiles/${name}.dir/cmake_pch.hxx)
 endfunction()
@@ -45,7 +49,7 @@ function(dormer_precompiled kind)
     endif()
     file(STRINGS ${source} tensor REGEX "#include <ATen/")
     file(STRINGS ${source} test REGEX "#include <(gtest|gmock)/")
-    if((kind STREQUAL "test" AND NOT test) OR (kind STREQUAL "room" AND NOT tensor))
+    if((kind STREQUAL "test" AND NOT test) OR (NOT kind STREQUAL "test" AND NOT tensor))
       continue()
     endif()
     if(tensor)

@@ -1,7 +1,8 @@
 # The two list mechanisms of the house.
 #
-#   dormer_room(NAME SOURCES a.cpp … USES room … [LIBRARIES target …] [TORCH])
+#   dormer_room(NAME SOURCES a.cpp … USES room … [LIBRARIES target …] [TORCH] [TEXT])
 #     One room: an object library with its declared links. USES is transitive ("may use"); tests/repo compares it with every #include.
+#     TEXT: the room reads and writes text, and compiles with DORMER_TEXT_OPTIONS.
 #   dormer_kinds(ROOM FUNCTION TYPE HEADER FOLDER KINDS a b …)
 #     One file per kind, one word in this list: adds FOLDER/<kind>.cpp and generates `Registry<TYPE> FUNCTION()`, which calls
 #     `TYPE kinds::<kind>()` of each file. No static objects and no macros, so nothing is lost at link time.
@@ -47,13 +48,19 @@ function(dormer_bundled target folder)
 endfunction()
 
 function(dormer_room name)
-  cmake_parse_arguments(R "TORCH" "" "SOURCES;USES;LIBRARIES" ${ARGN})
+  cmake_parse_arguments(R "TORCH;TEXT" "" "SOURCES;USES;LIBRARIES" ${ARGN})
   if(NOT R_SOURCES)  # a room that waits for its first source
     file(WRITE ${CMAKE_CURRENT_BINARY_DIR}/empty.cpp "")
     set(R_SOURCES ${CMAKE_CURRENT_BINARY_DIR}/empty.cpp)
   endif()
   add_library(dormer_${name} OBJECT ${R_SOURCES})
-  dormer_precompiled(room ${R_SOURCES})
+  set(precompiled room)
+  if(R_TEXT)
+    set(precompiled text)
+    target_compile_options(dormer_${name} PRIVATE ${DORMER_TEXT_OPTIONS})
+  endif()
+  dormer_precompiled(${precompiled} ${R_SOURCES})
+  set_property(GLOBAL PROPERTY DORMER_PRECOMPILED_${name} ${precompiled})
   target_include_directories(dormer_${name} PUBLIC ${CMAKE_SOURCE_DIR}/include PRIVATE ${CMAKE_SOURCE_DIR}/src)
   target_link_libraries(dormer_${name} PUBLIC dormer_compiler dormer_fmt)
   foreach(used ${R_USES})
@@ -85,11 +92,12 @@ endfunction()
 
 function(dormer_kinds room function type header folder)
   cmake_parse_arguments(K "" "" "KINDS" ${ARGN})
+  get_property(precompiled GLOBAL PROPERTY DORMER_PRECOMPILED_${room})
   set(declarations "")
   set(additions "")
   foreach(kind ${K_KINDS})
     target_sources(dormer_${room} PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}/${folder}/${kind}.cpp)
-    dormer_precompiled(room ${folder}/${kind}.cpp)
+    dormer_precompiled(${precompiled} ${folder}/${kind}.cpp)
     string(APPEND declarations "namespace ${folder} { ${type} ${kind}(); }\n")
     string(APPEND additions "  registry.add(\"${kind}\", ${folder}::${kind}());\n")
   endforeach()

@@ -72,7 +72,7 @@ ModelOfExport base_of(const ConversionRequest& request, const interop::StoredAda
   if (!request.model) {
     return base;
   }
-  const fs::path folder = model::resolve_model_folder(*request.model);
+  const fs::path folder = model::resolve_model_or_pipeline(*request.model);
   std::error_code code;
   require(!fs::exists(folder / "model_index.json", code), Fault::kUsage,
           "{} is a diffusers folder, which only an export for merged reads; leave --model out", folder.string());
@@ -120,8 +120,12 @@ Conversion convert_adapter(const ConversionRequest& request) {
   }
   if (consumer.format.empty()) {
     require(request.model.has_value(), Fault::kUsage,
-            "an export for {} needs the weights; name the model by --model FOLDER", request.consumer);
-    interop::write_merged(adapter, request.output, model::resolve_model_folder(*request.model), *dtype);
+            "an export for {} needs the weights; name the model by --model FOLDER or FILE", request.consumer);
+    std::error_code code;
+    const bool one_file = fs::is_regular_file(*request.model, code);
+    const fs::path model = one_file ? fs::path(*request.model) : model::resolve_model_or_pipeline(*request.model);
+    interop::write_merged(adapter, request.output, model,
+                          {.dtype = *dtype, .largest_file = static_cast<std::int64_t>(request.shard_gib * 0x1p30)});
     return result;
   }
   const ModelOfExport base = base_of(request, adapter);

@@ -16,8 +16,10 @@ struct ConversionRequest {
   std::string form;      ///< by name; empty: as it is recognized
   std::string consumer;  ///< export.for
   std::filesystem::path output;
-  std::optional<std::filesystem::path> model{};  ///< a folder, or org/name in the offline cache
+  std::optional<std::filesystem::path>
+      model{};  ///< a folder, a checkpoint of one file, or org/name in the offline cache
   std::string dtype = "float32";
+  double shard_gib = 4.0;  ///< of a merged model's files
   bool allow_partial = false;
   std::optional<std::int64_t> approximate{};  ///< rank of a plain LoRA that stands for the adapter
   interop::FileText text{};

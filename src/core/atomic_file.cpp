@@ -51,15 +51,17 @@ void write_all(const FileDescriptor& file, const std::filesystem::path& path, st
   }
 }
 
-}  // namespace
+using Pieces = std::span<const std::span<const std::byte>>;
 
-void write_new_file(const std::filesystem::path& path, std::span<const std::byte> bytes) {
+void write_new_pieces(const std::filesystem::path& path, Pieces pieces) {
   FileDescriptor file(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
   if (file.get() < 0) {
     fail_io("create", path, errno);
   }
   try {
-    write_all(file, path, bytes);
+    for (const std::span<const std::byte> bytes : pieces) {
+      write_all(file, path, bytes);
+    }
     if (::fsync(file.get()) != 0) {
       fail_io("flush", path, errno);
     }
@@ -72,11 +74,21 @@ void write_new_file(const std::filesystem::path& path, std::span<const std::byte
   }
 }
 
+}  // namespace
+
+void write_new_file(const std::filesystem::path& path, std::span<const std::byte> bytes) {
+  write_new_pieces(path, Pieces(&bytes, 1));
+}
+
 void write_file_atomically(const std::filesystem::path& path, std::span<const std::byte> bytes) {
+  write_pieces_atomically(path, Pieces(&bytes, 1));
+}
+
+void write_pieces_atomically(const std::filesystem::path& path, Pieces pieces) {
   std::filesystem::path temporary = path;
   temporary += fmt::format(".tmp-{}", ::getpid());
   ::unlink(temporary.c_str());
-  write_new_file(temporary, bytes);
+  write_new_pieces(temporary, pieces);
   if (::rename(temporary.c_str(), path.c_str()) != 0) {
     const int code = errno;
     ::unlink(temporary.c_str());

@@ -40,7 +40,11 @@ at::ScalarType scalar_type(DType dtype) {
 class MergedArrays {
  public:
   MergedArrays(const ModelPart& part, DType dtype)
-      : part_(part), dtype_(dtype), files_(storage::SafetensorsSet::open_folder(part.folder, part.stem)) {}
+      : part_(part),
+        dtype_(dtype),
+        files_(std::filesystem::is_regular_file(part.folder)
+                   ? storage::SafetensorsSet::open_file(part.folder)
+                   : storage::SafetensorsSet::open_folder(part.folder, part.stem)) {}
 
   [[nodiscard]] std::vector<PlannedArray> plan() const {
     std::vector<PlannedArray> arrays;
@@ -80,14 +84,25 @@ class MergedArrays {
     return *files_.find(part_.unties_head && name == kHeadArray ? kTableArray : name);
   }
 
-  /// What each changed array is called must be in the folder: nothing is left out silently.
+  /// Whether the array is written as it lies in the file.
+  [[nodiscard]] bool unchanged(const std::string& name) const {
+    const storage::TensorEntry& entry = *found(name).entry;
+    return !is_float(entry.dtype) || (entry.dtype == dtype_ && !part_.changes.contains(name));
+  }
+
+  /// What each changed array is called must be in the folder, as numbers that can change: nothing is left out silently.
   void require_complete() const {
     for (const auto& [name, change] : part_.changes) {
       require(files_.find(name).has_value() || (part_.unties_head && name == kHeadArray), Fault::kInput,
-              "the model's folder {} has no {}, which the adapter changes; is it another model's folder?",
-              part_.folder.string(), name);
+              "the model {} has no {}, which the adapter changes; is it another model?", part_.folder.string(), name);
+      const DType dtype = found(name).entry->dtype;
+      require(is_float(dtype), Fault::kInput,
+              "{} of {} is stored as {}, to which nothing is added; merge into the model in 16 or 32 bits", name,
+              part_.folder.string(), name_of(dtype));
     }
   }
+
+  [[nodiscard]] const storage::Metadata& metadata() const { return files_.files().front()->metadata(); }
 
  private:
   [[nodiscard]] at::Tensor stored(const std::string& name) const {
@@ -104,13 +119,14 @@ class MergedArrays {
 };
 
 /// Writes one file and compares what is on the disk.
-void write_shard(const fs::path& path, const MergedArrays& merged, const std::vector<PlannedArray>& shard) {
+void write_shard(const fs::path& path, const MergedArrays& merged, const std::vector<PlannedArray>& shard,
+                 const storage::Metadata& metadata = {{"format", "pt"}}) {
   std::vector<at::Tensor> owners;
   std::vector<storage::NamedArray> arrays;
   for (const PlannedArray& planned : shard) {
     const storage::SafetensorsSet::Found place = merged.found(planned.name);
     const DType dtype = merged.dtype_of(*place.entry);
-    if (!is_float(place.entry->dtype)) {
+    if (merged.unchanged(planned.name)) {
       arrays.push_back({planned.name, dtype, place.entry->shape, place.file->bytes(*place.entry)});
       continue;
     }
@@ -120,7 +136,7 @@ void write_shard(const fs::path& path, const MergedArrays& merged, const std::ve
                       values.sizes().vec(),
                       {static_cast<const std::byte*>(values.const_data_ptr()), values.nbytes()}});
   }
-  storage::write_safetensors(path, arrays, {{"format", "pt"}});
+  storage::write_safetensors(path, arrays, metadata);
   const auto file = storage::SafetensorsFile::open(path);
   require(holds_exactly(*file, arrays), Fault::kIo,
           "{} does not read back as it was written; is the disk or the file system failing?", path.string());
@@ -153,16 +169,33 @@ std::int64_t part_bytes(const ModelPart& part, DType dtype) {
   return bytes;
 }
 
-void write_part(const ModelPart& part, const fs::path& target, DType dtype) {
-  const MergedArrays merged(part, dtype);
+void write_part(const ModelPart& part, const fs::path& target, const MergedForm& form) {
+  const MergedArrays merged(part, form.dtype);
   merged.require_complete();
-  const std::vector<std::vector<PlannedArray>> shards = plan_shards(merged.plan(), kLargestModelFile);
+  const std::vector<std::vector<PlannedArray>> shards = plan_shards(merged.plan(), form.largest_file);
   for (std::size_t i = 0; i < shards.size(); ++i) {
     write_shard(target / shard_name(part.stem, i, shards.size()), merged, shards[i]);
   }
   if (shards.size() > 1) {
     const std::string text = index_text(part.stem, shards);
     write_new_file(target / (part.stem + ".safetensors.index.json"), std::as_bytes(std::span(text)));
+  }
+}
+
+void write_one_file(const ModelPart& part, const fs::path& target, DType dtype) {
+  const MergedArrays merged(part, dtype);
+  merged.require_complete();
+  storage::Metadata metadata = merged.metadata();
+  metadata["format"] = "pt";
+  std::erase_if(metadata, [](const auto& entry) { return entry.first.find("hash") != std::string::npos; });  // not its
+  const fs::path temporary = target.parent_path() / (".unchecked-" + target.filename().string());
+  try {
+    write_shard(temporary, merged, merged.plan(), metadata);
+    replace_file(temporary, target);
+  } catch (...) {
+    std::error_code ignored;
+    fs::remove(temporary, ignored);
+    throw;
   }
 }
 

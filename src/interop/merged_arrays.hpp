@@ -7,6 +7,7 @@
 #include <string>
 
 #include "dormer/core/dtype.hpp"
+#include "dormer/interop/merged.hpp"
 #include "dormer/tensor/forward.hpp"
 
 namespace dormer::interop {
@@ -22,10 +23,10 @@ struct ArrayChange {
 };
 using ArrayChanges = std::map<std::string, ArrayChange>;
 
-/// One folder of weights, and what it becomes.
+/// One folder of weights (or one file), and what it becomes.
 struct ModelPart {
-  std::filesystem::path folder;
-  std::string stem = "model";  ///< of its files' names
+  std::filesystem::path folder;  ///< or a file
+  std::string stem = "model";    ///< of its files' names
   ArrayChanges changes{};
   bool unties_head = false;  ///< kHeadArray, which the folder lacks, begins as a copy of kTableArray
 };
@@ -34,8 +35,11 @@ struct ModelPart {
 
 /// Bytes of the part's arrays after the changes, from headers alone.
 [[nodiscard]] std::int64_t part_bytes(const ModelPart& part, DType dtype);
-/// Writes the weights into the folder `target`: at most 4 GiB a file, one file in memory at a time, each read back and
-/// compared. A changed array that the model does not have is an input fault.
-void write_part(const ModelPart& part, const std::filesystem::path& target, DType dtype);
+/// Writes the weights into the folder `target`: one file in memory at a time, each read back and
+/// compared. A changed array that the model does not have, or has as no floats of 16 bits or more, is an input fault.
+void write_part(const ModelPart& part, const std::filesystem::path& target, const MergedForm& form);
+/// The same into one file, with the metadata of the file that it comes from. Arrays that change, also their dtype, are
+/// in memory together. Takes its place when it has been compared.
+void write_one_file(const ModelPart& part, const std::filesystem::path& target, DType dtype);
 
 }  // namespace dormer::interop

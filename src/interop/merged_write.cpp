@@ -12,6 +12,7 @@
 #include <ATen/ops/empty.h>
 #include <nlohmann/json.hpp>
 
+#include "checkpoint_arrays.hpp"
 #include "dense_weight.hpp"
 #include "dormer/adapter/effective_weight.hpp"
 #include "dormer/core/atomic_file.hpp"
@@ -88,28 +89,34 @@ ArrayChange change_of_table(const std::string& module, const StoredTokens& token
           .added_rows = 0};
 }
 
-/// The changes of the layers that begin with `prefix` ("unet."), without it.
+/// The changes of one layer's arrays, under its name without `prefix` ("unet.").
+ArrayChanges changes_of_layer(const std::string& full_name, const StoredLayer& layer, const std::string& prefix) {
+  ArrayChanges changes;
+  const std::string name = full_name.substr(prefix.size());
+  changes[name + ".weight"].apply = [&full_name, &layer](const at::Tensor& weight) {
+    return dense_effective_weight(full_name, layer, weight);
+  };
+  if (!layer.bias.empty()) {
+    changes[name + ".bias"].apply = [&values = layer.bias](const at::Tensor& /*own*/) {
+      return values_of(values).clone();
+    };
+  }
+  const char* bias = layer.kind == "full" ? "bias" : "diff_b";
+  if (const auto found = layer.factors.find(bias); found != layer.factors.end()) {
+    changes[name + ".bias"].apply = [&values = found->second.values,
+                                     adds = layer.kind == "diff"](const at::Tensor& own) {
+      return adds ? own.to(at::kFloat).add(values_of(values)) : values_of(values).clone();
+    };
+  }
+  return changes;
+}
+
+/// The changes of the layers that begin with `prefix`, without it.
 ArrayChanges changes_of(const StoredAdapter& stored, const std::string& prefix) {
   ArrayChanges changes;
   for (const auto& [full_name, layer] : stored.layers) {
-    if (!full_name.starts_with(prefix)) {
-      continue;
-    }
-    const std::string name = full_name.substr(prefix.size());
-    changes[name + ".weight"].apply = [&full_name, &layer](const at::Tensor& weight) {
-      return dense_effective_weight(full_name, layer, weight);
-    };
-    if (!layer.bias.empty()) {
-      changes[name + ".bias"].apply = [&values = layer.bias](const at::Tensor& /*own*/) {
-        return values_of(values).clone();
-      };
-    }
-    const char* bias = layer.kind == "full" ? "bias" : "diff_b";
-    if (const auto found = layer.factors.find(bias); found != layer.factors.end()) {
-      changes[name + ".bias"].apply = [&values = found->second.values,
-                                       adds = layer.kind == "diff"](const at::Tensor& own) {
-        return adds ? own.to(at::kFloat).add(values_of(values)) : values_of(values).clone();
-      };
+    if (full_name.starts_with(prefix)) {
+      changes.merge(changes_of_layer(full_name, layer, prefix));
     }
   }
   for (const auto& [module, tokens] : stored.tokens) {
@@ -144,20 +151,24 @@ std::string config_text(const ModelPart& part, std::optional<std::int64_t> vocab
   return root.dump(2) + "\n";
 }
 
+bool is_table_or_head(const std::string& layer) {
+  return layer == "model.embed_tokens" || layer == "lm_head";
+}
+
 /// Whether the head, which is the embedding, gets an array of its own: the embedding or it has an adapter of its own,
 /// which the other one does not follow in training.
 template <typename Layers>
 bool unties_head(const Layers& adapted, const fs::path& model) {
-  const bool apart = std::ranges::any_of(
-      adapted, [](const std::string& name) { return name == "model.embed_tokens" || name == "lm_head"; });
-  return apart && !storage::SafetensorsSet::open_folder(model).find(kHeadArray).has_value();
+  return std::ranges::any_of(adapted, is_table_or_head) &&
+         !storage::SafetensorsSet::open_folder(model).find(kHeadArray).has_value();
 }
 
 /// A folder of transformers: weights, configuration, tokenizer.
-void write_model(const ModelPart& part, const fs::path& target, std::optional<std::int64_t> vocabulary, DType dtype) {
+void write_model(const ModelPart& part, const fs::path& target, std::optional<std::int64_t> vocabulary,
+                 const MergedForm& form) {
   write_folder(target, "config.json", [&](const fs::path& temporary) {
-    write_part(part, temporary, dtype);
-    write_text(temporary / "config.json", config_text(part, vocabulary, dtype));
+    write_part(part, temporary, form);
+    write_text(temporary / "config.json", config_text(part, vocabulary, form.dtype));
     std::error_code code;
     if (fs::is_regular_file(part.folder / "generation_config.json", code)) {
       write_text(temporary / "generation_config.json",
@@ -172,6 +183,18 @@ void require_model_dtype(DType dtype) {
           "export.dtype {} is none for a model; write float32, bfloat16 or float16", name_of(dtype));
 }
 
+/// CLIP's arrays lost the first part of their paths in transformers 5, which also saves them so; adapters keep it.
+ArrayChanges under_own_names(ArrayChanges changes, const ModelPart& encoder) {
+  constexpr std::string_view kOlder = "text_model.";
+  const storage::SafetensorsSet files = storage::SafetensorsSet::open_folder(encoder.folder, encoder.stem);
+  ArrayChanges renamed;
+  for (auto& [name, change] : changes) {
+    const bool newer = name.starts_with(kOlder) && !files.find(name) && files.find(name.substr(kOlder.size()));
+    renamed[newer ? name.substr(kOlder.size()) : name] = std::move(change);
+  }
+  return renamed;
+}
+
 /// The components of a diffusers folder that hold adapted layers.
 std::vector<std::pair<std::string, ModelPart>> pipeline_parts(const StoredAdapter& stored, const fs::path& model) {
   std::vector<std::pair<std::string, ModelPart>> parts;
@@ -179,9 +202,9 @@ std::vector<std::pair<std::string, ModelPart>> pipeline_parts(const StoredAdapte
     ArrayChanges changes = changes_of(stored, std::string(component) + ".");
     if (!changes.empty()) {
       const bool encoder = std::string_view(component).starts_with("text_encoder");
-      parts.emplace_back(component, ModelPart{.folder = model / component,
-                                              .stem = encoder ? "model" : "diffusion_pytorch_model",
-                                              .changes = std::move(changes)});
+      ModelPart part{.folder = model / component, .stem = encoder ? "model" : "diffusion_pytorch_model"};
+      part.changes = encoder ? under_own_names(std::move(changes), part) : std::move(changes);
+      parts.emplace_back(component, std::move(part));
     }
   }
   return parts;
@@ -201,7 +224,8 @@ void copy_component(const fs::path& from, const fs::path& to, const ModelPart* m
 }
 
 /// A folder of diffusers: the adapted components merged, the others copied.
-void write_pipeline(const StoredAdapter& stored, const fs::path& model, const fs::path& target, DType dtype) {
+void write_pipeline(const StoredAdapter& stored, const fs::path& model, const fs::path& target,
+                    const MergedForm& form) {
   const std::vector<std::pair<std::string, ModelPart>> parts = pipeline_parts(stored, model);
   write_folder(target, "model_index.json", [&](const fs::path& temporary) {
     for (const fs::directory_entry& entry : fs::directory_iterator(model)) {
@@ -214,9 +238,69 @@ void write_pipeline(const StoredAdapter& stored, const fs::path& model, const fs
       }
     }
     for (const auto& [component, part] : parts) {
-      write_part(part, temporary / component, dtype);
+      write_part(part, temporary / component, form);
     }
   });
+}
+
+/// One change of the rows of an array after the other.
+ArrayChange change_of_parts(std::vector<std::pair<ArrayPlace, ArrayChange>> parts) {
+  return {.apply = [parts = std::move(parts)](const at::Tensor& stored) {
+    if (parts.size() == 1 && parts.front().first.parts == 1) {
+      return parts.front().second.apply(stored);
+    }
+    const at::Tensor whole = stored.to(at::kFloat).clone();
+    for (const auto& [place, change] : parts) {
+      const std::int64_t rows = whole.size(0) / place.parts;
+      whole.narrow(0, place.part * rows, rows).copy_(change.apply(stored.narrow(0, place.part * rows, rows)));
+    }
+    return whole;
+  }};
+}
+
+/// Every change under the name that its array has in a checkpoint of one file.
+ArrayChanges changes_in_checkpoint(const StoredAdapter& stored, const fs::path& model,
+                                   const storage::SafetensorsSet& files) {
+  const auto has = [&files](const std::string& name) { return files.find(name).has_value(); };
+  std::map<std::string, std::vector<std::pair<ArrayPlace, ArrayChange>>> parts;
+  for (const auto& [full_name, layer] : stored.layers) {
+    const LayerName name = split_component(full_name);
+    const std::string prefix = full_name.substr(0, full_name.size() - name.module.size());
+    for (auto& [array, change] : changes_of_layer(full_name, layer, prefix)) {
+      const std::optional<ArrayPlace> place = place_in_checkpoint(name.component, array, has);
+      require(
+          place.has_value(), Fault::kInput,
+          "the checkpoint {} has no array for {} of the adapter's layer '{}'; is it another model's, or one without "
+          "that part?",
+          model.string(), array, full_name);
+      parts[place->name].emplace_back(*place, std::move(change));
+    }
+  }
+  ArrayChanges changes;
+  for (auto& [array, of_array] : parts) {
+    changes[array] = change_of_parts(std::move(of_array));
+  }
+  return changes;
+}
+
+/// A checkpoint of one file, whose layers of an image model have native names, or those of diffusers.
+void write_checkpoint(const StoredAdapter& adapter, const fs::path& target, const fs::path& model, DType dtype) {
+  require(target.extension() == ".safetensors", Fault::kUsage,
+          "{} does not end in .safetensors, as the file that is written must", target.string());
+  const storage::SafetensorsSet files = storage::SafetensorsSet::open_file(model);
+  require(adapter.tokens.empty() && !(std::ranges::any_of(std::views::keys(adapter.layers), is_table_or_head) &&
+                                      !files.find(kHeadArray).has_value()),
+          Fault::kUsage,
+          "the adapter changes the embedding or the head of a language model, which its config.json must know; name "
+          "the model's folder in the place of {}",
+          model.string());
+  const bool native = std::ranges::any_of(files.names(), [](const std::string& name) {
+    return name.find("input_blocks.") != std::string::npos || name.find("joint_blocks.") != std::string::npos ||
+           name.find("double_blocks.") != std::string::npos;
+  });
+  const Naming naming = native ? Naming::kNative : Naming::kHuggingFace;
+  const StoredAdapter named = adapter.naming == naming ? adapter : renamed(adapter, naming);
+  write_one_file({.folder = model, .changes = changes_in_checkpoint(named, model, files)}, target, dtype);
 }
 
 }  // namespace
@@ -229,23 +313,28 @@ std::int64_t merged_bytes(const adapter::AdapterSet& adapters, const fs::path& m
                     dtype);
 }
 
-void write_merged(const adapter::AdapterSet& adapters, const fs::path& folder, const BaseFacts& base, DType dtype) {
+void write_merged(const adapter::AdapterSet& adapters, const fs::path& folder, const BaseFacts& base,
+                  const MergedForm& form) {
   const tensor::NoRecording guard;
-  require_model_dtype(dtype);
+  require_model_dtype(form.dtype);
   const adapter::AddedTokens* added = adapters.added_tokens();
   write_model({.folder = base.folder,
                .changes = changes_of(adapters, base),
                .unties_head = unties_head(adapters.site_names(), base.folder)},
-              folder, added == nullptr ? std::nullopt : std::optional(added->first_token() + added->count()), dtype);
+              folder, added == nullptr ? std::nullopt : std::optional(added->first_token() + added->count()), form);
 }
 
-void write_merged(const StoredAdapter& adapter, const fs::path& folder, const fs::path& model, DType dtype) {
+void write_merged(const StoredAdapter& adapter, const fs::path& folder, const fs::path& model, const MergedForm& form) {
   const tensor::NoRecording guard;
-  require_model_dtype(dtype);
-  const StoredAdapter named = adapter.naming == Naming::kHuggingFace ? adapter : renamed(adapter, Naming::kHuggingFace);
+  require_model_dtype(form.dtype);
   std::error_code code;
+  if (fs::is_regular_file(model, code)) {
+    write_checkpoint(adapter, folder, model, form.dtype);
+    return;
+  }
+  const StoredAdapter named = adapter.naming == Naming::kHuggingFace ? adapter : renamed(adapter, Naming::kHuggingFace);
   if (fs::exists(model / "model_index.json", code)) {
-    write_pipeline(named, model, folder, dtype);
+    write_pipeline(named, model, folder, form);
     return;
   }
   std::optional<std::int64_t> vocabulary;
@@ -258,7 +347,7 @@ void write_merged(const StoredAdapter& adapter, const fs::path& folder, const fs
   write_model({.folder = model,
                .changes = changes_of(named, ""),
                .unties_head = unties_head(std::views::keys(named.layers), model)},
-              folder, vocabulary, dtype);
+              folder, vocabulary, form);
 }
 
 }  // namespace dormer::interop

@@ -1,9 +1,12 @@
 #include "dormer/model/model_folder.hpp"
 
+#include <algorithm>
 #include <cstdlib>
+#include <initializer_list>
 #include <string>
 #include <vector>
 
+#include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
 #include "dormer/core/atomic_file.hpp"
@@ -27,21 +30,33 @@ std::vector<fs::path> hub_caches() {
   return caches;
 }
 
+/// Files that make a folder a model's: any of them.
+using Markers = std::initializer_list<const char*>;
+constexpr const char* kModel = "config.json";
+constexpr const char* kPipeline = "model_index.json";
+
+bool holds_any(const fs::path& folder, Markers markers) {
+  return std::ranges::any_of(markers, [&](const char* marker) {
+    std::error_code code;
+    return fs::exists(folder / marker, code);
+  });
+}
+
 /// The snapshot of a hub cache entry: the one that refs/main names, else the only one.
-std::optional<fs::path> snapshot_of(const fs::path& entry) {
+std::optional<fs::path> snapshot_of(const fs::path& entry, Markers markers) {
   std::error_code code;
   const fs::path reference = entry / "refs" / "main";
   if (fs::exists(reference, code)) {
     std::string revision = read_file(reference, "the hub cache's reference");
     revision.erase(revision.find_last_not_of(" \n\r\t") + 1);
     const fs::path folder = entry / "snapshots" / revision;
-    if (fs::exists(folder / "config.json", code)) {
+    if (holds_any(folder, markers)) {
       return folder;
     }
   }
   std::optional<fs::path> only;
   for (const auto& snapshot : fs::directory_iterator(entry / "snapshots", code)) {
-    if (fs::exists(snapshot.path() / "config.json", code)) {
+    if (holds_any(snapshot.path(), markers)) {
       require(!only.has_value(), Fault::kInput,
               "{} holds several snapshots and refs/main names none of them: name one snapshot folder", entry.string());
       only = snapshot.path();
@@ -72,16 +87,14 @@ bool looks_like_hub_id(const std::string& text) {
          text.front() != '.' && text.front() != '~';
 }
 
-}  // namespace
-
-fs::path resolve_model_folder(const fs::path& path) {
+fs::path resolve(const fs::path& path, Markers markers) {
   require(!path.empty(), Fault::kUsage, "model.path is empty: write a model folder or org/name");
   std::error_code code;
-  if (fs::exists(path / "config.json", code)) {
+  if (holds_any(path, markers)) {
     return path;
   }
   if (fs::exists(path / "snapshots", code)) {
-    if (const auto snapshot = snapshot_of(path)) {
+    if (const auto snapshot = snapshot_of(path, markers)) {
       return *snapshot;
     }
   }
@@ -91,16 +104,26 @@ fs::path resolve_model_folder(const fs::path& path) {
     entry.replace(entry.find('/'), 1, "--");
     for (const fs::path& cache : hub_caches()) {
       const fs::path candidate = cache / ("models--" + entry);
-      if (const auto snapshot = snapshot_of(candidate)) {
+      if (const auto snapshot = snapshot_of(candidate, markers)) {
         return *snapshot;
       }
       searched += (searched.empty() ? "; not in " : ", ") + candidate.string();
     }
   }
   require(!fs::is_directory(path, code), Fault::kInput,
-          "the model folder {} has no config.json: it must be a Hugging Face folder", path.string());
+          "the model folder {} has no {}: it must be a Hugging Face folder", path.string(), fmt::join(markers, " or "));
   fail(Fault::kInput, "model not found: {} is no folder{}; download it before (nothing is fetched at run time)",
        path.string(), searched);
+}
+
+}  // namespace
+
+fs::path resolve_model_folder(const fs::path& path) {
+  return resolve(path, {kModel});
+}
+
+fs::path resolve_model_or_pipeline(const fs::path& path) {
+  return resolve(path, {kModel, kPipeline});
 }
 
 std::optional<std::string> hub_id_of(const fs::path& folder) {

@@ -63,7 +63,7 @@ void write_one(const ExportRequest& request, const ExportSection& section, const
   std::filesystem::create_directories(folder.parent_path());
   const adapter::AdapterSet& adapters = request.trial.adapters();
   if (consumer.format.empty()) {
-    interop::write_merged(adapters, folder, base, *dtype);
+    interop::write_merged(adapters, folder, base, {.dtype = *dtype, .largest_file = section.largest_file()});
     return;
   }
   const std::string name = section.name.value_or(request.config.name());

@@ -119,7 +119,7 @@ FilesOfRun plan_files(const FileFacts& facts) {
                                        : array_bytes(facts, width_of(config.exports[index]));
     // A merged model is written in one file after the other.
     result.largest_export =
-        std::max(result.largest_export, merged ? std::min(arrays, interop::kLargestModelFile) : arrays);
+        std::max(result.largest_export, merged ? std::min(arrays, config.exports[index].largest_file()) : arrays);
     result.files.push_back({name(folders[index]), 1, arrays + tokenizer});
   }
   const std::int64_t lines = facts.total_steps + 1;

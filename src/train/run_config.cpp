@@ -157,6 +157,8 @@ void ExportSection::describe(config::Visitor& visitor) {
       {.doc = "Program that shall read the file.", .required = true, .choices = interop::consumer_registry().names()});
   visitor.field("every", every, {.doc = "How often, besides the end of the run."});
   visitor.field("dtype", dtype, {.doc = "Numbers of the file.", .choices = {"float32", "bfloat16", "float16"}});
+  visitor.field("shard_gib", shard_gib,
+                {.doc = "GiB of arrays in one file of a merged model, at most.", .min = 0.0, .exclusive_min = true});
   visitor.field("name", name, {.doc = "Name of the export. null: the run's."});
   visitor.field("title", title, {.doc = "Title that WebUIs show. Empty: the export's name."});
   visitor.field("author", author, {.doc = "Author that WebUIs show."});

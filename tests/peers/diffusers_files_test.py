@@ -44,7 +44,7 @@ def error(ours, theirs):
 
 def in_files(component, module):
     """CLIP's layers have another path in newer versions of transformers; files keep the older one."""
-    return f"{component}.text_model.{module}" if component == "text_encoder" and not module.startswith("text_model.") else f"{component}.{module}"
+    return f"{component}.text_model.{module}" if component.startswith("text_encoder") and not module.startswith("text_model.") else f"{component}.{module}"
 
 
 LINEAR = {"unet": ("to_q", "to_k", "to_v", "to_out.0", "ff.net.2", "time_emb_proj"), "text_encoder": ("q_proj", "v_proj", "out_proj", "fc1")}
@@ -56,7 +56,7 @@ def make_adapter(parts, decomposed, convolutions):
     generator = torch.Generator().manual_seed(3)
     arrays, metadata, weights = {}, {}, {}
     for component, part in parts.items():
-        ends = LINEAR[component] + (CONVOLUTIONS if convolutions and component == "unet" else ())
+        ends = LINEAR[component.removesuffix("_2")] + (CONVOLUTIONS if convolutions and component == "unet" else ())
         ranks, alphas = {}, {}
         for module, layer in part.named_modules():
             if not module.endswith(ends) or not hasattr(layer, "weight"):

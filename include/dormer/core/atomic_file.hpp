@@ -12,6 +12,8 @@ namespace dormer {
 /// On failure `path` is as before, the temporary is gone, and an I/O error names the path and the system's reason.
 void write_file_atomically(const std::filesystem::path& path, std::span<const std::byte> bytes);
 void write_file_atomically(const std::filesystem::path& path, std::string_view text);
+/// The same with pieces that lie one after the other in the file alone.
+void write_pieces_atomically(const std::filesystem::path& path, std::span<const std::span<const std::byte>> pieces);
 
 /// Writes a new file (fails if it exists) and fsyncs it. For files inside a folder that is committed by rename.
 void write_new_file(const std::filesystem::path& path, std::span<const std::byte> bytes);

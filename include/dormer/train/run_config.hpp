@@ -122,12 +122,14 @@ struct ExportSection {
   std::string consumer;   ///< the key `for`
   config::Cadence every;  ///< never: at the end alone
   std::string dtype = "float32";
+  double shard_gib = 4.0;           ///< of a merged model's files
   std::optional<std::string> name;  ///< absent: the run's
   std::string title{};              ///< what WebUIs show, as the next three; empty: the export's name
   std::string author{};
   std::string trigger{};
   std::vector<std::string> tags{};
   bool privacy = false;  ///< no paths, captions or times in the file
+  [[nodiscard]] std::int64_t largest_file() const { return static_cast<std::int64_t>(shard_gib * 0x1p30); }
   void describe(config::Visitor& visitor);
 };
 

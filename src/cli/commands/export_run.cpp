@@ -96,9 +96,11 @@ Action declare(CLI::App& app) {
       ->type_name("PROGRAM")
       ->group(kGroup);
   app.add_option("--output", options->output, "File or folder to write.")->type_name("PATH")->group(kGroup);
-  app.add_option("--model", options->model,
-                 "The model's folder, or org/name in the offline cache: layers are compared with it. merged needs it.")
-      ->type_name("FOLDER")
+  app.add_option(
+         "--model", options->model,
+         "The model's folder, or org/name in the offline cache: layers are compared with it. merged needs it, and "
+         "takes a checkpoint of one file, too.")
+      ->type_name("PATH")
       ->group(kGroup);
   app.add_option("--dtype", options->conversion.dtype, "float32, bfloat16 or float16.")
       ->type_name("DTYPE")
@@ -106,6 +108,10 @@ Action declare(CLI::App& app) {
       ->group(kGroup);
   app.add_flag("--allow-partial", options->conversion.allow_partial,
                "Leave out arrays that are not understood, and list them.")
+      ->group(kGroup);
+  app.add_option("--shard-gib", options->conversion.shard_gib, "GiB of arrays in one file of a merged folder, at most.")
+      ->check(CLI::Range(0.0001, 1e6))
+      ->capture_default_str()
       ->group(kGroup);
   app.add_option("--approximate", options->approximate,
                  "Write a plain LoRA of this rank in the adapter's place, and tell how far off it is; needs --model.")
