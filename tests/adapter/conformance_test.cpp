@@ -218,6 +218,24 @@ TEST_P(EveryKind, CachedNormsAreTheFreshOnesBitForBitAndFollowEveryWrite) {
   EXPECT_FALSE(at::equal(decomposition->norm(), cached));
 }
 
+/// As a checkpoint is loaded: into an adapter that began elsewhere, and whose cached values are of that start.
+TEST_P(EveryKind, StoredParametersMakeTheSameLayerBitForBit) {
+  for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
+    const AdaptedLayer saved = make(true, dtype);
+    const AdaptedLayer loaded = make(false, dtype);
+    const at::Tensor x = input(6, 96, dtype);
+    const at::Tensor expected = forward(saved, x);
+    EXPECT_FALSE(at::equal(forward(loaded, x), expected));
+    tensor::FlatSpace& space = loaded.adapters->space();
+    space.values().copy_(saved.adapters->space().values());
+    space.mark_written();
+    loaded.adapters->refresh();
+    EXPECT_TRUE(at::equal(forward(loaded, x), expected));
+    EXPECT_TRUE(at::equal(merged_weight(loaded), merged_weight(saved)));
+    EXPECT_TRUE(at::equal(forward(saved, x), expected)) << "reading the merged weight changed something";
+  }
+}
+
 /// Gradients against central differences in fp64, the norm held: it is a constant for the gradient.
 TEST_P(EveryKind, GradientsMatchFiniteDifferences) {
   AdaptedLayer layer = make(true);
