@@ -3,6 +3,7 @@
 #include <vector>
 
 #include <ATen/core/Tensor.h>
+#include <ATen/ops/empty_like.h>
 #include <ATen/ops/sub.h>
 #include <ATen/ops/sum.h>
 #include <ATen/ops/zeros.h>
@@ -115,9 +116,7 @@ at::Tensor scaled_input(const LayerRecord& record, const SegmentRecord& segment,
   if (decomposition == nullptr) {
     return x;
   }
-  at::Tensor scaled = x.dim() == 2 ? x.clone(at::MemoryFormat::Contiguous) : x.clone();
-  scale_channels(scaled, record.of_inputs(decomposition->factor()), {});
-  return scaled;
+  return scaled_channels(x, record.of_inputs(decomposition->factor()));
 }
 
 std::vector<SegmentInput> inputs_of(const LayerRecord& record, const at::Tensor& x) {
@@ -224,42 +223,38 @@ at::Tensor segment_gradient(const SegmentRecord& segment, const at::Tensor& grad
     return gradient;
   }
   if (!decomposition->trains()) {
-    at::Tensor scaled = gradient.clone();
-    scale_channels(scaled, decomposition->factor(), {});
-    return scaled;
+    return scaled_channels(gradient, decomposition->factor());
   }
   const at::Tensor sums = magnitude_sums(*decomposition);
-  at::Tensor scaled =
-      scale_channels_backward(gradient, segment.output, segment.output_scaled ? bias : at::Tensor(),
-                              decomposition->factor(), decomposition->gradient_factor(segment.output_scaled), sums);
+  at::Tensor scaled = at::empty_like(gradient);
+  scale_channels_backward(gradient, segment.output, segment.output_scaled ? bias : at::Tensor(),
+                          decomposition->factor(), decomposition->gradient_factor(segment.output_scaled), sums, scaled);
   settle_magnitudes(segment, *decomposition, sums);
   return scaled;
 }
 
-/// The gradient of x from that of h x, where the segment is decomposed by input; magnitudes' gradients added on the
-/// way.
-at::Tensor unscaled_input_gradient(const LayerRecord& record, const SegmentRecord& segment, const at::Tensor& gradient,
-                                   const at::Tensor& x) {
+/// Makes the gradient of h x that of x, in place, where the segment is decomposed by input; magnitudes' gradients added
+/// on the way.
+void unscale_input_gradient(const LayerRecord& record, const SegmentRecord& segment, at::Tensor gradient,
+                            const at::Tensor& x) {
   const Decomposition* decomposition = segment.decomposition(Axis::kInput);
   if (decomposition == nullptr) {
-    return gradient;
+    return;
   }
   const at::Tensor factor = record.of_inputs(decomposition->factor());
   if (!decomposition->trains()) {
-    at::Tensor scaled = gradient.clone();
-    scale_channels(scaled, factor, {});
-    return scaled;
+    scale_channels(gradient, factor, {});
+    return;
   }
   const std::int64_t groups = record.site.convolution.groups;
   const at::Tensor sums = magnitude_sums(*decomposition);
   const at::Tensor of_groups = groups == 1 ? sums : at::zeros({record.site.in}, sums.options());
-  at::Tensor result = scale_channels_backward(gradient, x.dim() == 2 ? x.contiguous() : x, {}, factor,
-                                              record.of_inputs(decomposition->gradient_factor(false)), of_groups);
+  scale_channels_backward(gradient, x.dim() == 2 ? x.contiguous() : x, {}, factor,
+                          record.of_inputs(decomposition->gradient_factor(false)), of_groups, gradient);
   if (groups > 1) {
     sums.add_(at::sum(of_groups.view({groups, -1}), {0}));
   }
   settle_magnitudes(segment, *decomposition, sums);
-  return result;
 }
 
 /// Adds the parameters' gradients of one segment and what passes through its adapter to `x_gradient`, which holds its
@@ -272,8 +267,8 @@ void add_adapter_gradients(const LayerRecord& record, const SegmentRecord& segme
   if (!segment.dropout.active() || segment.dropout.whole()) {
     at::Tensor beside_product = segment.combines() ? at::Tensor() : x_gradient;
     change.backward(gradient, adapted, segment.saved, beside_product);
-    if (x_gradient.defined() && segment.decomposition(Axis::kInput) != nullptr) {
-      x_gradient.copy_(unscaled_input_gradient(record, segment, x_gradient, dropped));
+    if (x_gradient.defined()) {
+      unscale_input_gradient(record, segment, x_gradient, dropped);
     }
     if (x_gradient.defined() && segment.dropout.whole()) {
       x_gradient.copy_(segment.dropout.apply(x_gradient));
@@ -287,7 +282,7 @@ void add_adapter_gradients(const LayerRecord& record, const SegmentRecord& segme
   }
   change.backward(gradient, adapted, segment.saved, through);
   if (x_gradient.defined()) {
-    through = unscaled_input_gradient(record, segment, through, dropped);
+    unscale_input_gradient(record, segment, through, dropped);
     x_gradient.add_(segment.dropout.apply(segment.splits() ? at::sub(through, x_gradient) : through));
   }
 }

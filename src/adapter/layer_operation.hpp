@@ -42,11 +42,14 @@ void for_cached_rows(const Site& site, const at::Tensor& weight,
 /// second of more.
 void scale_channels(at::Tensor& y, const at::Tensor& factor, const at::Tensor& bias);
 
-/// Returns gradient * factor; sums += sum_factor * the sums over everything but channels of gradient * (y - bias).
-/// `sums` and `sum_factor` are fp32.
-[[nodiscard]] at::Tensor scale_channels_backward(const at::Tensor& gradient, const at::Tensor& y,
-                                                 const at::Tensor& bias, const at::Tensor& factor,
-                                                 const at::Tensor& sum_factor, at::Tensor sums);
+/// A copy of x with its channels scaled so, in x's dtype.
+[[nodiscard]] at::Tensor scaled_channels(const at::Tensor& x, const at::Tensor& factor);
+
+/// scaled = gradient * factor (which may be the gradient itself); sums += sum_factor * the sums over everything but
+/// channels of gradient * (y - bias). `sums` and `sum_factor` are fp32.
+void scale_channels_backward(const at::Tensor& gradient, const at::Tensor& y, const at::Tensor& bias,
+                             const at::Tensor& factor, const at::Tensor& sum_factor, at::Tensor sums,
+                             at::Tensor scaled);
 
 /// y += bias, one for every channel.
 void add_bias(at::Tensor& y, const at::Tensor& bias);

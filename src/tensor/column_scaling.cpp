@@ -3,7 +3,6 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/empty_like.h>
 
 #include "element_dispatch.hpp"
 
@@ -17,9 +16,9 @@ void scale_columns(at::Tensor& y, const at::Tensor& factor, const at::Tensor& bi
   });
 }
 
-at::Tensor scale_columns_backward(const at::Tensor& gradient, const at::Tensor& y, const at::Tensor& bias,
-                                  const at::Tensor& factor, const at::Tensor& sum_factor, at::Tensor sums) {
-  at::Tensor scaled = at::empty_like(gradient);
+void scale_columns_backward(const at::Tensor& gradient, const at::Tensor& y, const at::Tensor& bias,
+                            const at::Tensor& factor, const at::Tensor& sum_factor, at::Tensor sums,
+                            const at::Tensor& scaled) {
   const at::Tensor products = at::empty({gradient.size(1)}, gradient.options().dtype(at::kFloat));
   dispatch_element(gradient, [&]<typename Element>(Element) {
     const kernels::ScaleColumnsBackwardArguments<Element> arguments{
@@ -34,7 +33,6 @@ at::Tensor scale_columns_backward(const at::Tensor& gradient, const at::Tensor& 
     kernels_for(gradient).run(arguments, gradient.size(1));
   });
   sums.addcmul_(products, sum_factor);
-  return scaled;
 }
 
 at::Tensor joined_rows(const std::vector<at::Tensor>& parts) {

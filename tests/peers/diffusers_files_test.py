@@ -47,7 +47,7 @@ def in_files(component, module):
     return f"{component}.text_model.{module}" if component.startswith("text_encoder") and not module.startswith("text_model.") else f"{component}.{module}"
 
 
-LINEAR = {"unet": ("to_q", "to_k", "to_v", "to_out.0", "ff.net.2", "time_emb_proj"), "text_encoder": ("q_proj", "v_proj", "out_proj", "fc1")}
+LINEAR = {"unet": ("to_q", "to_k", "to_v", "to_out.0", "ff.net.2", "time_emb_proj"), "text_encoder": ("q_proj", "k_proj", "v_proj", "out_proj", "fc1")}
 CONVOLUTIONS = ("conv1", "conv2", "proj_in", "conv_shortcut")
 
 

@@ -10,11 +10,11 @@ namespace dormer::tensor {
 /// [width] of y's dtype or undefined. Not recorded.
 void scale_columns(at::Tensor& y, const at::Tensor& factor, const at::Tensor& bias);
 
-/// Returns gradient * factor; adds to `sums` (fp32 [width]) per column `sum_factor` times the sum over rows of
-/// gradient * (y - bias), in an order that no thread count changes.
-[[nodiscard]] at::Tensor scale_columns_backward(const at::Tensor& gradient, const at::Tensor& y, const at::Tensor& bias,
-                                                const at::Tensor& factor, const at::Tensor& sum_factor,
-                                                at::Tensor sums);
+/// scaled = gradient * factor (which may be the gradient itself); adds to `sums` (fp32 [width]) per column `sum_factor`
+/// times the sum over rows of gradient * (y - bias), in an order that no thread count changes.
+void scale_columns_backward(const at::Tensor& gradient, const at::Tensor& y, const at::Tensor& bias,
+                            const at::Tensor& factor, const at::Tensor& sum_factor, at::Tensor sums,
+                            const at::Tensor& scaled);
 
 /// The parts one below the other; a single part is returned as it is.
 [[nodiscard]] at::Tensor joined_rows(const std::vector<at::Tensor>& parts);
