@@ -88,6 +88,16 @@ def make_adapter(parts, decomposed, convolutions):
     return arrays, {"format": "pt", "lora_adapter_metadata": json.dumps(metadata, sort_keys=True)}, weights
 
 
+def with_weights(parts, weights):
+    """The same parts in fp64 with these weights in the place of their own."""
+    for part in parts.values():
+        part.double()
+    with torch.no_grad():
+        for (component, module), weight in weights.items():
+            parts[component].get_submodule(module).weight.copy_(weight)
+    return parts
+
+
 def convert(source, target):
     done = subprocess.run([PROGRAM, source, "diffusers", target], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -127,11 +137,7 @@ def test_diffusers_computes_what_the_factors_say(name, with_metadata, tmp_path):
     load_adapter(parts, ours, with_metadata)
     got = forward(parts)
 
-    reference = {component: part.double() for component, part in make_parts().items()}
-    with torch.no_grad():
-        for (component, module), weight in weights.items():
-            reference[component].get_submodule(module).weight.copy_(weight)
-    wanted = forward(reference)
+    wanted = forward(with_weights(make_parts(), weights))
     for component in wanted:
         assert error(got[component], wanted[component]) < CLOSE, component
         assert error(plain[component], wanted[component]) > 0.1, component
