@@ -15,6 +15,7 @@
 #include "dormer/core/error.hpp"
 #include "dormer/tensor/differentiable.hpp"
 #include "layer_names.hpp"
+#include "model_files.hpp"
 
 namespace dormer::interop {
 namespace {
@@ -162,23 +163,13 @@ void write_for(std::string_view name, const Consumer& consumer, const StoredAdap
   invariant(format.write != nullptr, "the form {} is only read", consumer.format);
   const std::filesystem::path place = target.has_filename() ? target : target.parent_path();
   require_replaceable(place, format);
-  // Written and checked beside the target: what stands there stays until then.
-  const std::filesystem::path temporary = place.parent_path() / (".unchecked-" + place.filename().string());
-  try {
-    WriteRequest named = request;
-    named.name = request.name.empty() ? place.stem().string() : request.name;
-    format.write(adapter, temporary, named);
-    compare(adapter, format.read(temporary, {}), request.dtype, place.string());
-    if (format.file_name.empty()) {
-      replace_folder(temporary, place);
-    } else {
-      replace_file(temporary, place);
-    }
-  } catch (...) {
-    std::error_code ignored;
-    std::filesystem::remove_all(temporary, ignored);
-    throw;
-  }
+  write_checked(place, format.file_name.empty() ? replace_folder : replace_file,
+                [&](const std::filesystem::path& temporary) {
+                  WriteRequest named = request;
+                  named.name = request.name.empty() ? place.stem().string() : request.name;
+                  format.write(adapter, temporary, named);
+                  compare(adapter, format.read(temporary, {}), request.dtype, place.string());
+                });
 }
 
 namespace {

@@ -14,6 +14,7 @@
 #include "dormer/interop/merged.hpp"
 #include "dormer/storage/safetensors.hpp"
 #include "dormer/tensor/frozen_product.hpp"
+#include "model_files.hpp"
 #include "shard_plan.hpp"
 #include "stored_values.hpp"
 
@@ -188,15 +189,8 @@ void write_one_file(const ModelPart& part, const fs::path& target, DType dtype) 
   storage::Metadata metadata = merged.metadata();
   metadata["format"] = "pt";
   std::erase_if(metadata, [](const auto& entry) { return entry.first.find("hash") != std::string::npos; });  // not its
-  const fs::path temporary = target.parent_path() / (".unchecked-" + target.filename().string());
-  try {
-    write_shard(temporary, merged, merged.plan(), metadata);
-    replace_file(temporary, target);
-  } catch (...) {
-    std::error_code ignored;
-    fs::remove(temporary, ignored);
-    throw;
-  }
+  write_checked(target, replace_file,
+                [&](const fs::path& temporary) { write_shard(temporary, merged, merged.plan(), metadata); });
 }
 
 }  // namespace dormer::interop

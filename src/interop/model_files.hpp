@@ -3,6 +3,7 @@
 #include <array>
 #include <filesystem>
 #include <string_view>
+#include <system_error>
 
 namespace dormer::interop {
 
@@ -19,6 +20,13 @@ void copy_tokenizer(const std::filesystem::path& from, const std::filesystem::pa
 template <typename Fill>
 void write_folder(const std::filesystem::path& folder, std::string_view marker, const Fill& fill);
 
+/// Calls `fill` with a path beside `place`, where it makes and checks a file or folder, which `replace` (replace_file
+/// or replace_folder) then puts in its place. Where it throws, what stood there stays and nothing is left beside it.
+template <typename Fill>
+void write_checked(const std::filesystem::path& place,
+                   void (*replace)(const std::filesystem::path& from, const std::filesystem::path& to),
+                   const Fill& fill);
+
 /// The two halves of `write_folder`.
 [[nodiscard]] std::filesystem::path begin_folder(const std::filesystem::path& target, std::string_view marker);
 void discard_folder(const std::filesystem::path& temporary) noexcept;
@@ -34,6 +42,21 @@ void write_folder(const std::filesystem::path& folder, std::string_view marker, 
     finish_folder(temporary, target);
   } catch (...) {
     discard_folder(temporary);
+    throw;
+  }
+}
+
+template <typename Fill>
+void write_checked(const std::filesystem::path& place,
+                   void (*replace)(const std::filesystem::path& from, const std::filesystem::path& to),
+                   const Fill& fill) {
+  const std::filesystem::path temporary = place.parent_path() / (".unchecked-" + place.filename().string());
+  try {
+    fill(temporary);
+    replace(temporary, place);
+  } catch (...) {
+    std::error_code ignored;
+    std::filesystem::remove_all(temporary, ignored);
     throw;
   }
 }
