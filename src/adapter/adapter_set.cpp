@@ -173,7 +173,7 @@ void settle_decompositions(std::map<std::size_t, Adapter>& adapters) {
   std::vector<Decomposition*> decompositions;
   std::vector<at::Tensor> smallest;
   for (auto& [index, adapter] : adapters) {
-    if (adapter.decomposition() != nullptr) {
+    if (adapter.decomposition() != nullptr && adapter.decomposition()->axis() == Axis::kOutput) {
       decompositions.push_back(adapter.decomposition());
       smallest.push_back(adapter.decomposition()->smallest_factor());
     }

@@ -10,6 +10,7 @@
 #include <ATen/ops/zeros_like.h>
 
 #include "adapter.hpp"
+#include "change_input.hpp"
 #include "dormer/adapter/adapter_set.hpp"
 #include "dormer/core/error.hpp"
 #include "dormer/tensor/column_scaling.hpp"
@@ -110,13 +111,10 @@ std::vector<SegmentRecord> segments_of(const Pack& pack, const FrozenLayer& laye
   return records;
 }
 
-/// A copy of x with its channels scaled where the segment is decomposed by input; x itself elsewhere.
-at::Tensor scaled_input(const LayerRecord& record, const SegmentRecord& segment, const at::Tensor& x) {
+/// x as the segment's change sees it: its channels are scaled where it is decomposed by input.
+ChangeInput change_input(const SegmentRecord& segment, const at::Tensor& x) {
   const Decomposition* decomposition = segment.decomposition(Axis::kInput);
-  if (decomposition == nullptr) {
-    return x;
-  }
-  return scaled_channels(x, record.of_inputs(decomposition->factor()));
+  return {x, decomposition == nullptr ? at::Tensor() : decomposition->factor()};
 }
 
 std::vector<SegmentInput> inputs_of(const LayerRecord& record, const at::Tensor& x) {
@@ -124,7 +122,7 @@ std::vector<SegmentInput> inputs_of(const LayerRecord& record, const at::Tensor&
   for (const SegmentRecord& segment : record.segments) {
     const at::Tensor rows = rows_of(x, segment);
     const at::Tensor dropped = segment.dropout.apply(rows);
-    const at::Tensor adapted = scaled_input(record, segment, dropped);
+    const at::Tensor adapted = change_input(segment, dropped).scaled();
     const bool base_is_adapted = segment.dropout.whole() || segment.decomposition(Axis::kInput) != nullptr;
     inputs.push_back({segment.splits() ? at::sub(rows, dropped) : base_is_adapted ? adapted : rows, adapted});
   }
@@ -216,8 +214,9 @@ void settle_magnitudes(const SegmentRecord& segment, const Decomposition& decomp
 }
 
 /// The gradient of the segment's adapted product: of the unscaled outputs where it is decomposed by output, magnitudes'
-/// gradients added on the way.
-at::Tensor segment_gradient(const SegmentRecord& segment, const at::Tensor& gradient, const at::Tensor& bias) {
+/// gradients added on the way. Overwrites the given one if it may.
+at::Tensor segment_gradient(const SegmentRecord& segment, const at::Tensor& gradient, const at::Tensor& bias,
+                            bool overwrites) {
   const Decomposition* decomposition = segment.decomposition(Axis::kOutput);
   if (decomposition == nullptr) {
     return gradient;
@@ -226,7 +225,7 @@ at::Tensor segment_gradient(const SegmentRecord& segment, const at::Tensor& grad
     return scaled_channels(gradient, decomposition->factor());
   }
   const at::Tensor sums = magnitude_sums(*decomposition);
-  at::Tensor scaled = at::empty_like(gradient);
+  at::Tensor scaled = overwrites ? gradient : at::empty_like(gradient);
   scale_channels_backward(gradient, segment.output, segment.output_scaled ? bias : at::Tensor(),
                           decomposition->factor(), decomposition->gradient_factor(segment.output_scaled), sums, scaled);
   settle_magnitudes(segment, *decomposition, sums);
@@ -263,10 +262,10 @@ void add_adapter_gradients(const LayerRecord& record, const SegmentRecord& segme
                            at::Tensor x_gradient) {
   const Change& change = segment.adapter->change();
   const at::Tensor dropped = segment.dropout.apply(rows_of(record.input, segment));
-  const at::Tensor adapted = scaled_input(record, segment, dropped);
+  const ChangeInput input = change_input(segment, dropped);
   if (!segment.dropout.active() || segment.dropout.whole()) {
     at::Tensor beside_product = segment.combines() ? at::Tensor() : x_gradient;
-    change.backward(gradient, adapted, segment.saved, beside_product);
+    change.backward(gradient, input, segment.saved, beside_product);
     if (x_gradient.defined()) {
       unscale_input_gradient(record, segment, x_gradient, dropped);
     }
@@ -278,9 +277,9 @@ void add_adapter_gradients(const LayerRecord& record, const SegmentRecord& segme
   at::Tensor through;  // the gradient of h x~, then of x~
   if (x_gradient.defined()) {
     through =
-        segment.splits() ? input_gradient(record.site, gradient, adapted, record.weight) : at::zeros_like(x_gradient);
+        segment.splits() ? input_gradient(record.site, gradient, dropped, record.weight) : at::zeros_like(x_gradient);
   }
-  change.backward(gradient, adapted, segment.saved, through);
+  change.backward(gradient, input, segment.saved, through);
   if (x_gradient.defined()) {
     unscale_input_gradient(record, segment, through, dropped);
     x_gradient.add_(segment.dropout.apply(segment.splits() ? at::sub(through, x_gradient) : through));
@@ -298,10 +297,15 @@ bool asks_for_input(const LayerRecord& record, bool wanted) {
 
 std::vector<at::Tensor> layer_gradients(const LayerRecord& record, const at::Tensor& gradient,
                                         const std::vector<bool>& wanted) {
+  const bool overwrites = tensor::only_here(gradient);  // before there are views of it
   std::vector<at::Tensor> parts;
   std::vector<at::Tensor> base_parts;
   for (const SegmentRecord& segment : record.segments) {
-    parts.push_back(segment_gradient(segment, rows_of(gradient, segment), record.bias_of(segment)));
+    if (segment.adapter != nullptr && segment.adapter->bias() != nullptr) {
+      segment.adapter->bias()->add_gradient(rows_of(gradient, segment));
+    }
+    parts.push_back(segment_gradient(segment, rows_of(gradient, segment), record.bias_of(segment),
+                                     overwrites && !segment.splits()));
     base_parts.push_back(segment.splits() ? rows_of(gradient, segment) : parts.back());
   }
   at::Tensor x_gradient;
@@ -313,9 +317,6 @@ std::vector<at::Tensor> layer_gradients(const LayerRecord& record, const at::Ten
     if (segment.adapter != nullptr) {
       add_adapter_gradients(record, segment, parts[i],
                             x_gradient.defined() ? rows_of(x_gradient, segment) : at::Tensor());
-      if (segment.adapter->bias() != nullptr) {
-        segment.adapter->bias()->add_gradient(rows_of(gradient, segment));
-      }
     }
   }
   for (const SegmentRecord& segment : record.segments) {  // after all of them: two may be of one trial

@@ -1,5 +1,7 @@
 #include "dormer/adapter/change.hpp"
 
+#include <algorithm>
+#include <cstdint>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
@@ -10,6 +12,7 @@
 #include <ATen/ops/where.h>
 #include <ATen/ops/zeros.h>
 
+#include "change_input.hpp"
 #include "dormer/core/error.hpp"
 #include "layer_operation.hpp"
 #include "norm_terms.hpp"
@@ -45,7 +48,24 @@ class AxisSums {
   at::Tensor columns_;
 };
 
+/// Whether any of these flags (uint8) is set. A CPU reads them; elsewhere it is one copy.
+bool any_of(const at::Tensor& flags) {
+  if (!flags.is_cpu() || !flags.is_contiguous()) {
+    return at::nonzero(flags).size(0) > 0;
+  }
+  const std::uint8_t* first = flags.const_data_ptr<std::uint8_t>();
+  return std::any_of(first, first + flags.numel(), [](std::uint8_t flag) { return flag != 0; });
+}
+
 }  // namespace
+
+at::Tensor ChangeInput::scaled() const {
+  if (!factor.defined()) {
+    return x;
+  }
+  const std::int64_t groups = x.size(1) / factor.size(0);
+  return scaled_channels(x, groups == 1 ? factor : factor.repeat({groups}));
+}
 
 const at::Tensor& squared_norms(const FrozenLayer& layer, Axis axis) {
   const bool rows = (axis == Axis::kOutput) != (layer.site.form == LayerForm::kEmbedding);
@@ -79,13 +99,13 @@ std::vector<at::Tensor> Change::stacked_factors() const {
 
 void Change::replace_cancelling_norms(const FrozenLayer& layer, Axis axis, const at::Tensor& cancels,
                                       const at::Tensor& norm) const {
-  if (cancels.is_meta() || at::nonzero(cancels).size(0) == 0) {  // as a rule, and so in a rehearsal, none does
+  if (cancels.is_meta() || !any_of(cancels)) {  // as a rule, and so in a rehearsal, none does
     return;
   }
   AxisSums sums(layer.site, axis, norm.options().dtype(at::kDouble));
   for_row_blocks(layer.site, [&](std::int64_t first, std::int64_t count) {
     const at::Tensor row_cancels = axis == Axis::kOutput ? cancels.narrow(0, first, count) : cancels;
-    if (at::nonzero(row_cancels).size(0) == 0) {
+    if (!any_of(row_cancels)) {
       sums.add(at::zeros({count, 1}, norm.options().dtype(at::kDouble)));
       return;
     }

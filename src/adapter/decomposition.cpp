@@ -35,7 +35,9 @@ void Decomposition::refresh(const Change& change) {
   inverse_magnitude_ = at::empty_like(norm_);
   inverse_norm_ = at::empty_like(norm_);
   tensor::magnitude_factors(magnitude(), norm_, {factor_, inverse_magnitude_, inverse_norm_});
-  smallest_factor_ = at::amin(at::abs(factor_));
+  if (rule_.axis == Axis::kOutput) {
+    smallest_factor_ = at::amin(at::abs(factor_));
+  }
 }
 
 void Decomposition::reset_magnitude() {

@@ -31,8 +31,8 @@ class Decomposition {
 
   /// Norms of W + Δ, from terms (design: cross and square), with cancelling rows computed densely. `settle` follows.
   void refresh(const Change& change);
-  /// Decides with `smallest_factor`'s value how the outputs are saved. The value comes over from the device for all
-  /// sites at once.
+  /// On the output axis: decides with `smallest_factor`'s value how the outputs are saved. The value comes over from
+  /// the device for all sites at once.
   void settle(float smallest_factor) { factor_invertible_ = smallest_factor >= kSafeFactor; }
   [[nodiscard]] const at::Tensor& smallest_factor() const { return smallest_factor_; }  ///< fp32 []: min |m / n|
   /// m := n without epsilon. `refresh` comes before and after.

@@ -15,12 +15,16 @@
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 
+#include "change_input.hpp"
 #include "kronecker_shape.hpp"
 #include "layer_operation.hpp"
 #include "norm_terms.hpp"
 
 namespace dormer::adapter {
 namespace {
+
+/// Elements of W whose products with Δ exist at one time.
+constexpr std::int64_t kCrossElements = std::int64_t{1} << 18;
 
 /// The larger factor is low-rank where that is smaller; the smaller one only if both are asked for.
 KroneckerFactorShape small_shape(const ChangeRequest& request, WidthFactors out, WidthFactors channels) {
@@ -101,40 +105,56 @@ std::vector<at::Tensor> KroneckerChange::add_forward(const at::Tensor& x, at::Te
   return {inner};
 }
 
-void KroneckerChange::backward(const at::Tensor& gradient, const at::Tensor& x, const std::vector<at::Tensor>& saved,
-                               at::Tensor& x_gradient) const {
+void KroneckerChange::backward(const at::Tensor& gradient, const ChangeInput& input,
+                               const std::vector<at::Tensor>& saved, at::Tensor& x_gradient) const {
   if (!grouped()) {
-    backward_in_turn(gradient, x, saved.front(), x_gradient);
+    backward_in_turn(gradient, input, saved.front(), x_gradient);
     return;
   }
   if (small_.trains()) {
-    const at::Tensor dense = weight_gradient(site_, gradient, x).reshape({site_.out, site_.columns()});
+    const at::Tensor dense = weight_gradient(site_, gradient, input.scaled()).reshape({site_.out, site_.columns()});
     for_row_blocks(site_, [&](std::int64_t first, std::int64_t count) {
       add_weight_gradient(first, dense.narrow(0, first, count).to(at::kFloat));
     });
   }
   if (x_gradient.defined()) {
-    x_gradient.add_(input_gradient(site_, gradient, x, whole_change()));
+    x_gradient.add_(input_gradient(site_, gradient, input.x, whole_change()));
   }
 }
 
-void KroneckerChange::backward_in_turn(const at::Tensor& gradient, const at::Tensor& x, const at::Tensor& inner,
+void KroneckerChange::backward_in_turn(const at::Tensor& gradient, const ChangeInput& input, const at::Tensor& inner,
                                        at::Tensor& x_gradient) const {
-  const std::int64_t samples = x.size(0);
+  const std::int64_t samples = input.x.size(0);
   const std::int64_t l = small_.shape().rows;
   const std::int64_t p = small_.shape().columns;
   const at::Tensor outer = gradient.reshape({samples, l, -1});
   const at::Tensor inner_gradient = at::matmul(small_compute_.t(), outer).view(inner.sizes());  // [samples * p, k, …]
-  const at::Tensor parts = parts_as_samples(x);
   if (small_.trains()) {
     const at::Tensor products = at::bmm(outer, inner.view({samples, p, -1}).transpose(1, 2));  // [samples, l, p]
     small_.add_gradient(at::sum(products, {0}, false, at::kFloat).mul_(scale_));
-    const at::Tensor large_gradient = weight_gradient(large_site_, inner_gradient, parts);
-    large_.add_gradient(large_gradient.to(at::kFloat).reshape(large_values_.sizes()));
+    large_.add_gradient(large_gradient(inner_gradient, input).to(at::kFloat).reshape(large_values_.sizes()));
   }
   if (x_gradient.defined()) {
-    x_gradient.add_(input_gradient(large_site_, inner_gradient, parts, large_compute_).view(x.sizes()));
+    const at::Tensor parts = parts_as_samples(input.x);
+    x_gradient.add_(input_gradient(large_site_, inner_gradient, parts, large_compute_).view(input.x.sizes()));
   }
+}
+
+at::Tensor KroneckerChange::large_gradient(const at::Tensor& inner_gradient, const ChangeInput& input) const {
+  if (!input.factor.defined() || site_.form != LayerForm::kLinear) {
+    return weight_gradient(large_site_, inner_gradient, parts_as_samples(input.scaled()));
+  }
+  const std::int64_t rows = input.x.size(0);
+  const std::int64_t p = small_.shape().columns;
+  const std::int64_t block = std::clamp<std::int64_t>(kCachedElements / input.x.size(1), 1, rows);
+  at::Tensor sum = at::zeros(large_compute_.sizes(), large_values_.options());
+  for (std::int64_t first = 0; first < rows; first += block) {  // the scaled rows stay in a core's cache
+    const std::int64_t count = std::min(block, rows - first);
+    const ChangeInput part{input.x.narrow(0, first, count), input.factor};
+    sum.add_(
+        weight_gradient(large_site_, inner_gradient.narrow(0, first * p, count * p), parts_as_samples(part.scaled())));
+  }
+  return sum;
 }
 
 void KroneckerChange::for_parts(std::int64_t first, std::int64_t count,
@@ -179,22 +199,41 @@ void KroneckerChange::add_weight_gradient(std::int64_t first, const at::Tensor& 
   large_.add_gradient(large_gradient);
 }
 
-/// Σ W ∘ kron(W1, W2) for every norm, but for s.
-at::Tensor KroneckerChange::cross_terms(const FrozenLayer& layer, Axis axis) const {
+template <typename Visit>
+void KroneckerChange::for_cross_blocks(const FrozenLayer& layer, const Visit& visit) const {
+  const std::int64_t l = small_.shape().rows;
+  const std::int64_t k = large_site_.out;
+  const std::int64_t block = std::clamp<std::int64_t>(kCrossElements / (k * site_.columns()), 1, l);
+  for (std::int64_t first = 0; first < l; first += block) {
+    const std::int64_t count = std::min(block, l - first);
+    visit(matrix_rows(site_, layer.weight.values(), first * k, count * k), small_values_.narrow(0, first, count));
+  }
+}
+
+at::Tensor KroneckerChange::output_cross(const FrozenLayer& layer) const {
   const std::int64_t k = large_site_.out;
   const std::int64_t p = small_.shape().columns;
-  std::vector<at::Tensor> rows;
+  std::vector<at::Tensor> norms;
+  for_cross_blocks(layer, [&](const at::Tensor& rows, const at::Tensor& small) {
+    const std::int64_t count = small.size(0);
+    // Each row of W as [p, n taps]: among the parts first, with those of W1.
+    const at::Tensor of_rows = small.unsqueeze(1).expand({count, k, p}).reshape({count * k, 1, p});
+    const at::Tensor among = at::bmm(of_rows, rows.view({count * k, p, -1})).view({count, k, -1});
+    norms.push_back(at::sum(at::mul(among, large_values_), {2}).flatten());
+  });
+  return norms.size() == 1 ? norms.front() : at::cat(norms, 0);
+}
+
+at::Tensor KroneckerChange::input_cross(const FrozenLayer& layer) const {
+  const std::int64_t k = large_site_.out;
+  const std::int64_t p = small_.shape().columns;
   const at::Tensor columns = at::zeros({p, large_values_.size(1)}, large_values_.options());
-  for (std::int64_t i = 0; i < small_.shape().rows; ++i) {
-    const at::Tensor block = matrix_rows(site_, layer.weight.values(), i * k, k).view({k, p, -1});
-    const at::Tensor small = small_values_.select(0, i);
-    if (axis == Axis::kOutput) {
-      rows.push_back(at::mv(at::bmm(block, large_values_.unsqueeze(2)).squeeze(2), small));
-    } else {
-      columns.add_(at::sum(at::mul(block, large_values_.unsqueeze(1)), {0}).mul_(small.unsqueeze(1)));
-    }
-  }
-  return axis == Axis::kOutput ? at::cat(rows, 0) : sum_taps(site_, columns.flatten());
+  const at::Tensor large = large_values_.view({1, k, 1, -1});
+  for_cross_blocks(layer, [&](const at::Tensor& rows, const at::Tensor& small) {
+    const at::Tensor sums = at::sum(at::mul(rows.view({small.size(0), k, p, -1}), large), {1});  // [i, a, n taps]
+    columns.add_(at::sum(at::mul(sums, small.unsqueeze(2)), {0}));
+  });
+  return sum_taps(site_, columns.flatten());
 }
 
 NormTerms KroneckerChange::norm_terms(const FrozenLayer& layer, Axis axis) const {
@@ -206,7 +245,8 @@ NormTerms KroneckerChange::norm_terms(const FrozenLayer& layer, Axis axis) const
   } else {
     square = at::outer(at::sum(small_squares, {0}), sum_taps(large_site_, at::sum(large_squares, {0}))).flatten();
   }
-  return {cross_terms(layer, axis).mul_(scale_), square.mul_(scale_ * scale_)};
+  const at::Tensor cross = axis == Axis::kOutput ? output_cross(layer) : input_cross(layer);
+  return {cross.mul(scale_), square.mul_(scale_ * scale_)};
 }
 
 at::Tensor KroneckerChange::whole_change() const {

@@ -19,7 +19,7 @@ class KroneckerChange final : public Change {
   void initialize(RandomKey key) override;
   void refresh() override;
   std::vector<at::Tensor> add_forward(const at::Tensor& x, at::Tensor& y) const override;
-  void backward(const at::Tensor& gradient, const at::Tensor& x, const std::vector<at::Tensor>& saved,
+  void backward(const at::Tensor& gradient, const ChangeInput& input, const std::vector<at::Tensor>& saved,
                 at::Tensor& x_gradient) const override;
   NormTerms norm_terms(const FrozenLayer& layer, Axis axis) const override;
   at::Tensor dense_rows(std::int64_t first, std::int64_t count) const override;
@@ -35,11 +35,18 @@ class KroneckerChange final : public Change {
   void for_parts(std::int64_t first, std::int64_t count, const std::function<void(const RowPart&)>& visit) const;
   [[nodiscard]] bool grouped() const { return site_.convolution.groups > 1; }
   [[nodiscard]] at::Tensor whole_change() const;
-  void backward_in_turn(const at::Tensor& gradient, const at::Tensor& x, const at::Tensor& inner,
+  void backward_in_turn(const at::Tensor& gradient, const ChangeInput& input, const at::Tensor& inner,
                         at::Tensor& x_gradient) const;
+  /// The gradient of W2, given that of its products.
+  [[nodiscard]] at::Tensor large_gradient(const at::Tensor& inner_gradient, const ChangeInput& input) const;
   /// The input in the shape that W2 takes, the p parts as samples.
   [[nodiscard]] at::Tensor parts_as_samples(const at::Tensor& x) const;
-  [[nodiscard]] at::Tensor cross_terms(const FrozenLayer& layer, Axis axis) const;
+  /// Calls `visit(rows of W in fp32, their rows of W1)` for blocks of whole i, in order.
+  template <typename Visit>
+  void for_cross_blocks(const FrozenLayer& layer, const Visit& visit) const;
+  /// Σ W ∘ kron(W1, W2) for every norm of the axis, but for s.
+  [[nodiscard]] at::Tensor output_cross(const FrozenLayer& layer) const;
+  [[nodiscard]] at::Tensor input_cross(const FrozenLayer& layer) const;
 
   tensor::FlatSpace& space_;
   Site site_;

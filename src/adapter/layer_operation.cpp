@@ -10,7 +10,6 @@
 #include <ATen/ops/index_select.h>
 #include <ATen/ops/mul.h>
 #include <ATen/ops/sum.h>
-#include <ATen/ops/zeros.h>
 
 #include "dormer/core/error.hpp"
 #include "dormer/tensor/column_scaling.hpp"
@@ -52,25 +51,9 @@ at::ScalarType sums_dtype(const at::Tensor& values) {
   return values.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
 }
 
-/// scaled = gradient * factor and products += the sums of gradient * y, both by channels, of contiguous tensors: a few
-/// channels of a sample after the other, which stay in a core's cache between the two.
-void scale_samples_backward(const at::Tensor& gradient, const at::Tensor& y, const at::Tensor& factor,
-                            const at::Tensor& products, const at::Tensor& scaled) {
-  const std::int64_t channels = y.size(1);
-  const std::vector<std::int64_t> sizes{y.size(0), channels, -1};
-  const std::int64_t block = std::clamp<std::int64_t>(kCachedElements / y[0][0].numel(), 1, channels);
-  for (std::int64_t sample = 0; sample < y.size(0); ++sample) {
-    for (std::int64_t first = 0; first < channels; first += block) {
-      const std::int64_t count = std::min(block, channels - first);
-      const auto of = [&](const at::Tensor& values) {
-        return values.view(sizes).select(0, sample).narrow(0, first, count);
-      };
-      const at::Tensor gradients = of(gradient);
-      products.narrow(0, first, count).add_(at::sum(at::mul(gradients.to(products.scalar_type()), of(y)), {1}));
-      at::Tensor target = of(scaled);
-      at::mul_out(target, gradients, factor.narrow(0, first, count).unsqueeze(1));
-    }
-  }
+/// Whether the kernels take images as they lie: contiguous (not channels last) and of their dtypes.
+bool by_rows(const at::Tensor& image) {
+  return image.is_contiguous() && (image.scalar_type() == at::kFloat || image.scalar_type() == at::kBFloat16);
 }
 
 }  // namespace
@@ -151,6 +134,10 @@ void scale_channels(at::Tensor& y, const at::Tensor& factor, const at::Tensor& b
     tensor::scale_columns(y, factor, bias);
     return;
   }
+  if (by_rows(y)) {
+    tensor::scale_rows(y, factor, bias);
+    return;
+  }
   if (y.scalar_type() == at::kFloat) {
     y.mul_(by_channel(factor, y.dim()));
   } else {
@@ -168,6 +155,14 @@ at::Tensor scaled_channels(const at::Tensor& x, const at::Tensor& factor) {
   return scaled;
 }
 
+void add_by_channel(at::Tensor slot, const at::Tensor& gradient, const at::Tensor& factor) {
+  if (factor.defined()) {
+    slot.addcmul_(gradient.to(slot.scalar_type()), by_channel(factor, gradient.dim()));
+  } else {
+    slot.add_(gradient);
+  }
+}
+
 void scale_channels_backward(const at::Tensor& gradient, const at::Tensor& y, const at::Tensor& bias,
                              const at::Tensor& factor, const at::Tensor& sum_factor, at::Tensor sums,
                              at::Tensor scaled) {
@@ -175,17 +170,16 @@ void scale_channels_backward(const at::Tensor& gradient, const at::Tensor& y, co
     tensor::scale_columns_backward(gradient, y, bias, factor, sum_factor, std::move(sums), scaled);
     return;
   }
+  if (by_rows(gradient) && by_rows(y) && by_rows(scaled)) {
+    tensor::scale_rows_backward(gradient, y, bias, factor, sum_factor, std::move(sums), scaled);
+    return;
+  }
   const std::vector<std::int64_t> others = all_but_channels(y.dim());
-  at::Tensor products = at::zeros({y.size(1)}, gradient.options().dtype(sums_dtype(gradient)));
-  if (bias.defined()) {  // before the gradient may be gone
+  at::Tensor products = at::sum(at::mul(gradient.to(sums_dtype(gradient)), y), others);
+  if (bias.defined()) {
     products.sub_(at::sum(gradient, others, false, products.scalar_type()).mul_(bias));
   }
-  if (!gradient.is_cuda() && gradient.is_contiguous() && y.is_contiguous() && scaled.is_contiguous()) {
-    scale_samples_backward(gradient, y, factor, products, scaled);
-  } else {
-    products.add_(at::sum(at::mul(gradient.to(products.scalar_type()), y), others));
-    scaled.copy_(at::mul(gradient, by_channel(factor, gradient.dim())));
-  }
+  scaled.copy_(at::mul(gradient, by_channel(factor, gradient.dim())));
   sums.addcmul_(products, sum_factor);
 }
 

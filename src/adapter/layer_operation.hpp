@@ -45,6 +45,9 @@ void scale_channels(at::Tensor& y, const at::Tensor& factor, const at::Tensor& b
 /// A copy of x with its channels scaled so, in x's dtype.
 [[nodiscard]] at::Tensor scaled_channels(const at::Tensor& x, const at::Tensor& factor);
 
+/// slot += the gradient of a factor whose second axis are channels, times what they were multiplied by (or undefined).
+void add_by_channel(at::Tensor slot, const at::Tensor& gradient, const at::Tensor& factor);
+
 /// scaled = gradient * factor (which may be the gradient itself); sums += sum_factor * the sums over everything but
 /// channels of gradient * (y - bias). `sums` and `sum_factor` are fp32.
 void scale_channels_backward(const at::Tensor& gradient, const at::Tensor& y, const at::Tensor& bias,

@@ -1,12 +1,14 @@
 #include "low_rank.hpp"
 
 #include <algorithm>
+#include <utility>
+#include <vector>
 
+#include <ATen/ops/cat.h>
 #include <ATen/ops/einsum.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/mul.h>
 #include <ATen/ops/sum.h>
-#include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 
 #include "dormer/tensor/frozen_product.hpp"
@@ -19,22 +21,24 @@ constexpr std::int64_t kBlock = 1'024;  // rows of W that exist in fp32 at one t
 
 /// rowsum((W Aᵀ) ∘ B) for linear layers and convolutions.
 at::Tensor output_cross(const FrozenLayer& layer, const LowRankProduct& change) {
-  const at::Tensor cross = at::sum(change.b, {0});  // [out], every element is written below
+  std::vector<at::Tensor> cross;
   for (std::int64_t first = 0; first < layer.site.out; first += kBlock) {
     const std::int64_t rows = std::min(kBlock, layer.site.out - first);
     const at::Tensor block = matrix_rows(layer.site, layer.weight.values(), first, rows);
     const at::Tensor products = tensor::multiply_transposed(block, change.a);  // [rows, rank]
-    cross.narrow(0, first, rows).copy_(at::sum(at::mul(products, change.b.narrow(1, first, rows).t()), {1}));
+    cross.push_back(at::sum(at::mul(products, change.b.narrow(1, first, rows).t()), {1}));
   }
-  return cross;
+  return cross.size() == 1 ? cross.front() : at::cat(cross, 0);
 }
 
 /// colsum((BᵀW) ∘ A): [columns].
 at::Tensor input_cross(const FrozenLayer& layer, const LowRankProduct& change) {
-  const at::Tensor products = at::zeros_like(change.a);
+  at::Tensor products;
   for (std::int64_t first = 0; first < layer.site.out; first += kBlock) {
     const std::int64_t rows = std::min(kBlock, layer.site.out - first);
-    products.addmm_(change.b.narrow(1, first, rows), matrix_rows(layer.site, layer.weight.values(), first, rows));
+    const at::Tensor block = matrix_rows(layer.site, layer.weight.values(), first, rows);
+    at::Tensor product = tensor::multiply(change.b.narrow(1, first, rows), block);
+    products = products.defined() ? products.add_(product) : std::move(product);
   }
   return at::sum(products.mul_(change.a), {0});
 }

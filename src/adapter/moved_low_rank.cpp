@@ -10,8 +10,10 @@
 #include <ATen/ops/sub.h>
 #include <ATen/ops/zeros_like.h>
 
+#include "change_input.hpp"
 #include "dormer/tensor/frozen_product.hpp"
 #include "dormer/tensor/weight_norms.hpp"
+#include "layer_operation.hpp"
 #include "low_rank.hpp"
 #include "norm_terms.hpp"
 #include "weight_factors.hpp"
@@ -67,7 +69,7 @@ class MovedLowRank final : public Change {
     return {std::move(projected)};
   }
 
-  void backward(const at::Tensor& gradient, const at::Tensor& x, const std::vector<at::Tensor>& saved,
+  void backward(const at::Tensor& gradient, const ChangeInput& input, const std::vector<at::Tensor>& saved,
                 at::Tensor& x_gradient) const override {
     const at::Tensor projected_gradient =
         tensor::multiply_transposed(gradient, scaled_right_compute_);  // s g [B - B0, B0]: [rows, 2 rank]
@@ -76,7 +78,7 @@ class MovedLowRank final : public Change {
       space_.gradient(b_).add_(tensor::multiply(projected.t(), gradient), scale_);
       const at::Tensor of_b =
           at::add(projected_gradient.narrow(1, 0, padded_), projected_gradient.narrow(1, padded_, padded_));  // s g B
-      space_.gradient(a_).add_(tensor::multiply(of_b.t(), x));
+      add_by_channel(space_.gradient(a_), tensor::multiply(of_b.t(), input.x), input.factor);
     }
     if (x_gradient.defined()) {
       x_gradient.addmm_(projected_gradient, left_compute_);

@@ -8,6 +8,7 @@
 #include <ATen/ops/mul.h>
 #include <ATen/ops/zeros_like.h>
 
+#include "change_input.hpp"
 #include "dormer/core/error.hpp"
 #include "layer_operation.hpp"
 #include "norm_terms.hpp"
@@ -31,11 +32,11 @@ class ChangeByRows final : public Change {
     return saved;
   }
 
-  void backward(const at::Tensor& gradient, const at::Tensor& x, const std::vector<at::Tensor>& saved,
+  void backward(const at::Tensor& gradient, const ChangeInput& input, const std::vector<at::Tensor>& saved,
                 at::Tensor& x_gradient) const override {
     at::Tensor own = gradient.clone();
     scale_channels(own, factors_, {});
-    change_.backward(own, x, saved, x_gradient);
+    change_.backward(own, input, saved, x_gradient);
   }
 
   // Output norms have one row each, so the terms scale with it; an input norm sums over rows.

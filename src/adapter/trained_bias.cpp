@@ -14,7 +14,7 @@ class UnchangedWeight final : public Change {
   void initialize(RandomKey /*key*/) override {}
   void refresh() override {}
   std::vector<at::Tensor> add_forward(const at::Tensor& /*x*/, at::Tensor& /*y*/) const override { return {}; }
-  void backward(const at::Tensor& /*gradient*/, const at::Tensor& /*x*/, const std::vector<at::Tensor>& /*saved*/,
+  void backward(const at::Tensor& /*gradient*/, const ChangeInput& /*input*/, const std::vector<at::Tensor>& /*saved*/,
                 at::Tensor& /*x_gradient*/) const override {}
   NormTerms norm_terms(const FrozenLayer& layer, Axis axis) const override {
     return norm_terms_by_rows(*this, layer, axis);

@@ -129,6 +129,15 @@ class ElementCases {
           arrays.ones<Element>(count), arrays.ones<Element>(count), nullptr, arrays.ones<float>(width),
           arrays.ones<Element>(count), arrays.ones<float>(width),   rows,    width};
     });
+    add("scale_rows", 2 * count * kSize + 4 * rows, rows, [=](DeviceArrays& arrays) {
+      return kernels::ScaleRowsArguments<Element>{arrays.ones<Element>(count), arrays.ones<float>(rows), nullptr, rows,
+                                                  width};
+    });
+    add("scale_rows_backward", 3 * count * kSize + 8 * rows, rows, [=](DeviceArrays& arrays) {
+      return kernels::ScaleRowsBackwardArguments<Element>{
+          arrays.ones<Element>(count), arrays.ones<Element>(count), nullptr, arrays.ones<float>(rows),
+          arrays.ones<Element>(count), arrays.ones<float>(rows),    rows,    width};
+    });
   }
 
   void add_attention() {

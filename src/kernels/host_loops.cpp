@@ -27,6 +27,14 @@ std::int64_t width_of(const ScaleColumnsBackwardArguments<Element>& arguments) {
   return arguments.rows;
 }
 template <typename Element>
+std::int64_t width_of(const ScaleRowsArguments<Element>& arguments) {
+  return arguments.width;
+}
+template <typename Element>
+std::int64_t width_of(const ScaleRowsBackwardArguments<Element>& arguments) {
+  return arguments.width;
+}
+template <typename Element>
 std::int64_t width_of(const CausalSoftmaxArguments<Element>& arguments) {
   return arguments.keys;
 }

@@ -26,6 +26,25 @@ DORMER_INLINE float fold_sum(const float (&lanes)[kLanes]) {
   return ((half[0] + half[4]) + (half[2] + half[6])) + ((half[1] + half[5]) + (half[3] + half[7]));
 }
 
+/// Sum of f(i) over i < count: 16 lanes, then the tail in lane order.
+template <typename Function>
+DORMER_INLINE float lane_sum(std::int64_t count, const Function& function) {
+  float lanes[kLanes] = {};
+  const std::int64_t whole = count - count % kLanes;
+  for (std::int64_t i = 0; i < whole; i += kLanes) {
+    for (std::int64_t lane = 0; lane < kLanes; ++lane) {
+      lanes[lane] += function(i + lane);
+    }
+  }
+  for (std::int64_t i = whole; i < count; ++i) {
+    lanes[i - whole] += function(i);
+  }
+  return fold_sum(lanes);
+}
+
+/// Long sums: so many elements in fp32 lanes, the blocks' sums in fp64.
+constexpr std::int64_t kSumBlock = 1'024;
+
 DORMER_INLINE float larger(float a, float b) {
   return a > b ? a : b;
 }

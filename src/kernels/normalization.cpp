@@ -6,22 +6,6 @@
 namespace dormer::kernels {
 namespace {
 
-/// Sum of f(i) over i < count: 16 lanes, then the tail in lane order.
-template <typename Function>
-DORMER_INLINE float lane_sum(std::int64_t count, const Function& function) {
-  float lanes[kLanes] = {};
-  const std::int64_t whole = count - count % kLanes;
-  for (std::int64_t i = 0; i < whole; i += kLanes) {
-    for (std::int64_t lane = 0; lane < kLanes; ++lane) {
-      lanes[lane] += function(i + lane);
-    }
-  }
-  for (std::int64_t i = whole; i < count; ++i) {
-    lanes[i - whole] += function(i);
-  }
-  return fold_sum(lanes);
-}
-
 template <typename Element>
 DORMER_INLINE void rms_norm_rows(const RmsNormArguments<Element>& a, Range rows) {
   for (std::int64_t row = rows.begin; row < rows.end; ++row) {
@@ -54,12 +38,11 @@ DORMER_INLINE void rms_norm_backward_rows(const RmsNormBackwardArguments<Element
 
 template <typename Element>
 DORMER_INLINE void squared_row_sums_rows(const SquaredRowSumsArguments<Element>& a, Range rows) {
-  constexpr std::int64_t kBlock = 1'024;
   for (std::int64_t row = rows.begin; row < rows.end; ++row) {
     double total = 0.0;
-    for (std::int64_t first = 0; first < a.width; first += kBlock) {
+    for (std::int64_t first = 0; first < a.width; first += kSumBlock) {
       const Element* x = a.x + row * a.width + first;
-      const std::int64_t count = a.width - first < kBlock ? a.width - first : kBlock;
+      const std::int64_t count = a.width - first < kSumBlock ? a.width - first : kSumBlock;
       total += static_cast<double>(lane_sum(count, [x](std::int64_t i) { return load(x + i) * load(x + i); }));
     }
     a.sums[row] = static_cast<float>(total);

@@ -33,7 +33,11 @@ class FunctionNode final : public torch::autograd::Node {
       wanted[input] = task_should_compute_output(input);
     }
     const NoRecording guard;
-    return backward_(gradients.front().contiguous(), wanted);
+    at::Tensor gradient = std::move(gradients.front());  // a second handle would keep `only_here` from seeing the last
+    if (!gradient.is_contiguous()) {
+      gradient = gradient.contiguous();
+    }
+    return backward_(gradient, wanted);
   }
 
   void release_variables() override { backward_ = nullptr; }
@@ -87,6 +91,10 @@ void record(at::Tensor& output, const std::vector<at::Tensor>& inputs, const cha
 
 at::Tensor detached(const at::Tensor& values) {
   return values.detach();
+}
+
+bool only_here(const at::Tensor& gradient) {
+  return gradient.use_count() == 1 && gradient.storage().use_count() == 1;
 }
 
 at::Tensor graph_anchor() {

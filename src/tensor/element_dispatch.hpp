@@ -4,6 +4,7 @@
 
 #include "dormer/core/error.hpp"
 #include "dormer/kernels/rows.hpp"
+#include "dormer/kernels/scaling.hpp"
 #include "dormer/tensor/device_kernels.hpp"
 
 namespace dormer::tensor {

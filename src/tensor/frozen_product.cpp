@@ -1,5 +1,6 @@
 #include "dormer/tensor/frozen_product.hpp"
 
+#include <algorithm>
 #include <exception>
 #include <optional>
 #include <string>
@@ -44,6 +45,15 @@ ProductPath& chosen_path() {
 /// oneDNN's products are the CPU's, and those of a CPU's rehearsal.
 bool by_one_dnn(const at::Tensor& x) {
   return chosen_path() == ProductPath::kOneDnn && (x.device().is_cpu() || x.device().is_meta());
+}
+
+/// Small results of long sums, such as the gradients of small factors: oneDNN shares out the results alone and takes up
+/// to twice as long in fp32.
+bool sums_are_long(const at::Tensor& x, const at::Tensor& weight) {
+  constexpr std::int64_t kSmall = 128;
+  constexpr std::int64_t kLong = 64;  // times the larger side of the result
+  const std::int64_t larger = std::max(x.size(0), weight.size(1));
+  return x.scalar_type() == at::kFloat && larger <= kSmall && x.size(1) >= kLong * larger;
 }
 
 at::Tensor call_one_dnn(const at::Tensor& x, const at::Tensor& weight) {
@@ -104,7 +114,7 @@ at::Tensor multiply_transposed(const at::Tensor& x, const at::Tensor& weight) {
 }
 
 at::Tensor multiply(const at::Tensor& x, const at::Tensor& weight) {
-  return by_one_dnn(x) ? one_dnn_product(x, weight.t()) : at::mm(x, weight);
+  return by_one_dnn(x) && !sums_are_long(x, weight) ? one_dnn_product(x, weight.t()) : at::mm(x, weight);
 }
 
 at::Tensor to_dtype(const at::Tensor& values, DType dtype) {

@@ -60,6 +60,7 @@ TEST(UpdateOnAGpu, IsTheUpdateOnTheHost) {
   for (const DType dtype : {DType::kF32, DType::kBF16}) {
     expect_close(one_update(folder.path(), dtype, kGpu), one_update(folder.path(), dtype), update_tolerance(dtype));
     expect_close(capped_attention(dtype, kGpu), capped_attention(dtype), update_tolerance(dtype));
+    expect_close(scaled_images(dtype, kGpu), scaled_images(dtype), update_tolerance(dtype));
   }
 }
 

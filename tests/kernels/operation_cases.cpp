@@ -111,6 +111,36 @@ OperationCase scale_columns_backward_case(std::int64_t rows, std::int64_t width,
 }
 
 template <typename Element>
+OperationCase scale_rows_case(bool with_bias) {
+  return {"scale_rows", kHalf<Element>, 1, [=](const Kernels& kernels, Memory& memory) {
+            const auto y = uniform<Element>(memory, 14 * 203, 1, 3.0F);
+            const auto bias = uniform<Element>(memory, 7, 2, 1.0F);
+            kernels.run(ScaleRowsArguments<Element>{y.data, uniform<float>(memory, 7, 3, 2.0F).data,
+                                                    with_bias ? bias.data : nullptr, 7, 203},
+                        14);
+            return all_of(memory, y);
+          }};
+}
+
+template <typename Element>
+OperationCase scale_rows_backward_case(std::int64_t width, bool with_bias) {
+  constexpr std::int64_t kChannels = 5;
+  constexpr std::int64_t kRows = 2 * kChannels;
+  return {"scale_rows_backward", kHalf<Element>, width, [=](const Kernels& kernels, Memory& memory) {
+            const auto scaled = zeros<Element>(memory, kRows * width);
+            const auto sums = zeros<float>(memory, kRows);
+            const auto bias = uniform<Element>(memory, kChannels, 2, 1.0F);
+            kernels.run(ScaleRowsBackwardArguments<Element>{uniform<Element>(memory, kRows * width, 3, 1.0F).data,
+                                                            uniform<Element>(memory, kRows * width, 4, 2.0F).data,
+                                                            with_bias ? bias.data : nullptr,
+                                                            uniform<float>(memory, kChannels, 5, 2.0F).data,
+                                                            scaled.data, sums.data, kChannels, width},
+                        kRows);
+            return all_of(memory, scaled, sums);
+          }};
+}
+
+template <typename Element>
 OperationCase squared_row_sums_case() {
   return {"squared_row_sums", kHalf<Element>, 1'200, [](const Kernels& kernels, Memory& memory) {
             const auto sums = zeros<float>(memory, 5);
@@ -292,6 +322,8 @@ void add_cases_of(std::vector<OperationCase>& cases) {
   for (const bool option : {false, true}) {
     cases.push_back(scale_columns_case<Element>(option));
     cases.push_back(scale_columns_backward_case<Element>(option ? 131 : 9, 45, option));
+    cases.push_back(scale_rows_case<Element>(option));
+    cases.push_back(scale_rows_backward_case<Element>(option ? 2'503 : 9, option));
     cases.push_back(causal_softmax_case<Element>(option));
     cases.push_back(cross_entropy_case<Element>(option, 331));
     cases.push_back(cross_entropy_case<Element>(option, 5'003));

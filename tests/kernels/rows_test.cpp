@@ -1,4 +1,5 @@
 #include "dormer/kernels/rows.hpp"
+#include "dormer/kernels/scaling.hpp"
 
 #include <bit>
 #include <cmath>
@@ -141,7 +142,7 @@ TEST(Rows, ScaledGradientSumsDoNotDependOnWhereColumnsAreCut) {
   const std::vector<float> y = uniform(kRows * kWidth, 12, 1.0F);
   const std::vector<float> factor = uniform(kWidth, 13, 2.0F);
   std::vector<std::vector<float>> results;
-  for (const std::int64_t cut : {0, 1, 64, 100, 203}) {
+  for (const std::int64_t cut : {0, 1, 64, 128, 170, 203}) {
     std::vector<float> scaled(gradient.size());
     std::vector<float> sums(kWidth);
     const ScaleColumnsBackwardArguments<float> arguments{gradient.data(), y.data(),    nullptr, factor.data(),
@@ -153,6 +154,37 @@ TEST(Rows, ScaledGradientSumsDoNotDependOnWhereColumnsAreCut) {
   }
   for (const auto& result : results) {
     EXPECT_EQ(result, results.front());
+  }
+}
+
+TEST(Rows, ScaledGradientsMayTakeTheGradientsPlace) {
+  constexpr std::int64_t kChannels = 3;
+  constexpr std::int64_t kWidth = 1'203;
+  const std::vector<float> y = uniform(2 * kChannels * kWidth, 31, 2.0F);
+  const std::vector<float> factor = uniform(kChannels, 32, 2.0F);
+  std::vector<float> apart(y.size());
+  std::vector<float> in_place = uniform(y.size(), 33, 1.0F);
+  const std::vector<float> gradient = in_place;
+  std::vector<float> sums(2 * kChannels);
+  std::vector<float> sums_in_place(2 * kChannels);
+  compute_range(ScaleRowsBackwardArguments<float>{gradient.data(), y.data(), nullptr, factor.data(), apart.data(),
+                                                  sums.data(), kChannels, kWidth},
+                {0, 2 * kChannels});
+  compute_range(ScaleRowsBackwardArguments<float>{in_place.data(), y.data(), nullptr, factor.data(), in_place.data(),
+                                                  sums_in_place.data(), kChannels, kWidth},
+                {0, 2 * kChannels});
+  EXPECT_EQ(in_place, apart);
+  EXPECT_EQ(sums_in_place, sums);
+  for (std::int64_t row = 0; row < 2 * kChannels; ++row) {
+    double sum = 0.0;
+    double size = 0.0;
+    for (std::int64_t i = row * kWidth; i < (row + 1) * kWidth; ++i) {
+      const auto at = static_cast<std::size_t>(i);
+      EXPECT_EQ(apart[at], gradient[at] * factor[static_cast<std::size_t>(row % kChannels)]);
+      sum += static_cast<double>(gradient[at]) * static_cast<double>(y[at]);
+      size += std::abs(static_cast<double>(gradient[at]) * static_cast<double>(y[at]));
+    }
+    EXPECT_NEAR(sums[static_cast<std::size_t>(row)], sum, size * 80 * 0x1p-24);  // 64 additions a lane, and the tree
   }
 }
 

@@ -54,6 +54,15 @@ TEST(CappedAttention, ByTheFunctorsIsThatByTheHostLoops) {
   }
 }
 
+TEST(ScaledImages, ByTheFunctorsAreThoseByTheHostLoops) {
+  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+    const std::vector<at::Tensor> expected = scaled_images(dtype);
+    const NotingLoops functors;
+    const tensor::KernelsReplaced replaced(functors);
+    expect_close(scaled_images(dtype), expected, update_tolerance(dtype));
+  }
+}
+
 template <typename... Arguments>
 std::set<std::type_index> types_of(kernels::OperationList<Arguments...>) {
   return {typeid(Arguments)...};
@@ -79,6 +88,7 @@ TEST_F(Dispatch, EveryOperationIsChosenByTheDevice) {
     for (const DType dtype : {DType::kF32, DType::kBF16}) {
       static_cast<void>(one_update(folder_.path(), dtype));
       static_cast<void>(capped_attention(dtype));
+      static_cast<void>(scaled_images(dtype));
     }
     add_two_leaves();
   }

@@ -11,6 +11,7 @@
 #include "dormer/model/language_model.hpp"
 #include "dormer/objective/next_token.hpp"
 #include "dormer/optim/optimizer.hpp"
+#include "dormer/tensor/column_scaling.hpp"
 #include "dormer/tensor/differentiable.hpp"
 #include "dormer/tensor/frozen_product.hpp"
 #include "dormer/tensor/operations.hpp"
@@ -95,6 +96,18 @@ std::vector<at::Tensor> capped_attention(DType dtype, const std::string& device)
   const at::Tensor mixed = tensor::causal_attention(query, key, value, {turns, turns}, shape);
   tensor::run_backward(mixed, placed(normal({12, 32}, 5)));
   return {tensor::detached(mixed).cpu(), query.grad().cpu(), key.grad().cpu(), value.grad().cpu()};
+}
+
+std::vector<at::Tensor> scaled_images(DType dtype, const std::string& device) {
+  const auto placed = [&](const at::Tensor& values) { return tensor::to_dtype(values, dtype).to(at::Device(device)); };
+  const at::Tensor factor = normal({6}, 1).to(at::Device(device));
+  const at::Tensor bias = placed(normal({6}, 2));
+  at::Tensor images = placed(normal({2, 6, 5, 7}, 3));
+  tensor::scale_rows(images, factor, bias);
+  const at::Tensor gradient = placed(normal({2, 6, 5, 7}, 4));
+  const at::Tensor sums = at::zeros({6}, at::TensorOptions().device(at::Device(device)));
+  tensor::scale_rows_backward(gradient, images, bias, factor, factor, sums, gradient);
+  return {images.cpu(), gradient.cpu(), sums.cpu()};
 }
 
 void expect_close(const std::vector<at::Tensor>& actual, const std::vector<at::Tensor>& expected, double tolerance) {

@@ -23,6 +23,9 @@ namespace dormer::test {
 /// Attention as a capped family has it, forward and backward: the output and three gradients, on the host.
 [[nodiscard]] std::vector<at::Tensor> capped_attention(DType dtype, const std::string& device = "cpu");
 
+/// Channels of images scaled, and back: the images, the scaled gradient and the channels' sums, on the host.
+[[nodiscard]] std::vector<at::Tensor> scaled_images(DType dtype, const std::string& device = "cpu");
+
 /// Fails unless every tensor is within `tolerance` of the other's root mean square.
 void expect_close(const std::vector<at::Tensor>& actual, const std::vector<at::Tensor>& expected, double tolerance);
 

@@ -27,6 +27,9 @@ struct NormTerms;
 /// written, too; they do not train, and checkpoints hold them.
 using StartValue = std::pair<std::string, at::Tensor>;
 
+/// A layer's input in its backward pass: src/adapter/change_input.hpp.
+struct ChangeInput;
+
 /// A trainable change Δ, scale included, to one frozen weight W. Parameters live in the trial's flat space. Inputs and
 /// outputs are those of the layer (see LayerForm) in the compute dtype; matrices of W and Δ are [out, channels * taps],
 /// for embeddings [out, in]. Nothing here is recorded: `apply_layer` is the one differentiable operation over it.
@@ -50,8 +53,8 @@ class Change {
   /// y += the layer with Δ in the place of its weight, on x. Returns what `backward` needs besides x.
   [[nodiscard]] virtual std::vector<at::Tensor> add_forward(const at::Tensor& x, at::Tensor& y) const = 0;
   /// Adds the gradients of parameters that train (FlatSpace::trains) to the bound slots, given the gradient of what
-  /// `add_forward` added; with `x_gradient` defined also adds x's.
-  virtual void backward(const at::Tensor& gradient, const at::Tensor& x, const std::vector<at::Tensor>& saved,
+  /// `add_forward` added; with `x_gradient` defined also adds that of what it saw.
+  virtual void backward(const at::Tensor& gradient, const ChangeInput& input, const std::vector<at::Tensor>& saved,
                         at::Tensor& x_gradient) const = 0;
   /// For the norms of W + Δ; see norm_terms.hpp.
   [[nodiscard]] virtual NormTerms norm_terms(const FrozenLayer& layer, Axis axis) const = 0;

@@ -90,34 +90,6 @@ struct SoftCapBackwardArguments {
 void compute_range(const SoftCapBackwardArguments<float>& arguments, Range elements);
 void compute_range(const SoftCapBackwardArguments<BFloat16>& arguments, Range elements);
 
-/// y[t,o] = y[t,o] * factor[o] + bias[o], in place; `bias` may be null.
-template <typename Element>
-struct ScaleColumnsArguments {
-  Element* y;           // [rows, width]
-  const float* factor;  // [width]
-  const Element* bias;  // [width] or null
-  std::int64_t width;
-};
-void compute_range(const ScaleColumnsArguments<float>& arguments, Range rows);
-void compute_range(const ScaleColumnsArguments<BFloat16>& arguments, Range rows);
-
-/// For a range of columns: scaled[t,o] = gradient[t,o] * factor[o] and product_sums[o] = sum over t of
-/// gradient[t,o] * (y[t,o] - bias[o]), in blocks of 64 rows. The range is of columns: sums over rows stay in one
-/// thread.
-template <typename Element>
-struct ScaleColumnsBackwardArguments {
-  const Element* gradient;  // [rows, width]
-  const Element* y;         // [rows, width]: what the magnitude's gradient multiplies
-  const Element* bias;      // [width] or null
-  const float* factor;      // [width]
-  Element* scaled;          // [rows, width]
-  float* product_sums;      // [width]
-  std::int64_t rows;
-  std::int64_t width;
-};
-void compute_range(const ScaleColumnsBackwardArguments<float>& arguments, Range columns);
-void compute_range(const ScaleColumnsBackwardArguments<BFloat16>& arguments, Range columns);
-
 /// Sums of squares of rows, fp32 lanes over blocks, blocks added in fp64: sums[t] = sum x[t]^2.
 template <typename Element>
 struct SquaredRowSumsArguments {

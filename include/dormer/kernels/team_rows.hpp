@@ -5,6 +5,7 @@
 
 #include "dormer/kernels/rows.hpp"
 #include "dormer/kernels/team.hpp"
+#include "dormer/kernels/team_scaling.hpp"
 #include "dormer/kernels/updates.hpp"
 
 /// The arithmetic of the operations over rows (or columns, or blocks) for a team of lanes: `compute_row(arguments, row,
@@ -32,31 +33,6 @@ DORMER_HOST_DEVICE inline void compute_row(const RmsNormBackwardArguments<Elemen
   const float pull = dot / static_cast<float>(a.width) * inverse * inverse;
   team.each(a.width,
             [&](std::int64_t i) { store(out + i, inverse * (load(g + i) * a.weight[i] - load(x + i) * pull)); });
-}
-
-template <typename Element, typename Team>
-DORMER_HOST_DEVICE inline void compute_row(const ScaleColumnsArguments<Element>& a, std::int64_t row,
-                                           const Team& team) {
-  Element* y = a.y + row * a.width;
-  team.each(a.width, [&](std::int64_t i) {
-    const float bias = a.bias == nullptr ? 0.0F : load(a.bias + i);
-    store(y + i, load(y + i) * a.factor[i] + bias);
-  });
-}
-
-/// The team shares the rows of one column.
-template <typename Element, typename Team>
-DORMER_HOST_DEVICE inline void compute_row(const ScaleColumnsBackwardArguments<Element>& a, std::int64_t column,
-                                           const Team& team) {
-  const float bias = a.bias == nullptr ? 0.0F : load(a.bias + column);
-  const float factor = a.factor[column];
-  const double sum = team.long_sum(a.rows, [&](std::int64_t row) {
-    const std::int64_t i = row * a.width + column;
-    const float gradient = load(a.gradient + i);
-    store(a.scaled + i, gradient * factor);
-    return gradient * (load(a.y + i) - bias);
-  });
-  team.once([&] { a.product_sums[column] = static_cast<float>(sum); });
 }
 
 template <typename Element, typename Team>

@@ -22,6 +22,10 @@ void record(at::Tensor& output, const std::vector<at::Tensor>& inputs, const cha
 /// The same memory outside the graph.
 [[nodiscard]] at::Tensor detached(const at::Tensor& values);
 
+/// Whether nothing beside this handle holds the gradient that a `BackwardFunction` is given, so that it may be
+/// overwritten: no other operation, caller or view.
+[[nodiscard]] bool only_here(const at::Tensor& gradient);
+
 /// An empty tensor that is part of a graph. As a further input it makes an operation recorded whose trainable
 /// parameters live in flat spaces, outside LibTorch's graph.
 [[nodiscard]] at::Tensor graph_anchor();

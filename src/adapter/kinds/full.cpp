@@ -3,6 +3,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "change_input.hpp"
 #include "dormer/adapter/kinds.hpp"
 #include "layer_operation.hpp"
 #include "norm_terms.hpp"
@@ -28,16 +29,16 @@ class FullChange final : public Change {
 
   std::vector<at::Tensor> add_forward(const at::Tensor& /*x*/, at::Tensor& /*y*/) const override { return {}; }
 
-  void backward(const at::Tensor& gradient, const at::Tensor& x, const std::vector<at::Tensor>& /*saved*/,
+  void backward(const at::Tensor& gradient, const ChangeInput& input, const std::vector<at::Tensor>& /*saved*/,
                 at::Tensor& /*x_gradient*/) const override {
     if (!space_.trains(weight_)) {
       return;
     }
     if (layer_.site.form == LayerForm::kEmbedding) {
-      space_.gradient(weight_).index_add_(0, x, gradient.to(at::kFloat));
+      space_.gradient(weight_).index_add_(0, input.x, gradient.to(at::kFloat));
       return;
     }
-    space_.gradient(weight_).add_(weight_gradient(layer_.site, gradient, x));
+    space_.gradient(weight_).add_(weight_gradient(layer_.site, gradient, input.x));
   }
 
   NormTerms norm_terms(const FrozenLayer& layer, Axis axis) const override {

@@ -6,8 +6,10 @@
 #include <ATen/ops/convolution_backward.h>
 #include <ATen/ops/mul.h>
 
+#include "change_input.hpp"
 #include "dormer/adapter/kinds.hpp"
 #include "initial_values.hpp"
+#include "layer_operation.hpp"
 #include "low_rank.hpp"
 #include "norm_terms.hpp"
 
@@ -105,7 +107,7 @@ class ConvolutionLowRank final : public Change {
     return saved;
   }
 
-  void backward(const at::Tensor& gradient, const at::Tensor& x, const std::vector<at::Tensor>& saved,
+  void backward(const at::Tensor& gradient, const ChangeInput& input, const std::vector<at::Tensor>& saved,
                 at::Tensor& x_gradient) const override {
     const auto [hidden_gradient, b_gradient] = up_.backward(gradient, saved.back(), b_compute_, true);
     const bool trains = space_.trains(a_);
@@ -120,13 +122,13 @@ class ConvolutionLowRank final : public Change {
       }
       inner = before;
     }
-    const auto [input, a_gradient] =
-        (tucker_ ? down_ : kernel_).backward(inner, groups_as_samples(x), a_compute_, x_gradient.defined());
+    const auto [through, a_gradient] =
+        (tucker_ ? down_ : kernel_).backward(inner, groups_as_samples(input.x), a_compute_, x_gradient.defined());
     if (trains) {
-      part(space_.gradient(a_)).add_(a_gradient);
+      add_by_channel(part(space_.gradient(a_)), a_gradient, input.factor);
     }
     if (x_gradient.defined()) {
-      x_gradient.add_(input.reshape(x.sizes()));
+      x_gradient.add_(through.reshape(input.x.sizes()));
     }
   }
 

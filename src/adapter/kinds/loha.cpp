@@ -8,6 +8,7 @@
 #include <ATen/ops/mm.h>
 #include <ATen/ops/mul.h>
 
+#include "change_input.hpp"
 #include "dormer/adapter/kinds.hpp"
 #include "initial_values.hpp"
 #include "layer_operation.hpp"
@@ -87,16 +88,16 @@ class HadamardChange final : public Change {
     return {};
   }
 
-  void backward(const at::Tensor& gradient, const at::Tensor& x, const std::vector<at::Tensor>& /*saved*/,
+  void backward(const at::Tensor& gradient, const ChangeInput& input, const std::vector<at::Tensor>& /*saved*/,
                 at::Tensor& x_gradient) const override {
     if (space_.trains(halves_[0].left)) {
-      const at::Tensor dense = weight_gradient(site_, gradient, x).reshape({site_.out, site_.columns()});
+      const at::Tensor dense = weight_gradient(site_, gradient, input.scaled()).reshape({site_.out, site_.columns()});
       for_cached_rows(site_, weight_, [&](std::int64_t first, std::int64_t count) {
         add_weight_gradient(first, dense.narrow(0, first, count).to(at::kFloat));
       });
     }
     if (x_gradient.defined()) {
-      x_gradient.add_(input_gradient(site_, gradient, x, whole_change()));
+      x_gradient.add_(input_gradient(site_, gradient, input.x, whole_change()));
     }
   }
 

@@ -6,11 +6,13 @@
 #include <ATen/ops/mm.h>
 #include <ATen/ops/mul.h>
 
+#include "change_input.hpp"
 #include "dormer/adapter/kinds.hpp"
 #include "dormer/core/error.hpp"
 #include "dormer/tensor/frozen_product.hpp"
 #include "dormer/tensor/weight_norms.hpp"
 #include "initial_values.hpp"
+#include "layer_operation.hpp"
 #include "low_rank.hpp"
 #include "moved_low_rank.hpp"
 #include "norm_terms.hpp"
@@ -54,14 +56,14 @@ class LinearLowRank final : public Change {
     return {std::move(projected)};
   }
 
-  void backward(const at::Tensor& gradient, const at::Tensor& x, const std::vector<at::Tensor>& saved,
+  void backward(const at::Tensor& gradient, const ChangeInput& input, const std::vector<at::Tensor>& saved,
                 at::Tensor& x_gradient) const override {
     const at::Tensor& projected = saved.front();
     const at::Tensor projected_gradient =
         tensor::multiply_transposed(gradient, scaled_b_compute_);  // s g B: [rows, rank]
     if (space_.trains(a_)) {
       space_.gradient(b_).add_(tensor::multiply(projected.t(), gradient), scale_);
-      space_.gradient(a_).add_(tensor::multiply(projected_gradient.t(), x));
+      add_by_channel(space_.gradient(a_), tensor::multiply(projected_gradient.t(), input.x), input.factor);
     }
     if (x_gradient.defined()) {
       x_gradient.addmm_(projected_gradient, a_compute_);
@@ -132,14 +134,14 @@ class EmbeddingLowRank final : public Change {
     return {std::move(projected)};
   }
 
-  void backward(const at::Tensor& gradient, const at::Tensor& x, const std::vector<at::Tensor>& saved,
+  void backward(const at::Tensor& gradient, const ChangeInput& input, const std::vector<at::Tensor>& saved,
                 at::Tensor& /*x_gradient*/) const override {
     if (!space_.trains(a_)) {
       return;
     }
     space_.gradient(b_).add_(tensor::multiply(saved.front().t(), gradient), scale_);
     const at::Tensor rows = tensor::multiply_transposed(gradient, scaled_b_compute_);  // s g B: [rows, rank]
-    space_.gradient(a_).index_add_(1, x, rows.t().to(at::kFloat));
+    space_.gradient(a_).index_add_(1, input.x, rows.t().to(at::kFloat));
   }
 
   NormTerms norm_terms(const FrozenLayer& layer, Axis axis) const override {
