@@ -10,7 +10,8 @@ if(DORMER_WERROR)
 endif()
 if(DORMER_SANITIZE)
   target_compile_options(dormer_compiler INTERFACE -fsanitize=${DORMER_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=undefined)
-  target_link_options(dormer_compiler INTERFACE -fsanitize=${DORMER_SANITIZE})
+  # Libraries are loaded by the sanitizer's run-time then, which the older kind of run path alone serves.
+  target_link_options(dormer_compiler INTERFACE -fsanitize=${DORMER_SANITIZE} -Wl,--disable-new-dtags)
   target_compile_definitions(dormer_compiler INTERFACE DORMER_SANITIZED)
 endif()
 

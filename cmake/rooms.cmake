@@ -6,7 +6,7 @@
 #   dormer_kinds(ROOM FUNCTION TYPE HEADER FOLDER KINDS a b …)
 #     One file per kind, one word in this list: adds FOLDER/<kind>.cpp and generates `Registry<TYPE> FUNCTION()`, which calls
 #     `TYPE kinds::<kind>()` of each file. No static objects and no macros, so nothing is lost at link time.
-#   dormer_test(ROOM SOURCES … [LABEL unit] [RANKS 2 3] [NAME …])
+#   dormer_test(ROOM SOURCES … [LABEL unit] [RANKS 2 3] [NAME …] [NO_LEAK_SEARCH])
 #     One GoogleTest program for a room; with RANKS it is started by mpirun once per number of ranks. launch/test.sh counts its cases.
 
 #   dormer_gpu_test(ROOM NAME … SOURCES … [LIBRARIES …])
@@ -137,7 +137,7 @@ function(dormer_test_program name)
 endfunction()
 
 function(dormer_test room)
-  cmake_parse_arguments(T "" "NAME;LABEL" "SOURCES;RANKS;LIBRARIES" ${ARGN})
+  cmake_parse_arguments(T "NO_LEAK_SEARCH" "NAME;LABEL" "SOURCES;RANKS;LIBRARIES" ${ARGN})
   if(NOT T_LABEL)
     set(T_LABEL unit)
   endif()
@@ -154,6 +154,13 @@ function(dormer_test room)
     foreach(ranks ${T_RANKS})
       add_test(NAME ${T_NAME}.${ranks} COMMAND ${CMAKE_SOURCE_DIR}/tests/support/mpirun.sh ${ranks} $<TARGET_FILE:${T_NAME}>)
       set_tests_properties(${T_NAME}.${ranks} PROPERTIES LABELS ${T_LABEL} PROCESSORS 2 RUN_SERIAL ON)
+      if(DORMER_SANITIZE)  # they take up to twenty times as long: what hangs is found later
+        set(sanitized DORMER_TEST_TIMEOUT=set:1200)
+        if(T_NO_LEAK_SEARCH)
+          list(APPEND sanitized DORMER_TEST_LEAKS=set:no)
+        endif()
+        set_tests_properties(${T_NAME}.${ranks} PROPERTIES ENVIRONMENT_MODIFICATION "${sanitized}")
+      endif()
     endforeach()
   else()
     target_link_libraries(${T_NAME} PRIVATE GTest::gtest_main)

@@ -5,8 +5,6 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/sub.h>
-#include <ATen/ops/sum.h>
-#include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 
 #include "adapter.hpp"
@@ -73,10 +71,6 @@ struct LayerRecord {
   }
   [[nodiscard]] const at::Tensor& bias_of(const SegmentRecord& segment) const {
     return segment.adapter != nullptr && segment.adapter->bias() != nullptr ? segment.adapter->bias()->values() : bias;
-  }
-  /// Factors of the input's channels, those of all groups.
-  [[nodiscard]] at::Tensor of_inputs(const at::Tensor& values) const {
-    return site.convolution.groups == 1 ? values : values.repeat({site.convolution.groups});
   }
 };
 
@@ -234,26 +228,25 @@ at::Tensor segment_gradient(const SegmentRecord& segment, const at::Tensor& grad
 
 /// Makes the gradient of h x that of x, in place, where the segment is decomposed by input; magnitudes' gradients added
 /// on the way.
-void unscale_input_gradient(const LayerRecord& record, const SegmentRecord& segment, at::Tensor gradient,
-                            const at::Tensor& x) {
+void unscale_input_gradient(const SegmentRecord& segment, at::Tensor gradient, const at::Tensor& x) {
   const Decomposition* decomposition = segment.decomposition(Axis::kInput);
   if (decomposition == nullptr) {
     return;
   }
-  const at::Tensor factor = record.of_inputs(decomposition->factor());
+  const at::Tensor& factor = decomposition->factor();
+  at::Tensor by_group = groups_as_samples(gradient, factor.size(0));
+  const bool in_place = by_group.is_alias_of(gradient);
   if (!decomposition->trains()) {
-    scale_channels(gradient, factor, {});
-    return;
+    scale_channels(by_group, factor, {});
+  } else {
+    const at::Tensor sums = magnitude_sums(*decomposition);
+    const at::Tensor saved = groups_as_samples(x.dim() == 2 ? x.contiguous() : x, factor.size(0));
+    scale_channels_backward(by_group, saved, {}, factor, decomposition->gradient_factor(false), sums, by_group);
+    settle_magnitudes(segment, *decomposition, sums);
   }
-  const std::int64_t groups = record.site.convolution.groups;
-  const at::Tensor sums = magnitude_sums(*decomposition);
-  const at::Tensor of_groups = groups == 1 ? sums : at::zeros({record.site.in}, sums.options());
-  scale_channels_backward(gradient, x.dim() == 2 ? x.contiguous() : x, {}, factor,
-                          record.of_inputs(decomposition->gradient_factor(false)), of_groups, gradient);
-  if (groups > 1) {
-    sums.add_(at::sum(of_groups.view({groups, -1}), {0}));
+  if (!in_place) {
+    gradient.copy_(by_group.view(gradient.sizes()));
   }
-  settle_magnitudes(segment, *decomposition, sums);
 }
 
 /// Adds the parameters' gradients of one segment and what passes through its adapter to `x_gradient`, which holds its
@@ -267,7 +260,7 @@ void add_adapter_gradients(const LayerRecord& record, const SegmentRecord& segme
     at::Tensor beside_product = segment.combines() ? at::Tensor() : x_gradient;
     change.backward(gradient, input, segment.saved, beside_product);
     if (x_gradient.defined()) {
-      unscale_input_gradient(record, segment, x_gradient, dropped);
+      unscale_input_gradient(segment, x_gradient, dropped);
     }
     if (x_gradient.defined() && segment.dropout.whole()) {
       x_gradient.copy_(segment.dropout.apply(x_gradient));
@@ -281,7 +274,7 @@ void add_adapter_gradients(const LayerRecord& record, const SegmentRecord& segme
   }
   change.backward(gradient, input, segment.saved, through);
   if (x_gradient.defined()) {
-    unscale_input_gradient(record, segment, through, dropped);
+    unscale_input_gradient(segment, through, dropped);
     x_gradient.add_(segment.dropout.apply(segment.splits() ? at::sub(through, x_gradient) : through));
   }
 }

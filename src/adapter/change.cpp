@@ -63,8 +63,7 @@ at::Tensor ChangeInput::scaled() const {
   if (!factor.defined()) {
     return x;
   }
-  const std::int64_t groups = x.size(1) / factor.size(0);
-  return scaled_channels(x, groups == 1 ? factor : factor.repeat({groups}));
+  return scaled_channels(groups_as_samples(x, factor.size(0)), factor).view(x.sizes());
 }
 
 const at::Tensor& squared_norms(const FrozenLayer& layer, Axis axis) {

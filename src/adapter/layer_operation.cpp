@@ -129,6 +129,16 @@ at::Tensor sum_taps(const Site& site, const at::Tensor& columns) {
   return site.taps() == 1 ? columns : at::sum(columns.view({site.channels(), site.taps()}), {1});
 }
 
+at::Tensor groups_as_samples(const at::Tensor& image, std::int64_t channels) {
+  if (image.size(1) == channels) {
+    return image;
+  }
+  std::vector<std::int64_t> sizes = image.sizes().vec();
+  sizes[0] *= sizes[1] / channels;
+  sizes[1] = channels;
+  return image.reshape(sizes);
+}
+
 void scale_channels(at::Tensor& y, const at::Tensor& factor, const at::Tensor& bias) {
   if (y.dim() == 2) {
     tensor::scale_columns(y, factor, bias);

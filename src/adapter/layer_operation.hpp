@@ -38,6 +38,10 @@ void for_cached_rows(const Site& site, const at::Tensor& weight,
 /// [channels * taps] values of a matrix's columns summed over taps: [channels].
 [[nodiscard]] at::Tensor sum_taps(const Site& site, const at::Tensor& columns);
 
+/// An image [samples, groups * channels, …] with its groups as samples; the same memory where it is contiguous. Other
+/// inputs, and images of one group, as they are.
+[[nodiscard]] at::Tensor groups_as_samples(const at::Tensor& image, std::int64_t channels);
+
 /// y *= factor, one for every channel (fp32), then += bias (or undefined). Channels are the last axis of two, the
 /// second of more.
 void scale_channels(at::Tensor& y, const at::Tensor& factor, const at::Tensor& bias);

@@ -95,7 +95,7 @@ class ConvolutionLowRank final : public Change {
 
   std::vector<at::Tensor> add_forward(const at::Tensor& x, at::Tensor& y) const override {
     std::vector<at::Tensor> saved;
-    at::Tensor hidden = groups_as_samples(x);
+    at::Tensor hidden = groups_as_samples(x, site_.channels());
     if (tucker_) {
       saved.push_back(down_.forward(hidden, a_compute_));
       hidden = kernel_.forward(saved.back(), middle_compute_);
@@ -114,7 +114,7 @@ class ConvolutionLowRank final : public Change {
     if (trains) {
       part(space_.gradient(b_)).add_(b_gradient.view({site_.out, -1}).t(), scale_);
     }
-    at::Tensor inner = groups_as_samples(hidden_gradient);
+    at::Tensor inner = groups_as_samples(hidden_gradient, hidden_gradient.size(1) / site_.convolution.groups);
     if (tucker_) {
       const auto [before, middle_gradient] = kernel_.backward(inner, saved.front(), middle_compute_, true);
       if (trains) {
@@ -123,7 +123,8 @@ class ConvolutionLowRank final : public Change {
       inner = before;
     }
     const auto [through, a_gradient] =
-        (tucker_ ? down_ : kernel_).backward(inner, groups_as_samples(input.x), a_compute_, x_gradient.defined());
+        (tucker_ ? down_ : kernel_)
+            .backward(inner, groups_as_samples(input.x, site_.channels()), a_compute_, x_gradient.defined());
     if (trains) {
       add_by_channel(part(space_.gradient(a_)), a_gradient, input.factor);
     }
@@ -168,8 +169,6 @@ class ConvolutionLowRank final : public Change {
     return {tucker_ ? tucker_factor(space_.value(middle_), a) : a, factor_b(), scale_};
   }
 
-  /// [samples, groups * channels, …] as [samples * groups, channels, …].
-  [[nodiscard]] at::Tensor groups_as_samples(const at::Tensor& x) const { return regroup(x, site_.convolution.groups); }
   [[nodiscard]] at::Tensor samples_as_groups(const at::Tensor& x) const {
     if (site_.convolution.groups == 1) {
       return x;
@@ -177,15 +176,6 @@ class ConvolutionLowRank final : public Change {
     std::vector<std::int64_t> sizes = x.sizes().vec();
     sizes[0] /= site_.convolution.groups;
     sizes[1] *= site_.convolution.groups;
-    return x.reshape(sizes);
-  }
-  static at::Tensor regroup(const at::Tensor& x, std::int64_t groups) {
-    if (groups == 1) {
-      return x;
-    }
-    std::vector<std::int64_t> sizes = x.sizes().vec();
-    sizes[0] *= groups;
-    sizes[1] /= groups;
     return x.reshape(sizes);
   }
 
