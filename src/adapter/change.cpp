@@ -31,7 +31,7 @@ class AxisSums {
 
   void add(const at::Tensor& products) {
     if (axis_ == Axis::kInput) {
-      columns_.add_(at::sum(products, {0}, false, columns_.scalar_type()));
+      columns_.add_(at::sum(products, {0}));  // of one block in the products' dtype
     } else {
       rows_.push_back(at::sum(products, {1}));
     }
@@ -73,14 +73,28 @@ const at::Tensor& squared_norms(const FrozenLayer& layer, Axis axis) {
 
 NormTerms norm_terms_by_rows(const Change& change, const FrozenLayer& layer, Axis axis) {
   const at::TensorOptions options = layer.weight.values().options().dtype(at::kDouble);
+  AxisSums squares(layer.site, axis, options);
+  for_cached_rows(layer.site, layer.weight.values(), [&](std::int64_t first, std::int64_t count) {
+    at::Tensor sum = change.sum_rows(layer, first, count);
+    squares.add(sum.mul_(sum));
+  });
+  return {.cross = {}, .square = {}, .whole = squares.result().to(at::kFloat)};
+}
+
+NormTerms terms_apart_by_rows(const Change& change, const FrozenLayer& layer, Axis axis) {
+  const at::TensorOptions options = layer.weight.values().options().dtype(at::kDouble);
   AxisSums cross(layer.site, axis, options);
   AxisSums square(layer.site, axis, options);
   for_cached_rows(layer.site, layer.weight.values(), [&](std::int64_t first, std::int64_t count) {
-    const at::Tensor delta = change.dense_rows(first, count);
+    at::Tensor delta = change.dense_rows(first, count);
     cross.add(at::mul(matrix_rows(layer.site, layer.weight.values(), first, count), delta));
-    square.add(at::mul(delta, delta));
+    square.add(delta.mul_(delta));
   });
   return {cross.result().to(at::kFloat), square.result().to(at::kFloat)};
+}
+
+at::Tensor Change::sum_rows(const FrozenLayer& layer, std::int64_t first, std::int64_t count) const {
+  return dense_rows(first, count).add_(matrix_rows(layer.site, layer.weight.values(), first, count));
 }
 
 at::Tensor Change::combined_weight() const {

@@ -5,6 +5,7 @@
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/mul.h>
 #include <ATen/ops/ones_like.h>
+#include <ATen/ops/sqrt.h>
 #include <ATen/ops/where.h>
 
 #include "dormer/core/error.hpp"
@@ -23,11 +24,15 @@ Decomposition::Decomposition(const FrozenLayer& layer, DecompositionRule rule, t
 
 void Decomposition::refresh(const Change& change) {
   const NormTerms terms = change.norm_terms(layer_, rule_.axis);
-  const at::Tensor& base = squared_norms(layer_, rule_.axis);
-  norm_ = at::empty_like(base);
-  const at::Tensor cancels = at::empty_like(base, base.options().dtype(at::kByte));
-  tensor::norms_from_terms(base, terms.cross.contiguous(), terms.square.contiguous(), norm_, cancels);
-  change.replace_cancelling_norms(layer_, rule_.axis, cancels, norm_);
+  if (terms.whole.defined()) {
+    norm_ = at::sqrt(terms.whole);
+  } else {
+    const at::Tensor& base = squared_norms(layer_, rule_.axis);
+    norm_ = at::empty_like(base);
+    const at::Tensor cancels = at::empty_like(base, base.options().dtype(at::kByte));
+    tensor::norms_from_terms(base, terms.cross.contiguous(), terms.square.contiguous(), norm_, cancels);
+    change.replace_cancelling_norms(layer_, rule_.axis, cancels, norm_);
+  }
   if (rule_.epsilon > 0.0) {
     norm_.add_(rule_.epsilon);
   }

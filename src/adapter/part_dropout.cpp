@@ -45,6 +45,9 @@ class ChangeByRows final : public Change {
       return norm_terms_by_rows(*this, layer, axis);
     }
     const NormTerms whole = change_.norm_terms(layer, axis);
+    if (whole.whole.defined()) {
+      return norm_terms_by_rows(*this, layer, axis);
+    }
     return {at::mul(whole.cross, factors_), at::mul(whole.square, factors_).mul_(factors_)};
   }
 

@@ -70,6 +70,16 @@ TEST(WeightChange, IsTheDefinitionWithDenseRows) {
   }
 }
 
+TEST(WeightChange, IsTheDefinitionForChangesThatAreFormedByRows) {
+  for (const bool decompose : {true, false}) {
+    const AdaptedLayer layer = adapted_layer("loha", decompose, true, frozen_layer(kOut, kIn, false));
+    const WeightChange change = measured(layer);
+    const WeightChange dense = expected(layer);
+    EXPECT_NEAR(change.direction / dense.direction, 1.0, test::tolerance(at::kFloat, kIn)) << decompose;
+    EXPECT_NEAR(change.magnitude / dense.magnitude, 1.0, 8 * test::tolerance(at::kFloat, kIn)) << decompose;
+  }
+}
+
 TEST(WeightChange, ARowThatTurnsBackCountsAsTurnedRound) {
   AdaptedLayer layer = adapted_layer("lora", false, true, frozen_layer(kOut, kIn, false), 3);
   scale_change(layer, 100.0);

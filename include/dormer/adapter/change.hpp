@@ -63,8 +63,10 @@ class Change {
   /// that stays on its device overrides it.
   virtual void replace_cancelling_norms(const FrozenLayer& layer, Axis axis, const at::Tensor& cancels,
                                         const at::Tensor& norm) const;
-  /// Rows [first, first + count) of Δ as a matrix, fp32.
+  /// Rows [first, first + count) of Δ as a matrix, fp32, fresh.
   [[nodiscard]] virtual at::Tensor dense_rows(std::int64_t first, std::int64_t count) const = 0;
+  /// Rows of W + Δ, fp32, fresh.
+  [[nodiscard]] virtual at::Tensor sum_rows(const FrozenLayer& layer, std::int64_t first, std::int64_t count) const;
   /// Adds to the bound slots what these rows of a gradient of Δ (fp32, from row `first`) give the parameters.
   virtual void add_weight_gradient(std::int64_t first, const at::Tensor& rows) const = 0;
   /// Where Δ is counted from, if not from zero. Whoever writes them calls `refresh` afterwards.
@@ -98,7 +100,9 @@ struct AdapterKind {
   std::function<std::unique_ptr<Change>(const ChangeRequest& request, tensor::FlatSpace& space)> build;
 };
 
-/// `norm_terms` of any change, from `dense_rows` by blocks of rows: memory is bounded, W and Δ never exist whole.
+/// `norm_terms` of any change, from `sum_rows` by blocks of rows: memory is bounded, W + Δ never exists whole. The sums
+/// of both together, or (`terms_apart`) those of W ∘ Δ and Δ ∘ Δ.
+[[nodiscard]] NormTerms terms_apart_by_rows(const Change& change, const FrozenLayer& layer, Axis axis);
 [[nodiscard]] NormTerms norm_terms_by_rows(const Change& change, const FrozenLayer& layer, Axis axis);
 
 }  // namespace dormer::adapter

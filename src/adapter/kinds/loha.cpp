@@ -109,6 +109,11 @@ class HadamardChange final : public Change {
     return half_rows(0, first, count).mul_(half_rows(1, first, count)).mul_(scale_);
   }
 
+  at::Tensor sum_rows(const FrozenLayer& layer, std::int64_t first, std::int64_t count) const override {
+    return at::addcmul(matrix_rows(site_, layer.weight.values(), first, count), half_rows(0, first, count),
+                       half_rows(1, first, count), scale_);
+  }
+
   void add_weight_gradient(std::int64_t first, const at::Tensor& rows) const override {
     if (!space_.trains(halves_[0].left)) {
       return;
