@@ -5,11 +5,10 @@
 #include <ATen/ops/div.h>
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/kron.h>
+#include <ATen/ops/linalg_vector_norm.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/mul.h>
 #include <ATen/ops/ones_like.h>
-#include <ATen/ops/sqrt.h>
-#include <ATen/ops/sum.h>
 #include <ATen/ops/where.h>
 #include <fmt/ranges.h>
 
@@ -127,7 +126,8 @@ at::Tensor dense_effective_weight(const std::string& name, const StoredLayer& la
     const bool rows = *layer.axis == adapter::Axis::kOutput;
     const at::Tensor parts = rows ? moved.view({shape.out, 1, shape.columns}) : moved.view({shape.out, norms, -1});
     const std::vector<std::int64_t> summed = rows ? std::vector<std::int64_t>{1, 2} : std::vector<std::int64_t>{0, 2};
-    const at::Tensor norm = at::sqrt(at::sum(parts.to(at::kDouble).square(), summed));
+    const at::Tensor norm =
+        at::linalg_vector_norm(parts, 2, summed, false, at::kDouble);  // without a matrix of squares
     const at::Tensor magnitude = tensor::borrowed(std::span<const float>(layer.magnitude), "cpu").to(at::kDouble);
     // A row of zeros stays as it is.
     const at::Tensor factor = at::where(norm.eq(0.0), at::ones_like(norm), at::div(magnitude, norm)).to(at::kFloat);

@@ -2,10 +2,12 @@
 
 #include <atomic>
 #include <charconv>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
 #include <fstream>
+#include <new>
 #include <string>
-
-#include <malloc.h>
 
 #include <c10/core/Allocator.h>
 #include <c10/core/CPUAllocator.h>
@@ -35,17 +37,55 @@ Counter& counter(TensorMemory where) {
   return where == TensorMemory::kHost ? host : shapes;
 }
 
-void release_host(void* memory) {
-  host.remove(static_cast<std::int64_t>(malloc_usable_size(memory)));
-  c10::free_cpu(memory);
+/// What stands before the memory of a tensor.
+struct Header {
+  std::int64_t offset;  ///< of the tensor's memory from the block that the C library gave
+  std::int64_t bytes;   ///< as asked for
+};
+constexpr std::uintptr_t kAlignment = 64;  // LibTorch's own for CPU tensors
+[[maybe_unused]] constexpr std::size_t kSlack = sizeof(Header) + kAlignment - 1;
+
+/// An aligned part of a plain block: a freed block serves the next tensor of its size. Of the C library's aligned
+/// allocation (before glibc 2.38) it does not, since that looks for a larger one first: heaps grew to twice their
+/// tensors.
+void* allocate_host(std::size_t bytes) {
+#ifdef DORMER_SANITIZED  // the block ends with the tensor, so that what writes beyond it is seen
+  auto* block = static_cast<char*>(std::aligned_alloc(kAlignment, bytes + kAlignment));
+  const std::int64_t offset = kAlignment;
+#else
+  auto* block = static_cast<char*>(std::malloc(bytes + kSlack));
+  const auto start = reinterpret_cast<std::uintptr_t>(block);
+  const auto offset = static_cast<std::int64_t>((start + kSlack) / kAlignment * kAlignment - start);
+#endif
+  if (block == nullptr) {
+    return nullptr;
+  }
+  const Header header{offset, static_cast<std::int64_t>(bytes)};
+  std::memcpy(block + offset - sizeof(Header), &header, sizeof(Header));
+  return block + offset;
 }
 
-/// LibTorch's own allocation, counted. The size of a block is asked of the C library, so that blocks carry no header.
+void release_host(void* memory) {
+  if (memory == nullptr) {
+    return;
+  }
+  Header header{};
+  std::memcpy(&header, static_cast<char*>(memory) - sizeof(Header), sizeof(Header));
+  host.remove(header.bytes);
+  std::free(static_cast<char*>(memory) - header.offset);
+}
+
+/// The memory of CPU tensors, counted.
 class HostAllocator final : public c10::Allocator {
  public:
   c10::DataPtr allocate(std::size_t bytes) override {
-    void* memory = c10::alloc_cpu(bytes);
-    host.add(static_cast<std::int64_t>(malloc_usable_size(memory)));
+    void* memory = bytes == 0 ? nullptr : allocate_host(bytes);
+    if (memory != nullptr) {
+      host.add(static_cast<std::int64_t>(bytes));
+    } else if (bytes > 0) {
+      c10::free_cpu(c10::alloc_cpu(bytes));  // throws LibTorch's own error
+      throw std::bad_alloc();                // or finds memory that was not there a moment ago
+    }
     return {memory, memory, &release_host, c10::Device(c10::DeviceType::CPU)};
   }
   [[nodiscard]] c10::DeleterFnPtr raw_deleter() const override { return &release_host; }
