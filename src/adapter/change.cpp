@@ -71,17 +71,17 @@ const at::Tensor& squared_norms(const FrozenLayer& layer, Axis axis) {
   return rows ? layer.weight.squared_row_norms() : layer.weight.squared_column_norms();
 }
 
-NormTerms norm_terms_by_rows(const Change& change, const FrozenLayer& layer, Axis axis) {
+at::Tensor squared_norms_by_rows(const Change& change, const FrozenLayer& layer, Axis axis) {
   const at::TensorOptions options = layer.weight.values().options().dtype(at::kDouble);
   AxisSums squares(layer.site, axis, options);
   for_cached_rows(layer.site, layer.weight.values(), [&](std::int64_t first, std::int64_t count) {
     at::Tensor sum = change.sum_rows(layer, first, count);
     squares.add(sum.mul_(sum));
   });
-  return {.cross = {}, .square = {}, .whole = squares.result().to(at::kFloat)};
+  return squares.result().to(at::kFloat);
 }
 
-NormTerms terms_apart_by_rows(const Change& change, const FrozenLayer& layer, Axis axis) {
+NormTerms norm_terms_by_rows(const Change& change, const FrozenLayer& layer, Axis axis) {
   const at::TensorOptions options = layer.weight.values().options().dtype(at::kDouble);
   AxisSums cross(layer.site, axis, options);
   AxisSums square(layer.site, axis, options);
@@ -91,6 +91,10 @@ NormTerms terms_apart_by_rows(const Change& change, const FrozenLayer& layer, Ax
     square.add(delta.mul_(delta));
   });
   return {cross.result().to(at::kFloat), square.result().to(at::kFloat)};
+}
+
+std::optional<NormTerms> Change::norm_terms(const FrozenLayer& /*layer*/, Axis /*axis*/) const {
+  return std::nullopt;
 }
 
 at::Tensor Change::sum_rows(const FrozenLayer& layer, std::int64_t first, std::int64_t count) const {

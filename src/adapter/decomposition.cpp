@@ -1,11 +1,12 @@
 #include "decomposition.hpp"
 
+#include <optional>
+
 #include <ATen/ops/abs.h>
 #include <ATen/ops/amin.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/mul.h>
 #include <ATen/ops/ones_like.h>
-#include <ATen/ops/sqrt.h>
 #include <ATen/ops/where.h>
 
 #include "dormer/core/error.hpp"
@@ -23,15 +24,14 @@ Decomposition::Decomposition(const FrozenLayer& layer, DecompositionRule rule, t
                            {norm_count(layer.site, rule.axis)}, tensor::ParameterRole::kMagnitude)) {}
 
 void Decomposition::refresh(const Change& change) {
-  const NormTerms terms = change.norm_terms(layer_, rule_.axis);
-  if (terms.whole.defined()) {
-    norm_ = at::sqrt(terms.whole);
-  } else {
+  if (const std::optional<NormTerms> terms = change.norm_terms(layer_, rule_.axis)) {
     const at::Tensor& base = squared_norms(layer_, rule_.axis);
     norm_ = at::empty_like(base);
     const at::Tensor cancels = at::empty_like(base, base.options().dtype(at::kByte));
-    tensor::norms_from_terms(base, terms.cross.contiguous(), terms.square.contiguous(), norm_, cancels);
+    tensor::norms_from_terms(base, terms->cross.contiguous(), terms->square.contiguous(), norm_, cancels);
     change.replace_cancelling_norms(layer_, rule_.axis, cancels, norm_);
+  } else {
+    norm_ = squared_norms_by_rows(change, layer_, rule_.axis).sqrt_();
   }
   if (rule_.epsilon > 0.0) {
     norm_.add_(rule_.epsilon);
@@ -57,7 +57,7 @@ void Decomposition::add_norm_gradient(const Change& change, const at::Tensor& su
   const at::Tensor part = at::mul(sums, factor_).div_(healthy).neg_();  // -m (G·V) / (n² |V|)
   const Site& site = layer_.site;
   for_row_blocks(site, [&](std::int64_t first, std::int64_t count) {
-    at::Tensor rows = matrix_rows(site, layer_.weight.values(), first, count).add(change.dense_rows(first, count));
+    at::Tensor rows = change.sum_rows(layer_, first, count);
     if (rule_.axis == Axis::kOutput) {
       rows.mul_(part.narrow(0, first, count).unsqueeze(1));
     } else {

@@ -236,7 +236,7 @@ at::Tensor KroneckerChange::input_cross(const FrozenLayer& layer) const {
   return sum_taps(site_, columns.flatten());
 }
 
-NormTerms KroneckerChange::norm_terms(const FrozenLayer& layer, Axis axis) const {
+std::optional<NormTerms> KroneckerChange::norm_terms(const FrozenLayer& layer, Axis axis) const {
   const at::Tensor small_squares = at::mul(small_values_, small_values_);
   const at::Tensor large_squares = at::mul(large_values_, large_values_);
   at::Tensor square;
@@ -246,7 +246,7 @@ NormTerms KroneckerChange::norm_terms(const FrozenLayer& layer, Axis axis) const
     square = at::outer(at::sum(small_squares, {0}), sum_taps(large_site_, at::sum(large_squares, {0}))).flatten();
   }
   const at::Tensor cross = axis == Axis::kOutput ? output_cross(layer) : input_cross(layer);
-  return {cross.mul(scale_), square.mul_(scale_ * scale_)};
+  return NormTerms{cross.mul(scale_), square.mul_(scale_ * scale_)};
 }
 
 at::Tensor KroneckerChange::whole_change() const {

@@ -21,7 +21,7 @@ class KroneckerChange final : public Change {
   std::vector<at::Tensor> add_forward(const at::Tensor& x, at::Tensor& y) const override;
   void backward(const at::Tensor& gradient, const ChangeInput& input, const std::vector<at::Tensor>& saved,
                 at::Tensor& x_gradient) const override;
-  NormTerms norm_terms(const FrozenLayer& layer, Axis axis) const override;
+  std::optional<NormTerms> norm_terms(const FrozenLayer& layer, Axis axis) const override;
   at::Tensor dense_rows(std::int64_t first, std::int64_t count) const override;
   void add_weight_gradient(std::int64_t first, const at::Tensor& rows) const override;
 

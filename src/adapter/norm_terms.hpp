@@ -9,9 +9,6 @@ namespace dormer::adapter {
 struct NormTerms {
   at::Tensor cross;
   at::Tensor square;
-  /// Of changes that are formed by blocks of rows anyway: the sums of (W + Δ) ∘ (W + Δ) instead, in which nothing
-  /// cancels; the others are undefined then.
-  at::Tensor whole{};
 };
 
 }  // namespace dormer::adapter

@@ -40,15 +40,12 @@ class ChangeByRows final : public Change {
   }
 
   // Output norms have one row each, so the terms scale with it; an input norm sums over rows.
-  NormTerms norm_terms(const FrozenLayer& layer, Axis axis) const override {
-    if (axis == Axis::kInput) {
-      return norm_terms_by_rows(*this, layer, axis);
+  std::optional<NormTerms> norm_terms(const FrozenLayer& layer, Axis axis) const override {
+    std::optional<NormTerms> terms = axis == Axis::kOutput ? change_.norm_terms(layer, axis) : std::nullopt;
+    if (terms) {
+      terms = {at::mul(terms->cross, factors_), at::mul(terms->square, factors_).mul_(factors_)};
     }
-    const NormTerms whole = change_.norm_terms(layer, axis);
-    if (whole.whole.defined()) {
-      return norm_terms_by_rows(*this, layer, axis);
-    }
-    return {at::mul(whole.cross, factors_), at::mul(whole.square, factors_).mul_(factors_)};
+    return terms;
   }
 
   at::Tensor dense_rows(std::int64_t first, std::int64_t count) const override {

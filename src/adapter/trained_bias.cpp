@@ -3,8 +3,6 @@
 #include <ATen/ops/sum.h>
 #include <ATen/ops/zeros.h>
 
-#include "norm_terms.hpp"
-
 namespace dormer::adapter {
 namespace {
 
@@ -16,9 +14,6 @@ class UnchangedWeight final : public Change {
   std::vector<at::Tensor> add_forward(const at::Tensor& /*x*/, at::Tensor& /*y*/) const override { return {}; }
   void backward(const at::Tensor& /*gradient*/, const ChangeInput& /*input*/, const std::vector<at::Tensor>& /*saved*/,
                 at::Tensor& /*x_gradient*/) const override {}
-  NormTerms norm_terms(const FrozenLayer& layer, Axis axis) const override {
-    return norm_terms_by_rows(*this, layer, axis);
-  }
   at::Tensor dense_rows(std::int64_t /*first*/, std::int64_t count) const override {
     return at::zeros({count, layer_.site.columns()}, layer_.weight.values().options().dtype(at::kFloat));
   }

@@ -44,10 +44,8 @@ double stretched(const RowTerms& row, const float* magnitude) {
 
 WeightChange measure(const FrozenLayer& layer, const Adapter& adapter) {
   const Axis axis = adapter.decomposition() == nullptr ? Axis::kOutput : adapter.decomposition()->axis();
-  NormTerms terms = adapter.change().norm_terms(layer, axis);
-  if (terms.whole.defined()) {
-    terms = terms_apart_by_rows(adapter.change(), layer, axis);
-  }
+  const std::optional<NormTerms> factored = adapter.change().norm_terms(layer, axis);
+  const NormTerms terms = factored ? *factored : norm_terms_by_rows(adapter.change(), layer, axis);
   const at::Tensor cross = terms.cross.contiguous().cpu();
   const at::Tensor square = terms.square.contiguous().cpu();
   const at::Tensor base_norms = squared_norms(layer, axis).cpu();

@@ -13,26 +13,14 @@ std::int64_t width_of(const Arguments& /*arguments*/) {
 }
 template <typename Arguments>
 requires requires(const Arguments& arguments) {
-  arguments.x, arguments.width;
+  arguments.width;
 }
 std::int64_t width_of(const Arguments& arguments) {
   return arguments.width;
 }
 template <typename Element>
-std::int64_t width_of(const ScaleColumnsArguments<Element>& arguments) {
-  return arguments.width;
-}
-template <typename Element>
 std::int64_t width_of(const ScaleColumnsBackwardArguments<Element>& arguments) {
   return arguments.rows;
-}
-template <typename Element>
-std::int64_t width_of(const ScaleRowsArguments<Element>& arguments) {
-  return arguments.width;
-}
-template <typename Element>
-std::int64_t width_of(const ScaleRowsBackwardArguments<Element>& arguments) {
-  return arguments.width;
 }
 template <typename Element>
 std::int64_t width_of(const CausalSoftmaxArguments<Element>& arguments) {

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -56,8 +57,9 @@ class Change {
   /// `add_forward` added; with `x_gradient` defined also adds that of what it saw.
   virtual void backward(const at::Tensor& gradient, const ChangeInput& input, const std::vector<at::Tensor>& saved,
                         at::Tensor& x_gradient) const = 0;
-  /// For the norms of W + Δ; see norm_terms.hpp.
-  [[nodiscard]] virtual NormTerms norm_terms(const FrozenLayer& layer, Axis axis) const = 0;
+  /// For the norms of W + Δ, from the factors (see norm_terms.hpp); none of a kind that has no cheaper way than W + Δ
+  /// itself by rows.
+  [[nodiscard]] virtual std::optional<NormTerms> norm_terms(const FrozenLayer& layer, Axis axis) const;
   /// Replaces norm[i] by that of the elements of W + Δ where cancels[i] (uint8) is not 0; both have `norm_count`
   /// elements and lie beside the parameters. This one looks at `cancels` on the host and takes `dense_rows`; a kind
   /// that stays on its device overrides it.
@@ -100,9 +102,9 @@ struct AdapterKind {
   std::function<std::unique_ptr<Change>(const ChangeRequest& request, tensor::FlatSpace& space)> build;
 };
 
-/// `norm_terms` of any change, from `sum_rows` by blocks of rows: memory is bounded, W + Δ never exists whole. The sums
-/// of both together, or (`terms_apart`) those of W ∘ Δ and Δ ∘ Δ.
-[[nodiscard]] NormTerms terms_apart_by_rows(const Change& change, const FrozenLayer& layer, Axis axis);
+/// Of any change, by blocks of rows, so that memory is bounded and no matrix exists whole: the squared norms of W + Δ,
+/// fp32 [norm_count], in which nothing cancels; and what `norm_terms` gives.
+[[nodiscard]] at::Tensor squared_norms_by_rows(const Change& change, const FrozenLayer& layer, Axis axis);
 [[nodiscard]] NormTerms norm_terms_by_rows(const Change& change, const FrozenLayer& layer, Axis axis);
 
 }  // namespace dormer::adapter

@@ -6,7 +6,6 @@
 #include "change_input.hpp"
 #include "dormer/adapter/kinds.hpp"
 #include "layer_operation.hpp"
-#include "norm_terms.hpp"
 
 namespace dormer::adapter::kinds {
 namespace {
@@ -39,10 +38,6 @@ class FullChange final : public Change {
       return;
     }
     space_.gradient(weight_).add_(weight_gradient(layer_.site, gradient, input.x));
-  }
-
-  NormTerms norm_terms(const FrozenLayer& layer, Axis axis) const override {
-    return norm_terms_by_rows(*this, layer, axis);
   }
 
   at::Tensor dense_rows(std::int64_t first, std::int64_t count) const override {

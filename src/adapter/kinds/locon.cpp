@@ -133,7 +133,7 @@ class ConvolutionLowRank final : public Change {
     }
   }
 
-  NormTerms norm_terms(const FrozenLayer& layer, Axis axis) const override {
+  std::optional<NormTerms> norm_terms(const FrozenLayer& layer, Axis axis) const override {
     return low_rank_norm_terms(layer, axis, product());
   }
 

@@ -13,7 +13,6 @@
 #include "initial_values.hpp"
 #include "layer_operation.hpp"
 #include "low_rank.hpp"
-#include "norm_terms.hpp"
 
 namespace dormer::adapter::kinds {
 namespace {
@@ -99,10 +98,6 @@ class HadamardChange final : public Change {
     if (x_gradient.defined()) {
       x_gradient.add_(input_gradient(site_, gradient, input.x, whole_change()));
     }
-  }
-
-  NormTerms norm_terms(const FrozenLayer& layer, Axis axis) const override {
-    return norm_terms_by_rows(*this, layer, axis);
   }
 
   at::Tensor dense_rows(std::int64_t first, std::int64_t count) const override {

@@ -70,7 +70,7 @@ class LinearLowRank final : public Change {
     }
   }
 
-  NormTerms norm_terms(const FrozenLayer& layer, Axis axis) const override {
+  std::optional<NormTerms> norm_terms(const FrozenLayer& layer, Axis axis) const override {
     return low_rank_norm_terms(layer, axis, product());
   }
 
@@ -144,7 +144,7 @@ class EmbeddingLowRank final : public Change {
     space_.gradient(a_).index_add_(1, input.x, rows.t().to(at::kFloat));
   }
 
-  NormTerms norm_terms(const FrozenLayer& layer, Axis axis) const override {
+  std::optional<NormTerms> norm_terms(const FrozenLayer& layer, Axis axis) const override {
     invariant(axis == Axis::kOutput, "an embedding is decomposed by its output features");
     return low_rank_norm_terms(layer, axis, product());
   }
