@@ -36,7 +36,9 @@ RankMemory memory_of_rank(const MemoryFacts& facts) {
                                      [](const auto& left, const auto& right) { return left.second < right.second; });
   memory.busiest = most->first;
   memory.peak = memory.base + most->second;
-  const std::int64_t later = lasting + std::max({micro_batch, passing.validation, passing.norms, passing.report});
+  const std::int64_t check = facts.gpu ? 0 : facts.check;
+  const std::int64_t later =
+      lasting + std::max({micro_batch, passing.validation, passing.norms, passing.report, check});
   memory.tensors = memory.base + std::max({facts.start, inputs, later});
   return memory;
 }

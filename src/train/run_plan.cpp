@@ -4,6 +4,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "dormer/adapter/effective_weight.hpp"
 #include "dormer/core/error.hpp"
 #include "dormer/data/token_dataset.hpp"
 #include "dormer/model/model_folder.hpp"
@@ -67,9 +68,14 @@ void plan_trial(const RehearsedTrial& trial, const RehearsedTrial::Place& place,
   }
 }
 
-/// `saving`: rank 0's bytes on the host while it writes.
+/// Rank 0's bytes on the host while it writes, as in MemoryFacts.
+struct Writing {
+  std::int64_t saving = 0;
+  std::int64_t check = 0;
+};
+
 std::vector<RankPlan> plan_ranks(RehearsedTrial& trial, const Scene& scene, const parallel::ReductionPlan& reduction,
-                                 std::int64_t saving) {
+                                 const Writing& writing) {
   MemoryFacts facts{.gpu = scene.gpu,
                     .base = trial.base_bytes(),
                     .mapped = trial.mapped_bytes(),
@@ -81,7 +87,8 @@ std::vector<RankPlan> plan_ranks(RehearsedTrial& trial, const Scene& scene, cons
     const parallel::Range slice = reduction.gradient_of(rank);
     facts.buffers = parallel::buffer_bytes(reduction, rank);
     facts.moments = trial.state_bytes({slice.begin, slice.end});
-    facts.saving = rank == 0 ? saving : 0;
+    facts.saving = rank == 0 ? writing.saving : 0;
+    facts.check = rank == 0 ? writing.check : 0;
     facts.inputs = trial.input_bytes(scene.documents, rank, scene.target.ranks);
     const comm::Trace::Count bytes = parallel::bytes_per_update(reduction, rank).total();
     ranks.push_back({.micro_batches = reduction.micro_batches_of(rank).count(),
@@ -99,11 +106,29 @@ parallel::ReductionPlan plan_reduction_of(const RunConfig& config, const Rehears
                                                     trial.adapters().space().size(), scene.target.ranks));
 }
 
-/// What rank 0 holds on the host while it writes: gathered moments and the shard's image, or an export's arrays and
-/// their file's image.
-std::int64_t saving_bytes(const RehearsedTrial& trial, const FilesOfRun& files) {
+/// What an export is checked with: blocks of rows of the trained weight, of the stored one, and what they are made of.
+std::int64_t check_bytes(const RehearsedTrial& trial, const FilesOfRun& files) {
+  if (files.largest_export == 0) {
+    return 0;
+  }
+  constexpr std::int64_t kElementBytes = 20;
+  std::int64_t largest = 0;
+  for (const adapter::SitePlan& plan : trial.adapters().plans()) {
+    const adapter::Site& site = trial.model().layers()[plan.site].site;
+    const std::int64_t block = std::max(adapter::kEffectiveBlock, site.columns());
+    largest = std::max(largest, std::min(site.out * site.columns(), block));
+  }
+  return kElementBytes * largest;
+}
+
+/// What rank 0 holds on the host while it writes: gathered moments and the shard's image, or an export's arrays with
+/// their check, then with their file's image.
+Writing writing_bytes(const RehearsedTrial& trial, const FilesOfRun& files) {
   const std::int64_t moments = trial.state_bytes({0, trial.adapters().space().size()});
-  return std::max(moments + files.checkpoint_shard, 2 * files.largest_export);
+  const std::int64_t check = check_bytes(trial, files);
+  return {
+      .saving = std::max({moments + files.checkpoint_shard, 2 * files.largest_export, files.largest_export + check}),
+      .check = check};
 }
 
 std::int64_t largest_peak(const std::vector<RankPlan>& ranks) {
@@ -116,7 +141,7 @@ std::int64_t largest_peak(const std::vector<RankPlan>& ranks) {
 
 std::int64_t peak_of(const RunConfig& config, const Scene& scene) {
   RehearsedTrial trial(config, scene.folder, place_of(config, scene.gpu));
-  return largest_peak(plan_ranks(trial, scene, plan_reduction_of(config, trial, scene), 0));
+  return largest_peak(plan_ranks(trial, scene, plan_reduction_of(config, trial, scene), {}));
 }
 
 }  // namespace
@@ -149,7 +174,7 @@ RunPlan plan_run(const RunConfig& config, const PlanTarget& target) {
     const parallel::ReductionPlan reduction = plan_reduction_of(config, trial, scene);
     plan.micro_batches = reduction.request.micro_batches;
     plan.leaves = std::ssize(reduction.leaves);
-    plan.ranks = plan_ranks(trial, scene, reduction, saving_bytes(trial, files));
+    plan.ranks = plan_ranks(trial, scene, reduction, writing_bytes(trial, files));
   }
   plan.machines = plan_machines(plan.ranks, target.ranks_per_machine.value_or(target.ranks));
   if (target.gpu_memory) {

@@ -148,6 +148,9 @@ TEST(MemoryOfRank, AddsWhatIsThereAtOneTime) {
   facts.saving = 500;
   EXPECT_EQ(memory_of_rank(facts).peak, 300 + 50 + 40 + 85 + 90 + 500);
   EXPECT_EQ(memory_of_rank(facts).busiest, "saving");
+  EXPECT_EQ(memory_of_rank(facts).tensors, 300 + 50 + 40 + 85 + 90 + 430);
+  facts.check = 450;
+  EXPECT_EQ(memory_of_rank(facts).tensors, 300 + 50 + 40 + 85 + 90 + 450);
   facts.inputs = 600;
   EXPECT_EQ(memory_of_rank(facts).peak, 300 + 50 + 40 + 90 + 600);
   EXPECT_EQ(memory_of_rank(facts).tensors, 300 + 50 + 40 + 90 + 600);
