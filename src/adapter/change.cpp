@@ -97,6 +97,10 @@ std::optional<NormTerms> Change::norm_terms(const FrozenLayer& /*layer*/, Axis /
   return std::nullopt;
 }
 
+std::optional<at::Tensor> Change::squared_norms_of_sum(const FrozenLayer& /*layer*/, Axis /*axis*/) const {
+  return std::nullopt;
+}
+
 at::Tensor Change::sum_rows(const FrozenLayer& layer, std::int64_t first, std::int64_t count) const {
   return dense_rows(first, count).add_(matrix_rows(layer.site, layer.weight.values(), first, count));
 }

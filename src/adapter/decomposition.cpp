@@ -24,7 +24,9 @@ Decomposition::Decomposition(const FrozenLayer& layer, DecompositionRule rule, t
                            {norm_count(layer.site, rule.axis)}, tensor::ParameterRole::kMagnitude)) {}
 
 void Decomposition::refresh(const Change& change) {
-  if (const std::optional<NormTerms> terms = change.norm_terms(layer_, rule_.axis)) {
+  if (const std::optional<at::Tensor> squares = change.squared_norms_of_sum(layer_, rule_.axis)) {
+    norm_ = squares->sqrt();
+  } else if (const std::optional<NormTerms> terms = change.norm_terms(layer_, rule_.axis)) {
     const at::Tensor& base = squared_norms(layer_, rule_.axis);
     norm_ = at::empty_like(base);
     const at::Tensor cancels = at::empty_like(base, base.options().dtype(at::kByte));

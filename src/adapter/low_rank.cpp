@@ -12,6 +12,7 @@
 #include <ATen/ops/zeros_like.h>
 
 #include "dormer/tensor/frozen_product.hpp"
+#include "dormer/tensor/weight_norms.hpp"
 #include "layer_operation.hpp"
 
 namespace dormer::adapter {
@@ -69,6 +70,22 @@ NormTerms low_rank_norm_terms(const FrozenLayer& layer, Axis axis, const LowRank
   const bool table = layer.site.form == LayerForm::kEmbedding;
   return {(table ? table_cross(layer, change) : output_cross(layer, change)).mul_(s),
           quadratic(change.b, change.a).mul_(s * s)};
+}
+
+std::optional<at::Tensor> low_rank_squared_norms(const FrozenLayer& layer, Axis axis, const LowRankProduct& change) {
+  constexpr std::int64_t kFewRanks = 32;  // docs/adr/0019
+  const at::Tensor& weight = layer.weight.values();
+  if (!weight.is_cpu() || change.a.size(0) > kFewRanks) {
+    return std::nullopt;
+  }
+  if (layer.site.form == LayerForm::kEmbedding) {  // its output features are the table's columns
+    return tensor::column_squares(weight, {change.b, change.a, change.scale}).to(at::kFloat);
+  }
+  const at::Tensor matrix = weight.flatten(1);
+  const tensor::LowRankFactors factors{change.a, change.b, change.scale};
+  const at::Tensor squares = axis == Axis::kOutput ? tensor::row_squares(matrix, factors)
+                                                   : sum_taps(layer.site, tensor::column_squares(matrix, factors));
+  return squares.to(at::kFloat);
 }
 
 at::Tensor low_rank_rows(const LowRankProduct& change, std::int64_t first, std::int64_t count) {

@@ -11,6 +11,13 @@
 #else
 #define DORMER_CLONES
 #endif
+/// Before a loop whose turns touch elements of their own alone, though its arrays may be the same: without it a
+/// compiler that cannot tell them apart takes one element at a time.
+#if defined(__GNUC__) && !defined(__clang__)
+#define DORMER_INDEPENDENT _Pragma("GCC ivdep")
+#else
+#define DORMER_INDEPENDENT
+#endif
 #define DORMER_INLINE inline __attribute__((always_inline))
 
 namespace dormer::kernels {

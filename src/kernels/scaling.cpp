@@ -39,6 +39,7 @@ DORMER_INLINE void scale_columns_backward_block(const ScaleColumnsBackwardArgume
       const Element* g = a.gradient + row * a.width + first;
       const Element* y = a.y + row * a.width + first;
       Element* scaled = a.scaled + row * a.width + first;
+      DORMER_INDEPENDENT
       for (std::int64_t i = 0; i < count; ++i) {
         const float gradient = load(g + i);
         sums[i] += gradient * (load(y + i) - bias[i]);
@@ -92,6 +93,7 @@ DORMER_INLINE void scale_rows_backward(const ScaleRowsBackwardArguments<Element>
       Element* scaled = a.scaled + row * a.width + first;
       total += static_cast<double>(
           lane_sum(count, [=](std::int64_t i) { return load(gradient + i) * (load(y + i) - bias); }));
+      DORMER_INDEPENDENT
       for (std::int64_t i = 0; i < count; ++i) {  // from the nearest cache; after the sum, since it may overwrite
         store(scaled + i, load(gradient + i) * factor);
       }

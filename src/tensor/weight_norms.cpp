@@ -1,10 +1,60 @@
 #include "dormer/tensor/weight_norms.hpp"
 
-#include <ATen/core/Tensor.h>
+#include <algorithm>
 
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/empty.h>
+
+#include "dormer/kernels/low_rank_norms.hpp"
+#include "dormer/tensor/process.hpp"
 #include "element_dispatch.hpp"
 
 namespace dormer::tensor {
+namespace {
+
+template <typename Element>
+kernels::LowRankNormsArguments<Element> arguments_of(const at::Tensor& weight, const LowRankFactors& change,
+                                                     const at::Tensor& squares) {
+  return {data<const Element>(weight),
+          data<const float>(change.a),
+          data<const float>(change.b),
+          data<double>(squares),
+          weight.size(0),
+          weight.size(1),
+          change.a.size(0),
+          static_cast<float>(change.scale)};
+}
+
+/// A thread's part is worth its start from some 16 Ki products on.
+std::int64_t grain_of(std::int64_t products_of_item) {
+  return std::max<std::int64_t>(1, 16'384 / std::max<std::int64_t>(1, products_of_item));
+}
+
+}  // namespace
+
+at::Tensor row_squares(const at::Tensor& weight, const LowRankFactors& change) {
+  const at::Tensor squares = at::empty({weight.size(0)}, at::kDouble);
+  dispatch_element(weight, [&]<typename Element>(Element) {
+    const auto arguments = arguments_of<Element>(weight, change, squares);
+    for_parts(arguments.rows, grain_of(arguments.width * arguments.rank), [&](std::int64_t begin, std::int64_t end) {
+      kernels::sum_row_squares(arguments, {begin, end});
+    });
+  });
+  return squares;
+}
+
+at::Tensor column_squares(const at::Tensor& weight, const LowRankFactors& change) {
+  constexpr std::int64_t kColumns = 16;  // that the kernel takes at a time
+  const at::Tensor squares = at::empty({weight.size(1)}, at::kDouble);
+  dispatch_element(weight, [&]<typename Element>(Element) {
+    const auto arguments = arguments_of<Element>(weight, change, squares);
+    const std::int64_t groups = (arguments.width + kColumns - 1) / kColumns;
+    for_parts(groups, grain_of(kColumns * arguments.rows * arguments.rank), [&](std::int64_t begin, std::int64_t end) {
+      kernels::sum_column_squares(arguments, {begin * kColumns, std::min(end * kColumns, arguments.width)});
+    });
+  });
+  return squares;
+}
 
 void norms_from_terms(const at::Tensor& base, const at::Tensor& cross, const at::Tensor& square, const at::Tensor& norm,
                       const at::Tensor& cancels) {

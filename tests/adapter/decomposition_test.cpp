@@ -35,23 +35,26 @@ at::Tensor dense_norm(const AdaptedLayer& layer) {
   return at::linalg_vector_norm(weight.to(at::kDouble).add(at::matmul(b.t(), a).mul(2.0)), 2, at::IntArrayRef{1});
 }
 
+/// Few ranks are summed from elements, more from products of the factors.
 TEST(Decomposition, NormsAreThoseOfTheDenseSum) {
   for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
-    const AdaptedLayer layer =
-        adapted_layer("lora", true, true, layer_with(normal({1'500, 257}, 111, 0.2).to(dtype)), 7);
-    const at::Tensor& norm = layer.adapters->find(0)->decomposition()->norm();
-    EXPECT_LT(relative_error(norm, dense_norm(layer)), 27 * 0x1p-24);  // what 1/16 leaves of cancellation
+    for (const std::int64_t rank : {7, 40}) {
+      const AdaptedLayer layer =
+          adapted_layer("lora", true, true, layer_with(normal({1'500, 257}, 111, 0.2).to(dtype)), rank);
+      const at::Tensor& norm = layer.adapters->find(0)->decomposition()->norm();
+      EXPECT_LT(relative_error(norm, dense_norm(layer)), 27 * 0x1p-24);  // what 1/16 leaves of cancellation
+    }
   }
 }
 
 /// W = -s B A + a little: the factored sum loses everything there, the guard computes the rows densely.
-TEST(Decomposition, RowsThatCancelAreComputedDensely) {
-  AdaptedLayer layer = adapted_layer("lora", true, true, layer_with(normal({64, 96}, 121, 0.2)), 4);
+void expect_dense_norms_where_rows_cancel(std::int64_t rank) {
+  AdaptedLayer layer = adapted_layer("lora", true, true, layer_with(normal({64, 96}, 121, 0.2)), rank);
   tensor::FlatSpace& space = layer.adapters->space();
   const at::Tensor a = space.value(space.index_of("block.0.q_proj.lora_A"));
   const at::Tensor b = space.value(space.index_of("block.0.q_proj.lora_B"));
   const at::Tensor opposite = at::matmul(b.t(), a).mul(-2.0).add(normal({64, 96}, 122, 1e-4));
-  AdaptedLayer cancelling = adapted_layer("lora", true, false, layer_with(opposite), 4);
+  AdaptedLayer cancelling = adapted_layer("lora", true, false, layer_with(opposite), rank);
   tensor::FlatSpace& other = cancelling.adapters->space();
   other.value(other.index_of("block.0.q_proj.lora_A")).copy_(a);
   other.value(other.index_of("block.0.q_proj.lora_B")).copy_(b);
@@ -60,6 +63,11 @@ TEST(Decomposition, RowsThatCancelAreComputedDensely) {
   const at::Tensor& norm = cancelling.adapters->find(0)->decomposition()->norm();
   // The rows' entries are about 1e-4 and rounded from terms of about 1: 1e-7 / 1e-4 remains possible per entry.
   EXPECT_LT(relative_error(norm, dense_norm(cancelling)), 2e-3);
+}
+
+TEST(Decomposition, RowsThatCancelAreComputedDensely) {
+  expect_dense_norms_where_rows_cancel(4);
+  expect_dense_norms_where_rows_cancel(40);
 }
 
 TEST(Decomposition, AZeroRowKeepsFactorOneAndNoGradient) {

@@ -4,8 +4,9 @@
 Every program runs in a process of its own and does one update in turn: a chain of equal layers forward and backward, AdamW, and
 what the next update needs of the new parameters. Prints a Markdown table of medians, with peak memory beyond the frozen layers; ratios
 are medians of the rounds' own, whose updates follow one another, so that a machine that slows down for a while moves none of them.
+Where a process's memory lies makes its updates some hundredths slower or quicker for its whole life: ours start anew several times.
 
-Example: tests/bench/kinds_against_peers.py --rounds 15
+Example: tests/bench/kinds_against_peers.py --starts 5
          tests/bench/kinds_against_peers.py --only 'loha' --width 2048 --dtype bfloat16
 """
 import argparse
@@ -134,9 +135,17 @@ class Program:
 
     def __init__(self, name, command):
         self.name = name
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        self.command = command
+        self.process = None
         self.seconds = []
-        self.peak = None
+        self.peak = 0
+
+    def start(self):
+        if self.process:
+            self.end()
+        self.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        self.update()  # pays for pages and kernels
+        self.seconds.pop()
 
     def update(self):
         self.process.stdin.write("\n")
@@ -148,7 +157,7 @@ class Program:
 
     def end(self):
         self.process.stdin.close()
-        self.peak = int(self.process.stdout.readline())
+        self.peak = max(self.peak, int(self.process.stdout.readline()))
         self.process.wait()
 
     @property
@@ -178,12 +187,13 @@ def programs_of(case, arguments):
 
 def measure(case, arguments):
     programs = {program.name: program for program in programs_of(case, arguments)}
-    for program in programs.values():
-        program.update()  # the first pays for pages and kernels
-        program.seconds.clear()
-    for _ in range(arguments.rounds):
+    for start in range(arguments.starts):
         for program in programs.values():
-            program.update()
+            if start == 0 or program.name.startswith("dormer"):
+                program.start()
+        for _ in range(arguments.rounds):
+            for program in programs.values():
+                program.update()
     for program in programs.values():
         program.end()
     return programs
@@ -214,7 +224,7 @@ def main():
     parser.add_argument("--only", default="", help="cases whose form and kind match this pattern")
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
     parser.add_argument("--width", type=int, default=0, help="channels of every layer (0: the case's own)")
-    for name, default in (("rank", 16), ("threads", 2), ("rounds", 9), ("depth", 4)):
+    for name, default in (("rank", 16), ("threads", 2), ("starts", 3), ("rounds", 5), ("depth", 4)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--peer", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -223,7 +233,7 @@ def main():
 
         be_peer(ast.literal_eval(arguments.peer))
         return
-    print(f"{arguments.dtype}, rank {arguments.rank}, {arguments.depth} layers, {arguments.threads} threads, medians of {arguments.rounds}\n")
+    print(f"{arguments.dtype}, rank {arguments.rank}, {arguments.depth} layers, {arguments.threads} threads, medians of {arguments.starts} x {arguments.rounds}\n")
     print("| layers | kind | plain | output axis (of plain) | input axis (of plain) | PEFT: time of ours | LyCORIS: time of ours |")
     print("|---|---|---|---|---|---|---|")
     for case in CASES:

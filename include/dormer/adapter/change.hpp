@@ -60,6 +60,9 @@ class Change {
   /// For the norms of W + Δ, from the factors (see norm_terms.hpp); none of a kind that has no cheaper way than W + Δ
   /// itself by rows.
   [[nodiscard]] virtual std::optional<NormTerms> norm_terms(const FrozenLayer& layer, Axis axis) const;
+  /// The squared norms of W + Δ, fp32 [norm_count], in which nothing cancels, where a kind has them sooner than its
+  /// `norm_terms`; otherwise none.
+  [[nodiscard]] virtual std::optional<at::Tensor> squared_norms_of_sum(const FrozenLayer& layer, Axis axis) const;
   /// Replaces norm[i] by that of the elements of W + Δ where cancels[i] (uint8) is not 0; both have `norm_count`
   /// elements and lie beside the parameters. This one looks at `cancels` on the host and takes `dense_rows`; a kind
   /// that stays on its device overrides it.
@@ -103,7 +106,7 @@ struct AdapterKind {
 };
 
 /// Of any change, by blocks of rows, so that memory is bounded and no matrix exists whole: the squared norms of W + Δ,
-/// fp32 [norm_count], in which nothing cancels; and what `norm_terms` gives.
+/// as above, and what `norm_terms` gives.
 [[nodiscard]] at::Tensor squared_norms_by_rows(const Change& change, const FrozenLayer& layer, Axis axis);
 [[nodiscard]] NormTerms norm_terms_by_rows(const Change& change, const FrozenLayer& layer, Axis axis);
 

@@ -28,7 +28,7 @@ struct ScaleColumnsBackwardArguments {
   const Element* y;         // [rows, width]: what the magnitude's gradient multiplies
   const Element* bias;      // [width] or null
   const float* factor;      // [width]
-  Element* scaled;          // [rows, width]
+  Element* scaled;          // [rows, width], may be the gradient
   float* product_sums;      // [width]
   std::int64_t rows;
   std::int64_t width;

@@ -16,6 +16,11 @@ struct LowRankFactors {
   double scale = 1.0;
 };
 
+/// The sums of squares of every row of W + Δ, or of every column: fp64, from elements that exist in registers alone.
+/// On a CPU; quick for small ranks.
+[[nodiscard]] at::Tensor row_squares(const at::Tensor& weight, const LowRankFactors& change);
+[[nodiscard]] at::Tensor column_squares(const at::Tensor& weight, const LowRankFactors& change);
+
 /// norm of the rows with `cancels` alone, from the elements of W and Δ.
 void cancelling_norms(const at::Tensor& weight, const LowRankFactors& change, const at::Tensor& cancels,
                       const at::Tensor& norm);

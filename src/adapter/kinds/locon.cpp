@@ -137,6 +137,10 @@ class ConvolutionLowRank final : public Change {
     return low_rank_norm_terms(layer, axis, product());
   }
 
+  std::optional<at::Tensor> squared_norms_of_sum(const FrozenLayer& layer, Axis axis) const override {
+    return low_rank_squared_norms(layer, axis, product());
+  }
+
   at::Tensor dense_rows(std::int64_t first, std::int64_t count) const override {
     return low_rank_rows(product(), first, count);
   }

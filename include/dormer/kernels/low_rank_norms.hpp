@@ -1,0 +1,34 @@
+#pragma once
+
+#include <cstdint>
+
+#include "dormer/kernels/element.hpp"
+#include "dormer/kernels/rows.hpp"
+
+/// Sums of squares of W + Δ with a low-rank Δ = s Σ_r b[r,:]ᵀ a[r,:], which is formed 4 x 16 elements at a time in
+/// registers and nowhere else. Host loops only: where products are cheap beside memory (on a GPU, at a high rank), the
+/// sums follow from products of the factors. Elements and their squares in fp32, over short runs; runs are added in
+/// fp64. The bits depend on neither the range nor the machine.
+namespace dormer::kernels {
+
+template <typename Element>
+struct LowRankNormsArguments {
+  const Element* weight;  // [rows, width]
+  const float* a;         // [rank, width]
+  const float* b;         // [rank, rows]
+  double* squares;        // one for every row, or one for every column
+  std::int64_t rows;
+  std::int64_t width;
+  std::int64_t rank;
+  float scale;
+};
+
+/// squares[o] = |w[o,:] + δ[o,:]|² for a range of rows.
+void sum_row_squares(const LowRankNormsArguments<float>& arguments, Range rows);
+void sum_row_squares(const LowRankNormsArguments<BFloat16>& arguments, Range rows);
+
+/// squares[i] = |w[:,i] + δ[:,i]|² for a range of columns; ranges that start at multiples of 16 are the quick ones.
+void sum_column_squares(const LowRankNormsArguments<float>& arguments, Range columns);
+void sum_column_squares(const LowRankNormsArguments<BFloat16>& arguments, Range columns);
+
+}  // namespace dormer::kernels
