@@ -21,48 +21,55 @@ DORMER_INLINE void scale_columns_rows(const ScaleColumnsArguments<Element>& a, R
   }
 }
 
-// One block of columns: its sums stay in registers or the nearest cache while the rows pass.
-constexpr std::int64_t kColumnBlock = 128;
-template <typename Element>
-DORMER_INLINE void scale_columns_backward_block(const ScaleColumnsBackwardArguments<Element>& a, std::int64_t first,
-                                                std::int64_t count) {
-  constexpr std::int64_t kRows = 64;
-  float totals[kColumnBlock] = {};
-  float bias[kColumnBlock] = {};
-  for (std::int64_t i = 0; a.bias != nullptr && i < count; ++i) {
+/// Some columns of some rows: the sums stay in registers or the nearest cache while the rows pass. The number of
+/// columns is a constant, without which the loop is not taken in vectors.
+template <std::int64_t kColumns, typename Element>
+DORMER_INLINE void scale_columns_backward_tile(const ScaleColumnsBackwardArguments<Element>& a, Range rows,
+                                               std::int64_t first) {
+  float sums[kColumns] = {};
+  float bias[kColumns] = {};
+  for (std::int64_t i = 0; a.bias != nullptr && i < kColumns; ++i) {
     bias[i] = load(a.bias + first + i);
   }
-  for (std::int64_t begin = 0; begin < a.rows; begin += kRows) {
-    float sums[kColumnBlock] = {};
-    const std::int64_t end = a.rows < begin + kRows ? a.rows : begin + kRows;
-    for (std::int64_t row = begin; row < end; ++row) {
-      const Element* g = a.gradient + row * a.width + first;
-      const Element* y = a.y + row * a.width + first;
-      Element* scaled = a.scaled + row * a.width + first;
-      DORMER_INDEPENDENT
-      for (std::int64_t i = 0; i < count; ++i) {
-        const float gradient = load(g + i);
-        sums[i] += gradient * (load(y + i) - bias[i]);
-        store(scaled + i, gradient * a.factor[first + i]);
-      }
-    }
-    for (std::int64_t i = 0; i < count; ++i) {
-      totals[i] += sums[i];
+  for (std::int64_t row = rows.begin; row < rows.end; ++row) {
+    const Element* g = a.gradient + row * a.width + first;
+    const Element* y = a.y + row * a.width + first;
+    Element* scaled = a.scaled + row * a.width + first;
+    DORMER_INDEPENDENT
+    for (std::int64_t i = 0; i < kColumns; ++i) {
+      const float gradient = load(g + i);
+      sums[i] += gradient * (load(y + i) - bias[i]);
+      store(scaled + i, gradient * a.factor[first + i]);
     }
   }
-  for (std::int64_t i = 0; i < count; ++i) {
-    a.product_sums[first + i] = totals[i];
+  for (std::int64_t i = 0; i < kColumns; ++i) {
+    a.product_sums[first + i] += sums[i];
   }
 }
 
+/// Tiles of so many columns from `first` on; returns the first column that is left.
+template <std::int64_t kColumns, typename Element>
+DORMER_INLINE std::int64_t scale_columns_backward_tiles(const ScaleColumnsBackwardArguments<Element>& a, Range rows,
+                                                        std::int64_t first, std::int64_t end) {
+  for (; first + kColumns <= end; first += kColumns) {
+    scale_columns_backward_tile<kColumns>(a, rows, first);
+  }
+  return first;
+}
+
+/// Few rows at a time: their pages are still known when the next columns come.
 template <typename Element>
 DORMER_INLINE void scale_columns_backward_range(const ScaleColumnsBackwardArguments<Element>& a, Range columns) {
-  std::int64_t first = columns.begin;
-  for (; first + kColumnBlock <= columns.end; first += kColumnBlock) {
-    scale_columns_backward_block(a, first, kColumnBlock);
+  constexpr std::int64_t kRows = 64;
+  for (std::int64_t i = columns.begin; i < columns.end; ++i) {
+    a.product_sums[i] = 0.0F;
   }
-  if (first < columns.end) {
-    scale_columns_backward_block(a, first, columns.end - first);
+  for (std::int64_t begin = 0; begin < a.rows; begin += kRows) {
+    const Range rows{begin, a.rows < begin + kRows ? a.rows : begin + kRows};
+    std::int64_t first = scale_columns_backward_tiles<128>(a, rows, columns.begin, columns.end);
+    first = scale_columns_backward_tiles<32>(a, rows, first, columns.end);
+    first = scale_columns_backward_tiles<8>(a, rows, first, columns.end);
+    scale_columns_backward_tiles<1>(a, rows, first, columns.end);
   }
 }
 

@@ -178,6 +178,8 @@ def programs_of(case, arguments):
     for axis in ("none", "output", "input"):
         keys = shared | ours | {"kind": kind, "axis": axis}
         yield Program(f"dormer {axis}", [str(arguments.program)] + [f"{key}={value}" for key, value in keys.items()])
+    if arguments.without_peers:
+        return
     peers = [("peft", peft_kind, axis, {}) for axis in (("none", "output") if peft_kind == "lora" else ("none",)) if peft_kind]
     peers += [("lycoris", kind, axis, lycoris_options) for axis in ("none", "output", "input")]
     for program, peer_kind, axis, options in peers:
@@ -226,6 +228,7 @@ def main():
     parser.add_argument("--width", type=int, default=0, help="channels of every layer (0: the case's own)")
     for name, default in (("rank", 16), ("threads", 2), ("starts", 3), ("rounds", 5), ("depth", 4)):
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--without-peers", action="store_true", help="ours alone, many times in little time")
     parser.add_argument("--peer", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.peer:
