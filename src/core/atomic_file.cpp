@@ -1,10 +1,14 @@
 #include "dormer/core/atomic_file.hpp"
 
 #include <cerrno>
+#include <charconv>
+#include <csignal>
 #include <cstring>
 #include <fstream>
 #include <sstream>
+#include <system_error>
 #include <utility>
+#include <vector>
 
 #include <fcntl.h>
 #include <linux/fs.h>
@@ -74,7 +78,37 @@ void write_new_pieces(const std::filesystem::path& path, Pieces pieces) {
   }
 }
 
+/// The process that a temporary of this name belongs to, or 0: it is no temporary.
+pid_t owner_of_temporary(std::string_view name) {
+  constexpr std::string_view kProbe = ".probe-";
+  std::size_t digits = name.rfind(".tmp-");
+  if (digits != std::string_view::npos) {
+    digits += std::string_view(".tmp-").size();
+  } else if (name.starts_with(kProbe)) {
+    digits = kProbe.size();
+  } else {
+    return 0;
+  }
+  pid_t process = 0;
+  const auto [end, code] = std::from_chars(name.data() + digits, name.data() + name.size(), process);
+  return code == std::errc() && end == name.data() + name.size() && process > 0 ? process : 0;
+}
+
 }  // namespace
+
+void remove_temporaries(const std::filesystem::path& folder) {
+  std::error_code code;
+  std::vector<std::filesystem::path> left;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, code)) {
+    const pid_t owner = owner_of_temporary(entry.path().filename().string());
+    if (owner > 0 && ::kill(owner, 0) != 0 && errno == ESRCH) {
+      left.push_back(entry.path());
+    }
+  }
+  for (const std::filesystem::path& path : left) {
+    std::filesystem::remove(path, code);
+  }
+}
 
 void write_new_file(const std::filesystem::path& path, std::span<const std::byte> bytes) {
   write_new_pieces(path, Pieces(&bytes, 1));

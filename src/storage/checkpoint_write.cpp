@@ -32,20 +32,6 @@ void remove_folder(const fs::path& folder) {
   require(!code, Fault::kIo, "cannot remove {}: {}", folder.string(), code.message());
 }
 
-// What killed saves and removals left. Only one process writes here, so nobody is at work on them.
-void remove_leftovers(const fs::path& parent) {
-  std::vector<fs::path> leftovers;
-  for (const auto& entry : fs::directory_iterator(parent)) {
-    const std::string name = entry.path().filename().string();
-    if (name.starts_with(".tmp-step-") || name.starts_with(".del-step-")) {
-      leftovers.push_back(entry.path());
-    }
-  }
-  for (const fs::path& leftover : leftovers) {
-    remove_folder(leftover);
-  }
-}
-
 Hdf5Image build_shard(std::int64_t step, std::span<const NamedArray> arrays, Manifest& manifest) {
   Hdf5Writer writer;
   writer.set_attribute("format", std::string(Manifest::kFormat));
@@ -70,6 +56,20 @@ Hdf5Image build_shard(std::int64_t step, std::span<const NamedArray> arrays, Man
 }
 
 }  // namespace
+
+void remove_leftovers(const fs::path& parent) {
+  std::vector<fs::path> leftovers;
+  std::error_code none;  // it need not exist yet
+  for (const auto& entry : fs::directory_iterator(parent, none)) {
+    const std::string name = entry.path().filename().string();
+    if (name.starts_with(".tmp-step-") || name.starts_with(".del-step-")) {
+      leftovers.push_back(entry.path());
+    }
+  }
+  for (const fs::path& leftover : leftovers) {
+    remove_folder(leftover);
+  }
+}
 
 CheckpointSize checkpoint_size(std::span<const NamedArray> arrays, const std::string& state) {
   const std::string sum(32, '0');

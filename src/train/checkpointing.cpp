@@ -169,6 +169,8 @@ void require_finite(const storage::NamedArray& array, std::int64_t step) {
           array.name, step);
 }
 
+}  // namespace
+
 void retire_superseded(const RunPaths& paths, const KeepSection& keep) {
   std::vector<StoredCheckpoint> stored;
   for (const storage::CheckpointPlace& place : storage::list_checkpoints(paths.checkpoints())) {
@@ -179,8 +181,6 @@ void retire_superseded(const RunPaths& paths, const KeepSection& keep) {
   }
   storage::retire(paths.checkpoints(), std::max<std::int64_t>(keep.last, 1), best_steps(stored, keep.best));
 }
-
-}  // namespace
 
 std::optional<ResumePoint> find_resume_point(comm::Communicator& communicator, const RunPaths& paths) {
   const std::string name = agree_on_text(communicator, [&] { return newest_good(paths.checkpoints()); });

@@ -25,6 +25,9 @@ struct ResumePoint {
 /// call.
 [[nodiscard]] std::optional<ResumePoint> find_resume_point(comm::Communicator& communicator, const RunPaths& paths);
 
+/// Removes what `keep` does not spare, as every save does. Rank 0 calls, under the run's lock.
+void retire_superseded(const RunPaths& paths, const KeepSection& keep);
+
 /// Fills a trial from the arrays of a checkpoint, whatever number of ranks wrote it: every rank reads, and keeps its
 /// slice of the moments. Input errors name arrays that are missing or of another shape. All ranks call.
 void restore(comm::Communicator& communicator, const ResumePoint& point, Trial& trial);

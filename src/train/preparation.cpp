@@ -55,6 +55,11 @@ void Preparation::find_checkpoint() {
   resumed = resume_.has_value();
   if (resumed) {  // before anything is loaded: the configuration; model and data follow
     static_cast<void>(require_resumable(resume_->state.config, config::flatten(config), {}, {}));
+    if (communicator.rank() == 0) {  // a life that was killed after its last save has not come to that
+      if (const std::optional<Failure> failure = caught([&] { retire_superseded(paths, config.checkpoint.keep); })) {
+        log::warn("{}", failure->message);
+      }
+    }
   }
 }
 

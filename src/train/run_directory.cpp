@@ -15,6 +15,7 @@
 #include "dormer/core/atomic_file.hpp"
 #include "dormer/core/error.hpp"
 #include "dormer/core/log.hpp"
+#include "dormer/storage/checkpoint.hpp"
 
 namespace dormer::train {
 namespace {
@@ -65,7 +66,7 @@ std::string read_owner(int descriptor) {
 }  // namespace
 
 std::filesystem::path RunPaths::trace(long step) const {
-  return root / "trace" / fmt::format("update-{:09}.safetensors", step);
+  return traces() / fmt::format("update-{:09}.safetensors", step);
 }
 
 RunLock::RunLock(const RunPaths& paths) {
@@ -93,6 +94,15 @@ RunLock::RunLock(const RunPaths& paths) {
     const int code = errno;
     ::close(descriptor_);
     fail(Fault::kIo, "cannot write {}: {}", paths.lock().string(), std::strerror(code));
+  }
+  for (const std::filesystem::path& folder :
+       {paths.root, paths.checkpoints(), paths.tensorboard(), paths.exports(), paths.traces()}) {
+    remove_temporaries(folder);
+  }
+  try {
+    storage::remove_leftovers(paths.checkpoints());
+  } catch (const Error& error) {  // the next save says so again, and then it matters
+    log::warn("{}", error.what());
   }
 }
 

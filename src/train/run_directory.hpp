@@ -15,9 +15,11 @@ struct RunPaths {
   [[nodiscard]] std::filesystem::path tensorboard() const { return root / "tensorboard"; }
   [[nodiscard]] std::filesystem::path report() const { return root / "report.html"; }
   [[nodiscard]] std::filesystem::path checkpoints() const { return root / "checkpoints"; }
-  [[nodiscard]] std::filesystem::path exported(const std::string& consumer) const { return root / "export" / consumer; }
+  [[nodiscard]] std::filesystem::path exports() const { return root / "export"; }
+  [[nodiscard]] std::filesystem::path exported(const std::string& consumer) const { return exports() / consumer; }
   /// Which step each export was made from.
-  [[nodiscard]] std::filesystem::path export_record() const { return root / "export" / "exports.json"; }
+  [[nodiscard]] std::filesystem::path export_record() const { return exports() / "exports.json"; }
+  [[nodiscard]] std::filesystem::path traces() const { return root / "trace"; }
   [[nodiscard]] std::filesystem::path trace(long step) const;
 };
 
@@ -25,7 +27,8 @@ struct RunPaths {
 class RunLock {
  public:
   /// Makes the folder, checks that files can be made, flushed, renamed and removed in it (I/O error), and takes
-  /// `run.lock`. An error of fault `kInUse` names the owner where another process holds it.
+  /// `run.lock`. An error of fault `kInUse` names the owner where another process holds it. The owner then removes what
+  /// lives that were killed left half-written or half-removed.
   explicit RunLock(const RunPaths& paths);
   RunLock(const RunLock&) = delete;
   RunLock& operator=(const RunLock&) = delete;

@@ -43,6 +43,31 @@ TEST(RunLock, ASecondOwnerIsRefusedWithTheFirstOnesName) {
   EXPECT_NO_THROW(RunLock{paths}) << "free again after the first owner's end";
 }
 
+TEST(RunLock, TheOwnerRemovesTemporariesOfDeadProcessesAlone) {
+  const test::TempDirectory folder;
+  const RunPaths paths{folder.path() / "run"};
+  std::filesystem::create_directories(paths.checkpoints());
+  const std::string dead = "4194305";  // above the kernel's largest process number
+  const std::vector<std::filesystem::path> left{paths.root / (".probe-" + dead),
+                                                paths.root / ("config.yaml.tmp-" + dead),
+                                                paths.checkpoints() / ("LATEST.tmp-" + dead)};
+  const std::vector<std::filesystem::path> kept{paths.root / "notes.tmp-today", paths.root / "a.tmp-12b",
+                                                paths.root / fmt::format("report.html.tmp-{}", ::getpid()),
+                                                paths.checkpoints() / "LATEST"};
+  for (const auto& names : {left, kept}) {
+    for (const std::filesystem::path& path : names) {
+      std::ofstream(path) << "x";
+    }
+  }
+  const RunLock lock(paths);
+  for (const std::filesystem::path& path : left) {
+    EXPECT_FALSE(std::filesystem::exists(path)) << path;
+  }
+  for (const std::filesystem::path& path : kept) {
+    EXPECT_TRUE(std::filesystem::exists(path)) << path;
+  }
+}
+
 TEST(RunLock, ADirectoryThatCannotBeWrittenIsAnIoError) {
   try {
     const RunLock lock(RunPaths{"/proc/dormer-run"});  // refuses new files to root, too

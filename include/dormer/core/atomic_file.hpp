@@ -15,6 +15,11 @@ void write_file_atomically(const std::filesystem::path& path, std::string_view t
 /// The same with pieces that lie one after the other in the file alone.
 void write_pieces_atomically(const std::filesystem::path& path, std::span<const std::span<const std::byte>> pieces);
 
+/// Removes the temporaries directly in `folder` that writes of killed processes left there, the functions above and
+/// their names' makers: NAME.tmp-PROCESS and .probe-PROCESS, where no process of that number lives here. For a folder
+/// that has one owner. A folder that does not exist is left alone, and so is what cannot be removed.
+void remove_temporaries(const std::filesystem::path& folder);
+
 /// Writes a new file (fails if it exists) and fsyncs it. For files inside a folder that is committed by rename.
 void write_new_file(const std::filesystem::path& path, std::span<const std::byte> bytes);
 

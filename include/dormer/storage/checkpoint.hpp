@@ -79,6 +79,10 @@ struct Checkpoint {
 /// `quarantine` it.
 [[nodiscard]] Checkpoint load_checkpoint(const std::filesystem::path& folder);
 
+/// Removes what killed saves and removals left in `parent`. One process may write there, so nobody is at work on them.
+/// An I/O error if the system refuses; nothing where `parent` does not exist.
+void remove_leftovers(const std::filesystem::path& parent);
+
 /// Renames a bad checkpoint to step-000000040.corrupt (numbered if that is taken) and returns the new path.
 std::filesystem::path quarantine(const std::filesystem::path& folder);
 
