@@ -50,7 +50,8 @@ constexpr std::uintptr_t kAlignment = 64;  // LibTorch's own for CPU tensors
 /// tensors.
 void* allocate_host(std::size_t bytes) {
 #ifdef DORMER_SANITIZED  // the block ends with the tensor, so that what writes beyond it is seen
-  auto* block = static_cast<char*>(std::aligned_alloc(kAlignment, bytes + kAlignment));
+  void* aligned = nullptr;
+  auto* block = ::posix_memalign(&aligned, kAlignment, bytes + kAlignment) == 0 ? static_cast<char*>(aligned) : nullptr;
   const std::int64_t offset = kAlignment;
 #else
   auto* block = static_cast<char*>(std::malloc(bytes + kSlack));
