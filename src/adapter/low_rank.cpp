@@ -11,6 +11,7 @@
 #include <ATen/ops/sum.h>
 #include <ATen/ops/zeros_like.h>
 
+#include "dormer/tensor/device_kernels.hpp"
 #include "dormer/tensor/frozen_product.hpp"
 #include "dormer/tensor/weight_norms.hpp"
 #include "layer_operation.hpp"
@@ -75,7 +76,7 @@ NormTerms low_rank_norm_terms(const FrozenLayer& layer, Axis axis, const LowRank
 std::optional<at::Tensor> low_rank_squared_norms(const FrozenLayer& layer, Axis axis, const LowRankProduct& change) {
   constexpr std::int64_t kFewRanks = 32;  // docs/adr/0019
   const at::Tensor& weight = layer.weight.values();
-  if (!weight.is_cpu() || change.a.size(0) > kFewRanks) {
+  if (!tensor::by_host_loops(weight) || change.a.size(0) > kFewRanks) {
     return std::nullopt;
   }
   if (layer.site.form == LayerForm::kEmbedding) {  // its output features are the table's columns

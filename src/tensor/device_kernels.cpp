@@ -36,6 +36,10 @@ const kernels::Kernels& kernels_for(const at::Tensor& values) {
   return *known.gpu;
 }
 
+bool by_host_loops(const at::Tensor& values) {
+  return values.device().is_cpu() && chosen().replaced == nullptr;
+}
+
 void register_gpu_kernels(const kernels::Kernels& kernels) {
   chosen().gpu = &kernels;
 }
