@@ -112,6 +112,13 @@ void write_line(long number, const char* call, const std::string& path) {
 
 enum class Verdict { kPass, kFail, kHalf };
 
+[[noreturn]] void end_process() {
+  kill(getpid(), SIGKILL);
+  for (;;) {
+    pause();
+  }
+}
+
 /// Counts a call; does not return where the process ends there.
 Verdict counted(const char* call, const std::string& path, bool needs_space) {
   if (!is_watched(path)) {
@@ -127,9 +134,7 @@ Verdict counted(const char* call, const std::string& path, bool needs_space) {
   }
   switch (plan().action) {
     case Action::kKill:
-      kill(getpid(), SIGKILL);
-      pause();
-      return Verdict::kPass;
+      end_process();
     case Action::kHalf:
       return Verdict::kHalf;
     case Action::kFail:
@@ -148,8 +153,7 @@ Verdict counted(const char* call, const std::string& path, bool needs_space) {
 bool fails(const char* call, const std::string& path, bool needs_space = false) {
   const Verdict verdict = counted(call, path, needs_space);
   if (verdict == Verdict::kHalf) {
-    kill(getpid(), SIGKILL);
-    pause();
+    end_process();
   }
   return verdict == Verdict::kFail;
 }
@@ -160,8 +164,7 @@ bool write_fails(const char* call, int file, const Half& half) {
   const Verdict verdict = counted(call, path_of(file), true);
   if (verdict == Verdict::kHalf) {
     half();
-    kill(getpid(), SIGKILL);
-    pause();
+    end_process();
   }
   return verdict == Verdict::kFail;
 }
@@ -174,6 +177,21 @@ mode_t mode_of(int flags, va_list arguments) {
   return (flags & (O_CREAT | O_TMPFILE)) != 0 ? va_arg(arguments, mode_t) : 0;
 }
 
+bool open_fails(int folder, const char* path, int flags) {
+  return changes(flags) && fails("open", absolute(folder, path), (flags & O_CREAT) != 0);
+}
+
+int open_as(const char* name, const char* path, int flags, mode_t mode) {
+  return open_fails(AT_FDCWD, path, flags) ? -1 : real<int(const char*, int, ...)>(name)(path, flags, mode);
+}
+
+FILE* fopen_as(const char* name, const char* path, const char* mode) {
+  if (std::strpbrk(mode, "wa+") != nullptr && fails("open", absolute(AT_FDCWD, path), true)) {
+    return nullptr;
+  }
+  return real<FILE*(const char*, const char*)>(name)(path, mode);
+}
+
 }  // namespace
 
 extern "C" {
@@ -183,10 +201,7 @@ int open(const char* path, int flags, ...) {
   va_start(arguments, flags);
   const mode_t mode = mode_of(flags, arguments);
   va_end(arguments);
-  if (changes(flags) && fails("open", absolute(AT_FDCWD, path), (flags & O_CREAT) != 0)) {
-    return -1;
-  }
-  return real<int(const char*, int, ...)>("open")(path, flags, mode);
+  return open_as("open", path, flags, mode);
 }
 
 int open64(const char* path, int flags, ...) {
@@ -194,10 +209,7 @@ int open64(const char* path, int flags, ...) {
   va_start(arguments, flags);
   const mode_t mode = mode_of(flags, arguments);
   va_end(arguments);
-  if (changes(flags) && fails("open", absolute(AT_FDCWD, path), (flags & O_CREAT) != 0)) {
-    return -1;
-  }
-  return real<int(const char*, int, ...)>("open64")(path, flags, mode);
+  return open_as("open64", path, flags, mode);
 }
 
 int openat(int folder, const char* path, int flags, ...) {
@@ -205,24 +217,16 @@ int openat(int folder, const char* path, int flags, ...) {
   va_start(arguments, flags);
   const mode_t mode = mode_of(flags, arguments);
   va_end(arguments);
-  if (changes(flags) && fails("open", absolute(folder, path), (flags & O_CREAT) != 0)) {
-    return -1;
-  }
-  return real<int(int, const char*, int, ...)>("openat")(folder, path, flags, mode);
+  return open_fails(folder, path, flags) ? -1
+                                         : real<int(int, const char*, int, ...)>("openat")(folder, path, flags, mode);
 }
 
 FILE* fopen(const char* path, const char* mode) {
-  if (std::strpbrk(mode, "wa+") != nullptr && fails("open", absolute(AT_FDCWD, path), true)) {
-    return nullptr;
-  }
-  return real<FILE*(const char*, const char*)>("fopen")(path, mode);
+  return fopen_as("fopen", path, mode);
 }
 
 FILE* fopen64(const char* path, const char* mode) {
-  if (std::strpbrk(mode, "wa+") != nullptr && fails("open", absolute(AT_FDCWD, path), true)) {
-    return nullptr;
-  }
-  return real<FILE*(const char*, const char*)>("fopen64")(path, mode);
+  return fopen_as("fopen64", path, mode);
 }
 
 ssize_t write(int file, const void* bytes, size_t size) {
