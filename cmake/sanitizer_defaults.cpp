@@ -31,4 +31,22 @@ extern "C" const char* __lsan_default_suppressions() {
       "leak:libc10.so\n"
       "leak:libgomp\n";
 }
+
+extern "C" const char* __tsan_default_options() {
+  // Calls of libraries that were built without the sanitizer would be judged without what orders them.
+  return "ignore_noninstrumented_modules=1:second_deadlock_stack=1:print_suppressions=0";
+}
+
+extern "C" const char* __tsan_default_suppressions() {
+  return
+      // What these order among their own threads, by locks and atomics that the sanitizer cannot see, looks like a race
+      // where they call back into our code or free what we allocated.
+      "called_from_lib:libmpi.so\n"
+      "called_from_lib:libopen-pal.so\n"
+      "called_from_lib:libopen-rte.so\n"
+      "called_from_lib:libpmix.so\n"
+      "called_from_lib:libtorch_cpu.so\n"
+      "called_from_lib:libc10.so\n"
+      "called_from_lib:libgomp\n";
+}
 // NOLINTEND(bugprone-reserved-identifier)

@@ -2,12 +2,15 @@
 
 #include <array>
 #include <chrono>
+#include <cstdlib>
 #include <exception>
 #include <new>
 #include <string>
 #include <string_view>
 #include <thread>
+#include <utility>
 
+#include "dormer/comm/watched.hpp"
 #include "dormer/comm/world.hpp"
 #include "dormer/core/error.hpp"
 #include "dormer/core/log.hpp"
@@ -56,15 +59,19 @@ void tell(std::string_view text) {
 
 }  // namespace
 
-bool speaks_for_all() {
+std::optional<int> launched_rank() {
   const comm::Environment environment = comm::current_environment();
   constexpr std::array<const char*, 4> kRankVariables{"OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK", "SLURM_PROCID"};
   for (const char* name : kRankVariables) {
     if (const auto found = environment.find(name); found != environment.end()) {
-      return found->second == "0";
+      return std::atoi(found->second.c_str());
     }
   }
-  return true;
+  return std::nullopt;
+}
+
+bool speaks_for_all() {
+  return launched_rank().value_or(0) == 0;
 }
 
 int report_current_exception(bool silent) {
@@ -78,8 +85,11 @@ int report_current_exception(bool silent) {
   return report.exit_code;
 }
 
-int run_on_ranks(const std::function<int(comm::Communicator&)>& body) {
-  const std::unique_ptr<comm::Communicator> world = comm::make_world();
+int run_on_ranks(const std::function<int(comm::Communicator&)>& body, Heartbeat* heartbeat) {
+  std::unique_ptr<comm::Communicator> world = comm::make_world();
+  if (heartbeat != nullptr) {
+    world = comm::watched(std::move(world), *heartbeat);
+  }
   const comm::Identity& identity = world->identity();
   log::set_speaker(identity.rank, identity.size, identity.host);
   Report report;
@@ -89,7 +99,7 @@ int run_on_ranks(const std::function<int(comm::Communicator&)>& body) {
     return exit_code;
   } catch (const AgreedError& error) {
     if (identity.rank == 0) {
-      tell(error.what());
+      error.fault() == Fault::kRequeue ? log::info("{}", error.what()) : tell(error.what());
     }
     world->finalize();
     return error.exit_code();

@@ -106,7 +106,7 @@ void remove_temporaries(const std::filesystem::path& folder) {
     }
   }
   for (const std::filesystem::path& path : left) {
-    std::filesystem::remove(path, code);
+    std::filesystem::remove_all(path, code);
   }
 }
 

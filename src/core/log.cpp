@@ -73,4 +73,16 @@ void line(Level level, std::string_view text) {
   }
 }
 
+void line_together(Level level, std::string_view text) {
+  bool first = false;
+  {
+    Sink& out = sink();
+    const std::scoped_lock lock(out.mutex);
+    first = out.rank == 0;
+  }
+  if (first) {
+    line(level, text);
+  }
+}
+
 }  // namespace dormer::log

@@ -10,7 +10,7 @@ namespace dormer::parallel {
 namespace {
 
 constexpr std::int64_t kLeafNumbers = 2;    // loss, tokens: exact in a double below 2^53
-constexpr std::int64_t kReportNumbers = 3;  // stop, error, seconds
+constexpr std::int64_t kReportNumbers = 4;  // stop, error, seconds, pace
 
 /// Takes numbers off a sequence, in the order in which `pack` put them there.
 class Reader {
@@ -35,6 +35,7 @@ std::vector<double> pack(const RankSummary& summary) {
   numbers.push_back(summary.report.stop ? 1.0 : 0.0);
   numbers.push_back(summary.report.error);
   numbers.push_back(summary.report.seconds);
+  numbers.push_back(summary.report.pace);
   return numbers;
 }
 
@@ -68,6 +69,7 @@ ReducedGradient gather_summaries(const ReductionPlan& plan, comm::Communicator& 
     report.stop = reader.next() != 0.0;
     report.error = static_cast<int>(reader.next());
     report.seconds = reader.next();
+    report.pace = reader.next();
     result.stop = result.stop || report.stop;
     result.seconds = std::max(result.seconds, report.seconds);
     if (report.error > result.error) {

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <string>
 #include <system_error>
+#include <utility>
 
 #include "dormer/core/atomic_file.hpp"
 #include "dormer/core/error.hpp"
@@ -18,6 +19,16 @@ constexpr std::string_view kShard = "shard-00000-of-00001.h5";
 
 std::string folder_name(std::int64_t step) {
   return fmt::format("step-{:09d}", step);
+}
+
+fs::path temporary_folder(const fs::path& parent, std::int64_t step) {
+  return parent / (".tmp-" + folder_name(step));
+}
+
+void tell(const CommitObserver& observer, CommitPoint point) {
+  if (observer) {
+    observer(point);
+  }
 }
 
 void make_folder(const fs::path& folder) {
@@ -102,45 +113,57 @@ CheckpointSize checkpoint_size(std::span<const NamedArray> arrays, const std::st
   return size;
 }
 
-fs::path write_checkpoint(const fs::path& parent, std::int64_t step, std::span<const NamedArray> arrays,
-                          const std::string& state, const CommitObserver& observer) {
-  const auto reached = [&](CommitPoint point) {
-    if (observer) {
-      observer(point);
-    }
-  };
+CheckpointImage build_checkpoint(std::int64_t step, std::span<const NamedArray> arrays, const std::string& state) {
+  Manifest manifest{.step = step, .files = {}, .arrays = {}, .state = state};
+  Hdf5Image shard = build_shard(step, arrays, manifest);
+  return {.step = step, .shard = std::move(shard), .manifest = to_text(manifest)};
+}
+
+void stage_checkpoint(const fs::path& parent, const CheckpointImage& image, const CommitObserver& observer) {
   make_folder(parent);
   remove_leftovers(parent);
-  reached(CommitPoint::kBegun);
-
-  const fs::path target = parent / folder_name(step);
-  const fs::path temporary = parent / (".tmp-" + folder_name(step));
-  Manifest manifest{.step = step, .files = {}, .arrays = {}, .state = state};
-  const Hdf5Image image = build_shard(step, arrays, manifest);
-  const std::string text = to_text(manifest);
+  tell(observer, CommitPoint::kBegun);
+  const fs::path temporary = temporary_folder(parent, image.step);
   try {
     make_folder(temporary);
-    reached(CommitPoint::kFolderMade);
-    write_new_file(temporary / kShard, image.bytes());
-    reached(CommitPoint::kShardWritten);
-    write_new_file(temporary / Manifest::kFileName, std::as_bytes(std::span(text)));
-    reached(CommitPoint::kManifestWritten);
+    tell(observer, CommitPoint::kFolderMade);
+    write_new_file(temporary / kShard, image.shard.bytes());
+    tell(observer, CommitPoint::kShardWritten);
+    write_new_file(temporary / Manifest::kFileName, std::as_bytes(std::span(image.manifest)));
+    tell(observer, CommitPoint::kManifestWritten);
     sync_folder(temporary);
-    reached(CommitPoint::kSynced);
+    tell(observer, CommitPoint::kSynced);
+  } catch (...) {
+    std::error_code code;
+    fs::remove_all(temporary, code);
+    throw;
+  }
+}
+
+fs::path commit_checkpoint(const fs::path& parent, std::int64_t step, const CommitObserver& observer) {
+  const fs::path target = parent / folder_name(step);
+  const fs::path temporary = temporary_folder(parent, step);
+  try {
     replace_folder(temporary, target);
   } catch (...) {
     std::error_code code;
     fs::remove_all(temporary, code);
     throw;
   }
-  reached(CommitPoint::kCommitted);
+  tell(observer, CommitPoint::kCommitted);
   try {
     write_file_atomically(parent / "LATEST", folder_name(step) + "\n");
   } catch (const Error& error) {  // a hint for people: the checkpoint exists without it
     log::warn("{}", error.what());
   }
-  reached(CommitPoint::kHinted);
+  tell(observer, CommitPoint::kHinted);
   return target;
+}
+
+fs::path write_checkpoint(const fs::path& parent, std::int64_t step, std::span<const NamedArray> arrays,
+                          const std::string& state, const CommitObserver& observer) {
+  stage_checkpoint(parent, build_checkpoint(step, arrays, state), observer);
+  return commit_checkpoint(parent, step, observer);
 }
 
 fs::path quarantine(const fs::path& folder) {

@@ -61,6 +61,12 @@ void throw_as_one(comm::Communicator& communicator, Fault fault, int rank, const
   throw AgreedError(fault, broadcast_text(communicator, own ? own->message : std::string(), rank));
 }
 
+bool on_any_rank(comm::Communicator& communicator, bool own) {
+  std::int64_t found = own ? 1 : 0;
+  communicator.all_reduce(view(std::span(&found, 1)), comm::ReduceOp::kMax).wait();
+  return found != 0;
+}
+
 void agree(comm::Communicator& communicator, const std::function<void()>& body) {
   const std::optional<Failure> failure = caught(body);
   const std::vector<std::int64_t> faults =

@@ -28,6 +28,9 @@ struct Failure {
 /// rank that failed: one line, one exit code, and nobody is left waiting. `body` must not communicate.
 void agree(comm::Communicator& communicator, const std::function<void()>& body);
 
+/// Whether it is so on some rank. All ranks call, and all get the same answer.
+[[nodiscard]] bool on_any_rank(comm::Communicator& communicator, bool own);
+
 /// `agree` for a value that rank 0 alone makes; every rank gets its text.
 [[nodiscard]] std::string agree_on_text(comm::Communicator& communicator, const std::function<std::string()>& rank0);
 

@@ -230,8 +230,8 @@ void restore_parameters(comm::Communicator& communicator, const std::filesystem:
   agree(communicator, [&] { copy_parameters(storage::load_checkpoint(folder), folder, trial); });
 }
 
-std::optional<std::string> save(comm::Communicator& communicator, const RunPaths& paths, const RunState& state,
-                                Trial& trial, const KeepSection& keep) {
+std::optional<storage::CheckpointImage> image_of(comm::Communicator& communicator, const RunState& state,
+                                                 Trial& trial) {
   const tensor::FlatSpace& space = trial.adapters().space();
   std::vector<std::pair<std::string, std::vector<float>>> moments;
   for (const optim::StateArray& array : trial.optimizer().state()) {
@@ -239,34 +239,28 @@ std::optional<std::string> save(comm::Communicator& communicator, const RunPaths
     moments.emplace_back(fmt::format("{}{}/", kMoments, array.name),
                          gather_to_first(communicator, trial.plan(), tensor::span_of(own)));
   }
-  at::Tensor parameters;  // these own what `arrays` names
-  std::vector<adapter::StartValue> starts;
-  std::vector<storage::NamedArray> arrays;
+  std::optional<storage::CheckpointImage> image;
   agree(communicator, [&] {
-    if (communicator.rank() == 0) {
-      parameters = space.values().cpu();
-      arrays = named_arrays(space, std::string(kParameters), tensor::span_of(parameters));
-      for (const auto& [prefix, values] : moments) {
-        const std::vector<storage::NamedArray> more = named_arrays(space, prefix, values);
-        arrays.insert(arrays.end(), more.begin(), more.end());
-      }
-      starts = starts_on_host(trial.adapters());
-      for (const auto& [parameter, values] : starts) {
-        arrays.push_back({fmt::format("{}{}", kStarts, parameter), DType::kF32, values.sizes().vec(),
-                          std::as_bytes(tensor::span_of(values))});
-      }
-      std::for_each(arrays.begin(), arrays.end(),
-                    [&](const storage::NamedArray& array) { require_finite(array, state.step); });
+    if (communicator.rank() > 0) {
+      return;
     }
+    const at::Tensor parameters = space.values().cpu();  // these own what `arrays` names
+    const std::vector<adapter::StartValue> starts = starts_on_host(trial.adapters());
+    std::vector<storage::NamedArray> arrays =
+        named_arrays(space, std::string(kParameters), tensor::span_of(parameters));
+    for (const auto& [prefix, values] : moments) {
+      const std::vector<storage::NamedArray> more = named_arrays(space, prefix, values);
+      arrays.insert(arrays.end(), more.begin(), more.end());
+    }
+    for (const auto& [parameter, values] : starts) {
+      arrays.push_back({fmt::format("{}{}", kStarts, parameter), DType::kF32, values.sizes().vec(),
+                        std::as_bytes(tensor::span_of(values))});
+    }
+    std::for_each(arrays.begin(), arrays.end(),
+                  [&](const storage::NamedArray& array) { require_finite(array, state.step); });
+    image = storage::build_checkpoint(state.step, arrays, to_text(state));
   });
-  const std::string problem = agree_on_text(communicator, [&]() -> std::string {
-    const std::optional<Failure> failure = caught([&] {
-      storage::write_checkpoint(paths.checkpoints(), state.step, arrays, to_text(state));
-      retire_superseded(paths, keep);
-    });
-    return failure ? failure->message : std::string();
-  });
-  return problem.empty() ? std::nullopt : std::optional(problem);
+  return image;
 }
 
 }  // namespace dormer::train

@@ -42,11 +42,10 @@ void share_start(comm::Communicator& communicator, Trial& trial);
 /// The parameters alone, as another checkpoint of the run has them.
 void restore_parameters(comm::Communicator& communicator, const std::filesystem::path& folder, Trial& trial);
 
-/// Saves: canonical arrays without padding (parameters/…, moments/first/…, moments/second/…, starts/… where changes are
-/// counted from factors of frozen weights), gathered to rank 0 and
-/// written there, then retention. Returns nothing, or why it failed: training goes on, and earlier checkpoints are as
-/// they were. All ranks call; all get the same answer.
-[[nodiscard]] std::optional<std::string> save(comm::Communicator& communicator, const RunPaths& paths,
-                                              const RunState& state, Trial& trial, const KeepSection& keep);
+/// What a checkpoint of this moment holds: canonical arrays without padding (parameters/…, moments/first/…,
+/// moments/second/…, starts/… where changes are counted from factors of frozen weights), gathered to rank 0; nothing on
+/// the others. Throws the same error on all ranks, which all call: a numerical one for values that are not finite.
+[[nodiscard]] std::optional<storage::CheckpointImage> image_of(comm::Communicator& communicator, const RunState& state,
+                                                               Trial& trial);
 
 }  // namespace dormer::train

@@ -37,6 +37,13 @@ void check_run(const RunConfig& config, Messages& messages) {
     messages.push_back(fmt::format("schedule.warmup: {} updates of warm-up are more than the run's {}",
                                    config.schedule.warmup.steps_of(*config.run.steps), *config.run.steps));
   }
+  const WatchdogSection& watchdog = config.run.watchdog;
+  for (const auto& [key, limit] :
+       {std::pair{"start", watchdog.start}, std::pair{"step", watchdog.step}, std::pair{"io", watchdog.io}}) {
+    if (limit.seconds && !(*limit.seconds > 0.0)) {
+      messages.push_back(fmt::format("run.watchdog.{}: must be above 0; null means no end", key));
+    }
+  }
   if (config.validation.patience && config.data.validation.empty()) {
     messages.emplace_back("validation.patience: needs a held-out data set; write data.validation");
   }

@@ -99,6 +99,22 @@ bool record_validation(BestValidation& best, double loss, std::int64_t step) {
   return true;
 }
 
+std::optional<Straggler> find_straggler(const std::vector<double>& paces, double micro_batches) {
+  if (paces.size() < 2) {
+    return std::nullopt;
+  }
+  std::vector<double> sorted = paces;
+  std::ranges::sort(sorted);
+  const double usual = sorted[(sorted.size() - 1) / 2];
+  const auto slowest = std::ranges::max_element(paces);
+  constexpr double kRatio = 1.5;
+  constexpr double kSeconds = 1.0;
+  if (!(*slowest >= kRatio * usual) || !((*slowest - usual) * micro_batches >= kSeconds)) {
+    return std::nullopt;
+  }
+  return Straggler{.rank = static_cast<int>(slowest - paces.begin()), .ratio = *slowest / std::max(usual, 1e-9)};
+}
+
 std::vector<std::int64_t> best_steps(std::vector<StoredCheckpoint> stored, std::int64_t count) {
   std::erase_if(stored, [](const StoredCheckpoint& one) { return !one.validation_loss; });
   std::sort(stored.begin(), stored.end(), [](const StoredCheckpoint& a, const StoredCheckpoint& b) {

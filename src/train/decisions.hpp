@@ -71,6 +71,17 @@ struct RunLength {
                                                     const std::map<std::string, std::string>& environment,
                                                     double unix_time);
 
+/// A rank that the others wait for.
+struct Straggler {
+  int rank = 0;
+  double ratio = 1.0;  ///< its pace to the usual one
+  bool operator==(const Straggler&) const = default;
+};
+
+/// The slowest rank where it takes at least half as long again for a micro-batch as the median rank, and so keeps the
+/// others waiting for a second or more in an update of `micro_batches` of its own. Pure.
+[[nodiscard]] std::optional<Straggler> find_straggler(const std::vector<double>& paces, double micro_batches);
+
 /// How the best validation so far stands.
 struct BestValidation {
   std::optional<double> loss;

@@ -75,7 +75,7 @@ Evaluation evaluate(const RunConfig& config, comm::Communicator& communicator, c
   const std::int64_t samples = std::min(options.samples.value_or(config.validation.samples), dataset->samples());
   const ValidationRequest request{
       .model = *model, .data = *dataset, .adapters = adapters.get(), .samples = samples, .micro = config.batch.micro};
-  const double loss = validation_loss(communicator, request);
+  const double loss = validation_loss(communicator, request).value();
   agree(communicator, [&] {
     if (options.logits && communicator.rank() == 0) {
       write_logits(*options.logits, request);

@@ -6,6 +6,7 @@
 #include "dormer/comm/world.hpp"
 #include "dormer/core/error.hpp"
 #include "dormer/core/log.hpp"
+#include "dormer/core/stop.hpp"
 #include "train/agreement.hpp"
 #include "train/checkpointing.hpp"
 #include "train/exporting.hpp"
@@ -27,6 +28,11 @@ std::optional<double> agree_on_seconds_allowed(comm::Communicator& communicator,
   return !text.empty() && code == std::errc{} ? std::optional(seconds) : std::nullopt;
 }
 
+void warn_not_saved(std::int64_t step, const std::string& problem) {
+  log::warn_together("step {} was not saved ({}); training goes on, earlier checkpoints are as they were", step,
+                     problem);
+}
+
 }  // namespace
 
 Loop::Loop(Preparation& prepared, const TrainOptions& options, RunReport& report)
@@ -35,6 +41,7 @@ Loop::Loop(Preparation& prepared, const TrainOptions& options, RunReport& report
       report_(report),
       state_(prepared.state),
       start_(std::chrono::steady_clock::now()),
+      writer_(prepared.paths, prepared.lock.get(), prepared.config.checkpoint, prepared.faults),
       first_step_(prepared.state.step) {
   seconds_allowed_ = agree_on_seconds_allowed(run_.communicator, run_.config.run.time_limit);
   const Clock now{.step = state_.step, .position = state_.position, .seconds = 0.0};
@@ -54,10 +61,16 @@ double Loop::elapsed() const {
 TrainResult Loop::run() {
   log::info("training {} parameters of {} sites, updates {} to {}", run_.trial->parameter_count(),
             run_.trial->adapters().site_indices().size(), state_.step + 1, state_.total_steps);
-  validate_before_updates();
-  while (!state_.finished && !stopped_) {
-    one_update();
+  try {
+    validate_before_updates();
+    while (!state_.finished && !stopped_) {
+      one_update();
+    }
+  } catch (...) {
+    settle_earlier_save(/*wait=*/true);  // what is under way was good, and worth keeping
+    throw;
   }
+  run_.enter(Heartbeat::Phase::kIo, "closing the run");
   report_.measure_layers();
   if (!stopped_) {
     export_at_end();
@@ -71,29 +84,53 @@ void Loop::validate_before_updates() {
     return;
   }
   if (state_.step > 0) {  // what the life before had no time for
-    NextActions actions;
-    measure(actions);
-    state_.validation_pending = false;
-    state_.finished = actions.finished;
-    write_metrics();
-    if (actions.checkpoint) {
-      checkpoint(actions);
-    }
+    measure_pending();
     return;
   }
   state_.first_validation_loss = validate();
+  if (!state_.first_validation_loss) {
+    stopped_ = true;  // there is nothing to save
+    return;
+  }
   state_.step_metrics = {{"validation_loss", *state_.first_validation_loss}};
   write_metrics();
 }
 
-double Loop::validate() {
-  const double loss = validation_loss(run_.communicator, {.model = *run_.model,
-                                                          .data = *run_.validation,
-                                                          .adapters = &run_.trial->adapters(),
-                                                          .samples = run_.config.validation.samples,
-                                                          .micro = run_.config.batch.micro});
+void Loop::measure_pending() {
+  NextActions actions;
+  actions.finished = state_.step >= state_.total_steps;
+  measure(actions);
+  if (actions.stop) {
+    stopped_ = true;  // the checkpoint says already that it is pending
+    return;
+  }
+  state_.validation_pending = false;
+  state_.finished = actions.finished;
+  write_metrics();
+  if (actions.checkpoint) {
+    checkpoint(actions);
+  }
+}
+
+std::optional<double> Loop::validate() {
+  run_.enter(Heartbeat::Phase::kStep, "validation");
+  const auto goes_on = [this] {
+    run_.progress();
+    run_.faults.reach("validation", state_.step);
+    return !stop_requested();
+  };
+  const std::optional<double> loss = validation_loss(run_.communicator, {.model = *run_.model,
+                                                                         .data = *run_.validation,
+                                                                         .adapters = &run_.trial->adapters(),
+                                                                         .samples = run_.config.validation.samples,
+                                                                         .micro = run_.config.batch.micro,
+                                                                         .goes_on = goes_on});
+  if (!loss) {
+    log::info("step {}: asked to stop during the validation; the next start measures", state_.step);
+    return std::nullopt;
+  }
   state_.last_validation_loss = loss;
-  log::info("step {}: validation loss {:.6f}", state_.step, loss);
+  log::info("step {}: validation loss {:.6f}", state_.step, *loss);
   return loss;
 }
 
@@ -109,22 +146,23 @@ UpdateReport Loop::update_and_trace(const UpdateInputs& inputs) {
 }
 
 void Loop::one_update() {
+  settle_earlier_save(/*wait=*/false);
+  run_.enter(Heartbeat::Phase::kStep, "update");
   const double begin = elapsed();
   const UpdateReport report = update_and_trace({.model = *run_.model,
                                                 .data = *run_.training,
                                                 .order = *run_.order,
                                                 .step = state_.step,
                                                 .position = state_.position,
-                                                .seconds = begin});
+                                                .seconds = begin,
+                                                .skipped = state_.skipped,
+                                                .may_skip = state_.skipped < run_.config.optimizer.max_skipped,
+                                                .faults = run_.faults});
   ++state_.step;
   state_.position += run_.config.batch.global;
-  last_loss_ = report.loss;
-  const double tokens = static_cast<double>(run_.config.batch.global * run_.config.data.sequence_length);
-  state_.step_metrics = {{"loss", report.loss},
-                         {"learning_rate", report.learning_rate},
-                         {"gradient_norm", report.gradient_norm},
-                         {"tokens_per_second", tokens / std::max(elapsed() - begin, 1e-9)}};
-  state_.step_validation_loss.reset();
+  run_.enter(Heartbeat::Phase::kStep, "between updates");
+  run_.faults.reach("updated", state_.step);
+  take_in(report, elapsed() - begin);
   NextActions actions = decide_next(report);
   if (actions.validate) {
     measure(actions);
@@ -142,6 +180,36 @@ void Loop::one_update() {
   stopped_ = actions.stop;
 }
 
+void Loop::take_in(const UpdateReport& report, double seconds) {
+  tokens_per_second_ =
+      static_cast<double>(run_.config.batch.global * run_.config.data.sequence_length) / std::max(seconds, 1e-9);
+  state_.step_validation_loss.reset();
+  if (!report.skipped.empty()) {
+    ++state_.skipped;
+    log::warn_together("update {} was skipped ({} of at most {}): {}", state_.step, state_.skipped,
+                       run_.config.optimizer.max_skipped, report.skipped);
+  } else {
+    last_loss_ = report.loss;
+  }
+  state_.step_metrics = {{"loss", report.loss},  // null in the file where the update was skipped
+                         {"learning_rate", report.learning_rate},
+                         {"gradient_norm", report.gradient_norm},
+                         {"tokens_per_second", tokens_per_second_}};
+  if (state_.skipped > 0) {
+    state_.step_metrics.push_back({"skipped", state_.skipped});
+  }
+  const auto own = static_cast<double>(run_.config.batch.global / run_.config.batch.micro) / run_.communicator.size();
+  if (const std::optional<Straggler> slow = find_straggler(report.paces, std::max(own, 1.0))) {
+    state_.step_metrics.push_back({"straggler", std::int64_t{slow->rank}});
+    state_.step_metrics.push_back({"straggler_ratio", slow->ratio});
+    if (slow->rank != told_straggler_) {
+      log::warn_together("update {}: rank {} takes {:.1f} times as long for a micro-batch as the others", state_.step,
+                         slow->rank, slow->ratio);
+      told_straggler_ = slow->rank;
+    }
+  }
+}
+
 NextActions Loop::decide_next(const UpdateReport& report) {
   facts_.now = {.step = state_.step, .position = state_.position, .seconds = report.seconds};
   facts_.stop_requested = report.stop;
@@ -152,11 +220,16 @@ NextActions Loop::decide_next(const UpdateReport& report) {
 
 // A better loss is saved where the best is kept; too many worse ones end the run.
 void Loop::measure(NextActions& actions) {
-  const double loss = validate();
+  const std::optional<double> loss = validate();
+  if (!loss) {
+    actions = {};
+    actions.validation_pending = actions.checkpoint = actions.stop = true;
+    return;
+  }
   facts_.last_validation = facts_.now;
-  state_.step_validation_loss = loss;
-  state_.step_metrics.push_back({"validation_loss", loss});
-  const bool improved = record_validation(state_.best, loss, state_.step);
+  state_.step_validation_loss = *loss;
+  state_.step_metrics.push_back({"validation_loss", *loss});
+  const bool improved = record_validation(state_.best, *loss, state_.step);
   const std::optional<std::int64_t>& patience = run_.config.validation.patience;
   if (patience && state_.best.without_improvement >= *patience && !actions.finished) {
     log::info("no better validation loss for {} measurements: the run ends here", state_.best.without_improvement);
@@ -173,25 +246,65 @@ void Loop::write_metrics() {
       run_.events->write(state_.step, state_.step_metrics);
     }
   });
+  run_.faults.reach("metrics", state_.step);
 }
 
 void Loop::checkpoint(const NextActions& actions) {
+  run_.enter(Heartbeat::Phase::kIo, "saving");
   agree(run_.communicator, [&] {
     if (run_.metrics) {
       run_.metrics->sync();
     }
   });
-  const std::optional<std::string> problem =
-      save(run_.communicator, run_.paths, state_, *run_.trial, run_.config.checkpoint.keep);
+  settle_earlier_save(/*wait=*/true);
+  saving_step_ = state_.step;
   facts_.last_checkpoint = facts_.now;
-  if (problem) {
-    require(!actions.stop && !actions.finished, Fault::kIo, "the run could not be saved at step {}: {}", state_.step,
-            *problem);
-    log::warn("step {} was not saved ({}); training goes on, earlier checkpoints are as they were", state_.step,
-              *problem);
+  std::string problem;  // equal on all ranks
+  try {
+    std::optional<storage::CheckpointImage> image = image_of(run_.communicator, state_, *run_.trial);
+    run_.faults.reach("gathered", state_.step);
+    if (image) {
+      writer_.begin(*std::move(image));
+    }
+  } catch (const AgreedError& error) {
+    if (error.fault() != Fault::kIo) {
+      throw;
+    }
+    problem = error.what();
+  }
+  const bool last = actions.stop || actions.finished;
+  if (last || !run_.config.checkpoint.background) {
+    problem = agree_on_text(run_.communicator, [&] {
+      const std::string written = settle_save(/*wait=*/true);
+      return problem.empty() ? written : problem;
+    });
+  }
+  if (problem.empty()) {
     return;
   }
-  log::info("step {}: saved", state_.step);
+  if (last) {
+    fail_together(Fault::kIo, "the run could not be saved at step {}: {}", state_.step, problem);
+  }
+  warn_not_saved(state_.step, problem);
+}
+
+std::string Loop::settle_save(bool wait) {
+  const std::optional<CheckpointWriter::Outcome> outcome = writer_.settle(wait);
+  if (outcome && outcome->failure) {
+    return outcome->failure->message;
+  }
+  if (outcome) {
+    log::info("step {}: saved", outcome->step);
+    run_.faults.reach("saved", outcome->step);
+  }
+  return {};
+}
+
+void Loop::settle_earlier_save(bool wait) {
+  const std::string problem = settle_save(wait);
+  if (!problem.empty()) {
+    warn_not_saved(saving_step_, problem);
+  }
 }
 
 ExportRequest Loop::export_request(std::int64_t step) const {
@@ -200,10 +313,14 @@ ExportRequest Loop::export_request(std::int64_t step) const {
 
 // One that fails on the way does not stop training; the one at the end does, as an error.
 void Loop::export_now(const std::vector<std::size_t>& indices) {
+  if (indices.empty()) {
+    return;
+  }
+  run_.enter(Heartbeat::Phase::kIo, "exporting");
   const std::optional<Failure> failure =
       caught([&] { write_exports(run_.communicator, export_request(state_.step), indices); });
   if (failure) {
-    log::warn("step {} was not exported ({}); training goes on", state_.step, failure->message);
+    log::warn_together("step {} was not exported ({}); training goes on", state_.step, failure->message);
   }
   for (const std::size_t index : indices) {
     facts_.last_exports[index] = facts_.now;
@@ -212,6 +329,8 @@ void Loop::export_now(const std::vector<std::size_t>& indices) {
 
 // The best parameters where they are kept, the last ones otherwise; only what is not there yet.
 void Loop::export_at_end() {
+  run_.enter(Heartbeat::Phase::kIo, "exporting");
+  run_.faults.reach("export", state_.step);
   const ExportPlan plan = agree_on_exports(run_.communicator, run_.config, run_.paths, state_);
   if (plan.missing.empty()) {
     return;
@@ -233,7 +352,7 @@ void Loop::tell(const UpdateReport& report) const {
                         .loss = report.loss,
                         .learning_rate = report.learning_rate,
                         .gradient_norm = report.gradient_norm,
-                        .tokens_per_second = std::get<double>(state_.step_metrics.at(3).value),
+                        .tokens_per_second = tokens_per_second_,
                         .validation_loss = state_.step_validation_loss,
                         .seconds_left = per_update * static_cast<double>(state_.total_steps - state_.step)});
 }

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "dormer/train/run.hpp"
+#include "train/checkpoint_writer.hpp"
 #include "train/decisions.hpp"
 #include "train/exporting.hpp"
 #include "train/preparation.hpp"
@@ -21,12 +22,19 @@ class Loop {
  private:
   void validate_before_updates();
   void one_update();
+  /// What an update means for the state and for its line of metrics.
+  void take_in(const UpdateReport& report, double seconds);
   UpdateReport update_and_trace(const UpdateInputs& inputs);
-  double validate();
+  void measure_pending();
+  /// Nothing if a rank was asked to stop meanwhile.
+  std::optional<double> validate();
   NextActions decide_next(const UpdateReport& report);
   void measure(NextActions& actions);
   void write_metrics();
   void checkpoint(const NextActions& actions);
+  /// Commits the save under way once it is written; rank 0 alone has any. Returns why it failed, if it did.
+  std::string settle_save(bool wait);
+  void settle_earlier_save(bool wait);
   [[nodiscard]] ExportRequest export_request(std::int64_t step) const;
   void export_now(const std::vector<std::size_t>& indices);
   void export_at_end();
@@ -41,8 +49,12 @@ class Loop {
   std::chrono::steady_clock::time_point start_;
   std::optional<double> seconds_allowed_;
   LoopFacts facts_;
+  CheckpointWriter writer_;
+  std::int64_t saving_step_ = 0;  ///< of the last save begun
   std::optional<double> last_loss_;
   double previous_seconds_ = 0.0;
+  double tokens_per_second_ = 0.0;
+  int told_straggler_ = -1;  ///< the one that the log named last
   std::int64_t first_step_;
   bool stopped_ = false;
 };

@@ -17,12 +17,13 @@ RankMemory memory_of_rank(const MemoryFacts& facts) {
                     .loss = passing.loss,
                     .buffers = facts.buffers.sums + facts.buffers.received,
                     .saving = facts.saving};
+  const std::int64_t image = facts.gpu ? 0 : facts.image;
   const std::int64_t lasting = memory.adapters + memory.gradients + memory.moments + memory.buffers;
   const std::int64_t micro_batch = passing.activations + passing.loss;
   std::vector<std::pair<std::string_view, std::int64_t>> moments{
-      {"micro-batch", lasting + micro_batch},
-      {"validation", lasting + passing.validation},
-      {"norms", lasting + passing.norms},
+      {"micro-batch", lasting + image + micro_batch},
+      {"validation", lasting + image + passing.validation},
+      {"norms", lasting + image + passing.norms},
       {"end", lasting + passing.report},
       {"start", facts.start},  // neither moments nor buffers yet
   };

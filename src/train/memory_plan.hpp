@@ -20,6 +20,7 @@ struct MemoryFacts {
   parallel::BufferBytes buffers{};
   std::int64_t moments = 0;  ///< of the rank's slice
   std::int64_t saving = 0;   ///< what this rank holds on the host while it writes files
+  std::int64_t image = 0;    ///< of a checkpoint that is written, on the host, while training goes on
   std::int64_t check = 0;    ///< tensors on the host while it checks an export
 };
 

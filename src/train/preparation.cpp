@@ -5,10 +5,12 @@
 #include <fmt/ranges.h>
 
 #include "dormer/comm/mpi_module.hpp"
+#include "dormer/comm/watched.hpp"
 #include "dormer/config/write.hpp"
 #include "dormer/core/atomic_file.hpp"
 #include "dormer/core/error.hpp"
 #include "dormer/core/log.hpp"
+#include "dormer/core/stop.hpp"
 #include "dormer/data/tokenizer_identity.hpp"
 #include "dormer/interop/adapter_format.hpp"
 #include "dormer/model/model_folder.hpp"
@@ -16,6 +18,7 @@
 #include "train/exporting.hpp"
 #include "train/input_start.hpp"
 #include "train/memory_estimate.hpp"
+#include "train/model_staging.hpp"
 
 namespace dormer::train {
 namespace {
@@ -32,7 +35,9 @@ bool same_length(const std::map<std::string, std::string>& stored, const std::ma
 }  // namespace
 
 Preparation::Preparation(const RunConfig& run_config, comm::Communicator& ranks, const TrainOptions& options)
-    : config(run_config), communicator(ranks), paths{run_config.run.directory} {
+    : config(run_config), communicator(ranks), paths{run_config.run.directory}, heartbeat_(options.heartbeat) {
+  agree(communicator, [&] { faults = FaultHooks::from_environment(communicator.rank()); });
+  faults.reach("start", 0);
   require_equal(communicator, "build of the program", comm::mpi_build_id(), "start one program on all machines");
   require_equal(communicator, "configuration",
                 fmt::format("{}\ntrace {}", config::dump(config), options.trace_step.value_or(0)),
@@ -48,6 +53,7 @@ Preparation::Preparation(const RunConfig& run_config, comm::Communicator& ranks,
 }
 
 void Preparation::find_checkpoint() {
+  enter(Heartbeat::Phase::kStart, "looking for a checkpoint");
   resume_ = find_resume_point(communicator, paths);
   require(!resume_ || config.run.resume != "never", Fault::kUsage,
           "{} holds a run of {} updates and run.resume is never; choose another run.directory, or run.resume: auto",
@@ -85,16 +91,29 @@ std::optional<TrainResult> Preparation::already_complete() {
 }
 
 void Preparation::load() {
+  enter(Heartbeat::Phase::kStart, "choosing the arithmetic");
   const NumericChoice numerics =
       choose_numerics(communicator, config, placement, resume_ ? &resume_->state.fingerprint : nullptr);
   const Fingerprint process = process_fingerprint(config, numerics, placement, communicator.size());
   introductions = introduce_ranks(communicator, config, placement, process);
+  enter(Heartbeat::Phase::kStart, "joining the devices");
   device_communicator = join_devices(communicator, placement);
+  if (device_communicator && heartbeat_ != nullptr) {
+    device_communicator = comm::watched(std::move(device_communicator), *heartbeat_);
+  }
+  enter(Heartbeat::Phase::kStart, "loading the model");
   load_model(numerics);
+  faults.reach("opening", state.step);
+  leave_if_asked();
+  enter(Heartbeat::Phase::kStart, "opening the data");
   load_data();
+  enter(Heartbeat::Phase::kStart, "comparing the ranks' files");
   set_state(full_fingerprint(process));
+  leave_if_asked();
+  enter(Heartbeat::Phase::kStart, "building the adapters");
   build_trial(numerics.dtype);
   open_metrics();
+  faults.reach("loaded", state.step);
 }
 
 Fingerprint Preparation::full_fingerprint(Fingerprint fingerprint) {
@@ -182,13 +201,23 @@ void Preparation::build_trial(DType dtype) {
   }
 }
 
+// What follows may take longer than a scheduler waits.
+void Preparation::leave_if_asked() {
+  if (on_any_rank(communicator, stop_requested())) {
+    fail_together(Fault::kRequeue, "asked to stop while starting; nothing was changed, start the same command again");
+  }
+}
+
 void Preparation::load_model(const NumericChoice& numerics) {
+  agree(communicator, [&] { model_folder = model::resolve_model_folder(config.model.path); });
+  // Weights alone: names, tokenizer and what exports say of the base come from where it lies.
+  const std::filesystem::path weights =
+      stage_model(communicator, model_folder, config.model.stage, [this] { progress(); });
   agree(communicator, [&] {
-    model_folder = model::resolve_model_folder(config.model.path);
     if (placement.gpu) {
-      placement.require_memory({{{"frozen base", weight_bytes(model_folder, numerics.dtype)}}});
+      placement.require_memory({{{"frozen base", weight_bytes(weights, numerics.dtype)}}});
     }
-    model = model::load_language_model(model_folder, {.dtype = numerics.dtype, .device = placement.device});
+    model = model::load_language_model(weights, {.dtype = numerics.dtype, .device = placement.device});
     require(config.data.sequence_length <= model->facts().maximum_positions, Fault::kUsage,
             "data.sequence_length is {}, but the model in {} was made for at most {} positions",
             config.data.sequence_length, model_folder.string(), model->facts().maximum_positions);
@@ -221,6 +250,10 @@ void Preparation::open_metrics() {
       write_file_atomically(paths.config(), std::string_view(config::dump(config)));
       const std::int64_t last = !resumed ? -1 : state.validation_pending ? state.step - 1 : state.step;
       metrics = std::make_unique<report::MetricsWriter>(paths.metrics(), last);
+      const auto arrays = static_cast<std::int64_t>(1 + trial->optimizer().state().size());
+      // While one is written, those that it supersedes are still there.
+      warn_of_little_space(paths, arrays * trial->parameter_count() * static_cast<std::int64_t>(sizeof(float)),
+                           config.checkpoint.keep.last + config.checkpoint.keep.best + 1);
       events = std::make_unique<report::EventWriter>(paths.tensorboard(), report::read_metrics(paths.metrics()));
     }
   });

@@ -4,6 +4,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "dormer/comm/communicator.hpp"
@@ -14,6 +15,7 @@
 #include "dormer/report/metrics_writer.hpp"
 #include "dormer/train/run.hpp"
 #include "train/checkpointing.hpp"
+#include "train/fault_hooks.hpp"
 #include "train/placement.hpp"
 #include "train/run_directory.hpp"
 #include "train/run_state.hpp"
@@ -53,11 +55,26 @@ class Preparation {
   std::vector<std::string> introductions{};          ///< every rank's host, processor, library and transport
   RunState state{};
   bool resumed = false;
+  FaultHooks faults{};
+
+  /// Tells the watchdog what begins.
+  void enter(Heartbeat::Phase phase, std::string_view what) const {
+    if (heartbeat_ != nullptr) {
+      heartbeat_->enter(phase, what, state.step);
+    }
+  }
+  /// Tells it that what is under way gets on.
+  void progress() const {
+    if (heartbeat_ != nullptr) {
+      heartbeat_->progress();
+    }
+  }
 
  private:
   void find_checkpoint();
   [[nodiscard]] parallel::Links links() const;
   void require_training_memory(DType dtype) const;
+  void leave_if_asked();
   void load_model(const NumericChoice& numerics);
   void load_data();
   [[nodiscard]] Fingerprint full_fingerprint(Fingerprint fingerprint);
@@ -66,6 +83,7 @@ class Preparation {
   void open_metrics();
 
   std::optional<ResumePoint> resume_;
+  Heartbeat* heartbeat_ = nullptr;
 };
 
 }  // namespace dormer::train

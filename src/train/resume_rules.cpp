@@ -10,11 +10,14 @@ namespace dormer::train {
 namespace {
 
 // Keys, and groups with everything below them, that do not touch what is learned.
-constexpr std::array<std::string_view, 11> kFree{"run.name",
+constexpr std::array<std::string_view, 14> kFree{"run.name",
                                                  "run.directory",
                                                  "run.resume",
                                                  "run.time_limit",
                                                  "run.recompute",
+                                                 "run.watchdog",
+                                                 "optimizer.max_skipped",
+                                                 "model.stage",
                                                  "validation.every",
                                                  "validation.keep_best",
                                                  "checkpoint",

@@ -39,6 +39,8 @@ TrainResult train(const RunConfig& config, comm::Communicator& communicator, con
   report.begin();
   try {
     const TrainResult result = Loop(preparation, options, report).run();
+    preparation.enter(Heartbeat::Phase::kIo, "ending");
+    preparation.faults.reach("end", preparation.state.step);
     preparation.close();
     report.end(result.outcome);
     tell_memory(communicator);

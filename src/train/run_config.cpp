@@ -9,6 +9,18 @@
 
 namespace dormer::train {
 
+void WatchdogSection::describe(config::Visitor& visitor) {
+  visitor.field(
+      "start", start,
+      {.doc = "For each part of the start: joining the ranks, loading the model and the data. null: no end."});
+  visitor.field("step", step,
+                {.doc = "For an update, and for each batch of a validation. auto: ten times the usual update, at least "
+                        "10 minutes. null: no end."});
+  visitor.field("io", io,
+                {.doc = "For a checkpoint or an export: shared file systems may stall for half an hour. null: no "
+                        "end."});
+}
+
 void RunSection::describe(config::Visitor& visitor) {
   visitor.field(
       "directory", directory,
@@ -37,6 +49,9 @@ void RunSection::describe(config::Visitor& visitor) {
   visitor.field("recompute", recompute,
                 {.doc = "Keep only the input of every block and compute the block again in the backward pass: less "
                         "memory, about a third more time, the same bits."});
+  visitor.group("watchdog", watchdog,
+                "Time without progress after which a rank says who keeps it waiting and ends the job with exit code "
+                "86.");
 }
 
 void ModelSection::describe(config::Visitor& visitor) {
@@ -47,6 +62,10 @@ void ModelSection::describe(config::Visitor& visitor) {
                 {.doc = "Numbers of the frozen model and of activations. auto: bfloat16 on GPUs and where the "
                         "processor computes it.",
                  .choices = {"auto", "float32", "bfloat16", "float16"}});
+  visitor.field("stage", stage,
+                {.doc = "Folder of each machine that gets a copy of the model, which one rank makes and all load; it "
+                        "stays for the next run. auto: the job's scratch (SLURM_TMPDIR, TMPDIR) where the model lies "
+                        "on a network file system. none: no copy."});
   visitor.field("added_tokens", added_tokens,
                 {.doc = "Tokens of the folder's tokenizer beyond the model's vocabulary. train: they get rows in "
                         "embedding and head, which start at the mean of the others and train with the adapter.",
@@ -104,6 +123,10 @@ void OptimizerSection::describe(config::Visitor& visitor) {
                 {.doc = "Learning rate of the outer factors (B) over that of the inner ones (A): LoRA+. 1: the same.",
                  .min = 0,
                  .exclusive_min = true});
+  visitor.field("max_skipped", max_skipped,
+                {.doc = "Updates of the run that are passed over, with parameters and moments as they were, because "
+                        "their loss or gradient is not finite; one more ends the run with exit code 5.",
+                 .min = 0});
   visitor.group("magnitude", magnitude, "The magnitudes of a decomposed adapter.");
 }
 
@@ -148,6 +171,8 @@ void KeepSection::describe(config::Visitor& visitor) {
 void CheckpointSection::describe(config::Visitor& visitor) {
   visitor.field("every", every,
                 {.doc = "How often the run is saved: 20 (updates), 1 epoch, 15 min; null: at the end only."});
+  visitor.field("background", background,
+                {.doc = "Train on while the files are written; the checkpoint exists from the next update on."});
   visitor.group("keep", keep, "Which checkpoints stay.");
 }
 

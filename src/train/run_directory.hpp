@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <string>
 
@@ -19,22 +20,37 @@ struct RunPaths {
   [[nodiscard]] std::filesystem::path exported(const std::string& consumer) const { return exports() / consumer; }
   /// Which step each export was made from.
   [[nodiscard]] std::filesystem::path export_record() const { return exports() / "exports.json"; }
+  /// What the ranks of a life that hung were doing.
+  [[nodiscard]] std::filesystem::path hung() const { return root / "hung"; }
   [[nodiscard]] std::filesystem::path traces() const { return root / "trace"; }
   [[nodiscard]] std::filesystem::path trace(long step) const;
 };
+
+/// Says so in the log if the file system of the run directory has less room than `copies` checkpoints of `bytes` take,
+/// beyond those that are there: better now than after hours.
+void warn_of_little_space(const RunPaths& paths, std::int64_t bytes, std::int64_t copies);
 
 /// Ownership of a run directory, for as long as the object lives. The kernel takes the lock back when the process dies.
 class RunLock {
  public:
   /// Makes the folder, checks that files can be made, flushed, renamed and removed in it (I/O error), and takes
-  /// `run.lock`. An error of fault `kInUse` names the owner where another process holds it. The owner then removes what
-  /// lives that were killed left half-written or half-removed.
+  /// `run.lock`. An error of fault `kInUse` names the owner where another process holds it; one of the same Slurm job
+  /// is a former life, whose end is awaited for up to a minute. The owner then removes what lives that were killed left
+  /// half-written or half-removed.
   explicit RunLock(const RunPaths& paths);
   RunLock(const RunLock&) = delete;
   RunLock& operator=(const RunLock&) = delete;
   ~RunLock();
 
+  /// Throws an error of fault `kInUse` if another process has taken the directory meanwhile: on file systems where
+  /// locks do not work nothing else would tell. Asked before a checkpoint is committed.
+  void require_ownership() const;
+
  private:
+  void take();
+
+  std::filesystem::path file_;
+  std::string owner_;  // one line: host, process, time, job
   int descriptor_ = -1;
 };
 

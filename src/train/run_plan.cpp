@@ -71,6 +71,7 @@ void plan_trial(const RehearsedTrial& trial, const RehearsedTrial::Place& place,
 /// Rank 0's bytes on the host while it writes, as in MemoryFacts.
 struct Writing {
   std::int64_t saving = 0;
+  std::int64_t image = 0;
   std::int64_t check = 0;
 };
 
@@ -88,6 +89,7 @@ std::vector<RankPlan> plan_ranks(RehearsedTrial& trial, const Scene& scene, cons
     facts.buffers = parallel::buffer_bytes(reduction, rank);
     facts.moments = trial.state_bytes({slice.begin, slice.end});
     facts.saving = rank == 0 ? writing.saving : 0;
+    facts.image = rank == 0 ? writing.image : 0;
     facts.check = rank == 0 ? writing.check : 0;
     facts.inputs = trial.input_bytes(scene.documents, rank, scene.target.ranks);
     const comm::Trace::Count bytes = parallel::bytes_per_update(reduction, rank).total();
@@ -128,7 +130,14 @@ Writing writing_bytes(const RehearsedTrial& trial, const FilesOfRun& files) {
   const std::int64_t check = check_bytes(trial, files);
   return {
       .saving = std::max({moments + files.checkpoint_shard, 2 * files.largest_export, files.largest_export + check}),
+      .image = files.checkpoint_shard,
       .check = check};
+}
+
+bool saves_beside_training(const RunConfig& config) {
+  const bool saves = config.checkpoint.every.unit != config::Cadence::Unit::kNever ||
+                     (config.validation.every.unit != config::Cadence::Unit::kNever && config.validation.keep_best);
+  return config.checkpoint.background && saves;
 }
 
 std::int64_t largest_peak(const std::vector<RankPlan>& ranks) {
@@ -174,7 +183,9 @@ RunPlan plan_run(const RunConfig& config, const PlanTarget& target) {
     const parallel::ReductionPlan reduction = plan_reduction_of(config, trial, scene);
     plan.micro_batches = reduction.request.micro_batches;
     plan.leaves = std::ssize(reduction.leaves);
-    plan.ranks = plan_ranks(trial, scene, reduction, writing_bytes(trial, files));
+    Writing writing = writing_bytes(trial, files);
+    writing.image = saves_beside_training(config) ? writing.image : 0;
+    plan.ranks = plan_ranks(trial, scene, reduction, writing);
   }
   plan.machines = plan_machines(plan.ranks, target.ranks_per_machine.value_or(target.ranks));
   if (target.gpu_memory) {

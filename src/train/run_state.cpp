@@ -1,5 +1,7 @@
 #include "train/run_state.hpp"
 
+#include <limits>
+
 #include <nlohmann/json.hpp>
 
 #include "dormer/core/error.hpp"
@@ -29,7 +31,9 @@ std::vector<report::Metric> metrics_from_json(const ordered_json& list) {
   std::vector<report::Metric> metrics;
   for (const ordered_json& entry : list) {
     const ordered_json& value = entry.at(1);
-    if (value.is_number_integer()) {
+    if (value.is_null()) {  // the library writes null for not-a-number
+      metrics.push_back({entry.at(0).get<std::string>(), std::numeric_limits<double>::quiet_NaN()});
+    } else if (value.is_number_integer()) {
       metrics.push_back({entry.at(0).get<std::string>(), value.get<std::int64_t>()});
     } else {
       metrics.push_back({entry.at(0).get<std::string>(), value.get<double>()});
@@ -46,6 +50,7 @@ std::string to_text(const RunState& state) {
   json["position"] = state.position;
   json["total_steps"] = state.total_steps;
   json["schedule_total"] = state.schedule_total;
+  json["skipped"] = state.skipped;
   json["best"] = {{"loss", or_null(state.best.loss)},
                   {"step", state.best.step},
                   {"without_improvement", state.best.without_improvement}};
@@ -69,6 +74,7 @@ RunState parse_run_state(std::string_view text, const std::string& where) {
     state.position = json.at("position").get<std::int64_t>();
     state.total_steps = json.at("total_steps").get<std::int64_t>();
     state.schedule_total = json.at("schedule_total").get<std::int64_t>();
+    state.skipped = json.value("skipped", std::int64_t{0});  // versions before 0.4 skipped none
     const ordered_json& best = json.at("best");
     state.best = {.loss = optional_number(best.at("loss")),
                   .step = best.at("step").get<std::int64_t>(),

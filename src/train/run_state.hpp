@@ -19,6 +19,7 @@ struct RunState {
   std::int64_t position = 0;        ///< samples used
   std::int64_t total_steps = 0;     ///< updates of the run
   std::int64_t schedule_total = 0;  ///< updates that the schedule stretches over
+  std::int64_t skipped = 0;         ///< updates that changed nothing, as something was not finite
   BestValidation best;
   std::optional<double> first_validation_loss;
   std::optional<double> last_validation_loss;  ///< the newest measurement

@@ -1,7 +1,9 @@
 #include "train/trial.hpp"
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
+#include <limits>
 #include <optional>
 
 #include <ATen/core/Tensor.h>
@@ -39,6 +41,14 @@ adapter::AddedTokensRequest tokens_of(const RunConfig& config, const model::Lang
   return config.model.added_tokens == "none"
              ? adapter::AddedTokensRequest{}
              : added_tokens(config.model, model, model::resolve_model_folder(config.model.path));
+}
+
+std::vector<double> paces_of(const parallel::ReducedGradient& reduced) {
+  std::vector<double> paces;
+  for (const parallel::RankReport& rank : reduced.ranks) {
+    paces.push_back(rank.pace);
+  }
+  return paces;
 }
 
 }  // namespace
@@ -115,6 +125,7 @@ parallel::LeafLoss Trial::compute_micro_batch(const UpdateInputs& inputs, std::i
 }
 
 void Trial::compute_leaves(const UpdateInputs& inputs, UpdateTrace* trace) {
+  inputs.faults.reach("update", inputs.step);
   if (adapters_.has_dropout()) {
     adapters_.draw_dropout(seed_, inputs.step);
   }
@@ -128,7 +139,8 @@ void Trial::compute_leaves(const UpdateInputs& inputs, UpdateTrace* trace) {
   const parallel::Range share = plan_.shares.at(static_cast<std::size_t>(links_.host.rank()));
   const std::int64_t last = plan_.micro_batches_of(links_.host.rank()).end - 1;
   for (std::int64_t leaf = share.begin; leaf < share.end; ++leaf) {
-    adapters_.space().bind_gradient(tensor::borrowed(reducer_->next_leaf_buffer(), links_.device));
+    const at::Tensor gradient = tensor::borrowed(reducer_->next_leaf_buffer(), links_.device);
+    adapters_.space().bind_gradient(gradient);
     const parallel::Range micro_batches = plan_.leaves.at(static_cast<std::size_t>(leaf));
     parallel::LeafLoss sum;
     for (std::int64_t index = micro_batches.begin; index < micro_batches.end; ++index) {
@@ -144,6 +156,9 @@ void Trial::compute_leaves(const UpdateInputs& inputs, UpdateTrace* trace) {
         }
       }
     }
+    if (inputs.faults.reach("gradient", inputs.step)) {
+      gradient.narrow(0, 0, 1).fill_(std::numeric_limits<float>::quiet_NaN());
+    }
     reducer_->complete_leaf(sum);
   }
 }
@@ -153,17 +168,37 @@ UpdateReport Trial::update(const UpdateInputs& inputs, UpdateTrace* trace) {
   if (trace != nullptr) {
     record_before(*trace, adapters_);
   }
+  const auto begin = std::chrono::steady_clock::now();
   const std::optional<Failure> failure = caught([&] { compute_leaves(inputs, trace); });
-  const parallel::ReducedGradient reduced = reducer_->reduce(
-      {.stop = stop_requested(), .error = failure ? static_cast<int>(failure->fault) : 0, .seconds = inputs.seconds});
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  const auto micro_batches = static_cast<double>(plan_.micro_batches_of(links_.host.rank()).count());
+  const parallel::ReducedGradient reduced = reducer_->reduce({.stop = stop_requested(),
+                                                              .error = failure ? static_cast<int>(failure->fault) : 0,
+                                                              .seconds = inputs.seconds,
+                                                              .pace = seconds / std::max(micro_batches, 1.0)});
   if (reduced.error != 0) {
     throw_as_one(links_.host, static_cast<Fault>(reduced.error), reduced.error_rank, failure);
   }
+  inputs.faults.reach("reduced", inputs.step);
   if (!reduced.finite) {
-    fail_not_finite(reduced, inputs.step);
+    const std::string what = describe_not_finite(reduced);
+    if (!inputs.may_skip) {
+      fail_together(Fault::kNumerical,
+                    "update {}: {}; nothing was changed: lower optimizer.learning_rate, or look at "
+                    "the data",
+                    inputs.step + 1, what);
+    }
+    return {.loss = std::numeric_limits<double>::quiet_NaN(),
+            .learning_rate = learning_rate_ * schedule_.factor(inputs.step),
+            .gradient_norm = std::numeric_limits<double>::quiet_NaN(),
+            .stop = reduced.stop,
+            .skipped = what,
+            .seconds = reduced.seconds,
+            .paces = paces_of(reduced)};
   }
   const double norm = std::sqrt(reduced.squared_norm);
   const optim::UpdateScalars scalars{.step = inputs.step,
+                                     .skipped = inputs.skipped,
                                      .schedule_factor = schedule_.factor(inputs.step),
                                      .gradient_scale = optim::clipping_scale(norm, maximum_norm_)};
   if (trace != nullptr) {
@@ -177,7 +212,8 @@ UpdateReport Trial::update(const UpdateInputs& inputs, UpdateTrace* trace) {
           .learning_rate = learning_rate_ * scalars.schedule_factor,
           .gradient_norm = norm,
           .stop = reduced.stop,
-          .seconds = reduced.seconds};
+          .seconds = reduced.seconds,
+          .paces = paces_of(reduced)};
 }
 
 void Trial::apply(std::span<const float> gradient, const optim::UpdateScalars& scalars) {
@@ -192,21 +228,15 @@ void Trial::apply(std::span<const float> gradient, const optim::UpdateScalars& s
   adapters_.refresh();
 }
 
-void Trial::fail_not_finite(const parallel::ReducedGradient& reduced, std::int64_t step) const {
+std::string Trial::describe_not_finite(const parallel::ReducedGradient& reduced) const {
   for (std::size_t leaf = 0; leaf < reduced.leaves.size(); ++leaf) {
     if (!std::isfinite(reduced.leaves[leaf].loss_sum)) {
-      fail_together(
-          Fault::kNumerical,
-          "update {}: the loss of micro-batches {} to {} is {}; nothing was changed: lower optimizer.learning_rate, "
-          "or look at the data",
-          step + 1, plan_.leaves[leaf].begin, plan_.leaves[leaf].end - 1, reduced.leaves[leaf].loss_sum);
+      return fmt::format("the loss of micro-batches {} to {} is {}", plan_.leaves[leaf].begin,
+                         plan_.leaves[leaf].end - 1, reduced.leaves[leaf].loss_sum);
     }
   }
-  fail_together(
-      Fault::kNumerical,
-      "update {}: the gradient is not finite (loss {}); nothing was changed: lower optimizer.learning_rate, or use "
-      "model.dtype: float32",
-      step + 1, reduced.loss.loss_sum / static_cast<double>(reduced.loss.tokens));
+  return fmt::format("the gradient is not finite (loss {})",
+                     reduced.loss.loss_sum / static_cast<double>(reduced.loss.tokens));
 }
 
 }  // namespace dormer::train

@@ -17,6 +17,7 @@
 #include "dormer/optim/schedule.hpp"
 #include "dormer/parallel/reducer.hpp"
 #include "dormer/train/run_config.hpp"
+#include "train/fault_hooks.hpp"
 
 namespace dormer::train {
 
@@ -30,6 +31,9 @@ struct UpdateInputs {
   std::int64_t step = 0;      ///< of this update, counted from 0
   std::int64_t position = 0;  ///< of its first sample
   double seconds = 0.0;       ///< since the run started, by this rank's clock
+  std::int64_t skipped = 0;   ///< updates before this one that changed nothing
+  bool may_skip = false;      ///< what is not finite is passed over rather than an error
+  FaultHooks faults = {};
 };
 
 /// What all ranks know after an update; equal on all of them.
@@ -38,7 +42,9 @@ struct UpdateReport {
   double learning_rate = 0.0;
   double gradient_norm = 0.0;  ///< before clipping
   bool stop = false;           ///< some rank was asked to stop
+  std::string skipped = {};    ///< why nothing was changed: what is not finite; empty: the update was made
   double seconds = 0.0;        ///< of the slowest rank
+  std::vector<double> paces;   ///< of every rank: seconds that one of its micro-batches took
 };
 
 /// One experiment of a run: its adapters, schedule, optimizer and gradients. A run trains a pack of trials over one
@@ -54,7 +60,8 @@ class Trial {
 
   /// One update of the parameters, on all ranks together: gradients of the own leaves, exact sum, norm, clipping,
   /// optimizer. Throws the same error on every rank, with the parameters as they were, when something failed on any
-  /// rank or a loss or gradient is not finite. With `trace` (on all ranks or on none) records what happened.
+  /// rank or, unless it may be skipped, a loss or gradient is not finite. With `trace` (on all ranks or on none)
+  /// records what happened.
   UpdateReport update(const UpdateInputs& inputs, UpdateTrace* trace);
 
   [[nodiscard]] adapter::AdapterSet& adapters() { return adapters_; }
@@ -71,7 +78,8 @@ class Trial {
   parallel::LeafLoss compute_micro_batch(const UpdateInputs& inputs, std::int64_t index,
                                          const objective::LossScale& scale);
   void apply(std::span<const float> gradient, const optim::UpdateScalars& scalars);
-  [[noreturn]] void fail_not_finite(const parallel::ReducedGradient& reduced, std::int64_t step) const;
+  /// Which loss, or that it is the gradient.
+  [[nodiscard]] std::string describe_not_finite(const parallel::ReducedGradient& reduced) const;
 
   BatchSection batch_;
   RandomKey seed_;

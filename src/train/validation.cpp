@@ -18,11 +18,14 @@ parallel::Range share_of(std::int64_t count, int rank, int ranks) {
   return {count * rank / ranks, count * (rank + 1) / ranks};
 }
 
-// Loss sum and targets of each of the own micro-batches, one pair after the other.
+// Loss sum and targets of each of the own micro-batches, one pair after the other; fewer where it did not go on.
 std::vector<double> own_sums(const ValidationRequest& request, std::int64_t samples, parallel::Range share) {
   const tensor::NoRecording guard;
   std::vector<double> sums;
   for (std::int64_t index = share.begin; index < share.end; ++index) {
+    if (request.goes_on && !request.goes_on()) {
+      break;
+    }
     const std::int64_t first = index * request.micro;
     std::vector<std::int64_t> chosen(static_cast<std::size_t>(std::min(request.micro, samples - first)));
     std::iota(chosen.begin(), chosen.end(), first);
@@ -36,7 +39,7 @@ std::vector<double> own_sums(const ValidationRequest& request, std::int64_t samp
 
 }  // namespace
 
-double validation_loss(comm::Communicator& communicator, const ValidationRequest& request) {
+std::optional<double> validation_loss(comm::Communicator& communicator, const ValidationRequest& request) {
   const std::int64_t samples = std::min(request.samples, request.data.samples());
   const std::int64_t micro_batches = (samples + request.micro - 1) / request.micro;
   std::vector<std::int64_t> counts;
@@ -46,6 +49,10 @@ double validation_loss(comm::Communicator& communicator, const ValidationRequest
   std::vector<double> own;
   agree(communicator,
         [&] { own = own_sums(request, samples, share_of(micro_batches, communicator.rank(), communicator.size())); });
+  const bool complete = std::ssize(own) == counts.at(static_cast<std::size_t>(communicator.rank()));
+  if (request.goes_on && on_any_rank(communicator, !complete)) {
+    return std::nullopt;
+  }
   const std::vector<double> all = parallel::gather_in_rank_order(communicator, own, counts);
   double loss_sum = 0.0;
   double targets = 0.0;

@@ -27,7 +27,7 @@ batch: {{global: 4, micro: 2}}
 optimizer: {{learning_rate: 1.0e-2}}
 schedule: {{kind: cosine, warmup: 1}}
 validation: {{every: 3, samples: 4}}
-checkpoint: {{every: 2, keep: {{last: 1, best: 1}}}}
+checkpoint: {{every: 2, background: {background}, keep: {{last: 1, best: 1}}}}
 export: [{{for: peft}}]
 """
 
@@ -35,9 +35,9 @@ export: [{{for: peft}}]
 class Life:
     """One start of the program."""
 
-    def __init__(self, run, folder, **shim):
+    def __init__(self, run, folder, background=False, **shim):
         config = run.parent / f"{run.name}.yaml"
-        config.write_text(CONFIG.format(run=run, folder=folder))
+        config.write_text(CONFIG.format(run=run, folder=folder, background=str(background).lower()))
         environment = dict(os.environ)
         if shim:
             environment["LD_PRELOAD"] = str(SHIM)
@@ -127,6 +127,23 @@ def test_killed_at_every_call(folder, whole, action):
         if [call for _, call, _ in before] != [call for _, call, _ in made[: number - 1]]:
             return "made other calls than the undisturbed run"
         return finish_and_compare(folder, run, committed(before), wanted)
+
+    sweep(points, attempt)
+
+
+# Training goes on while a checkpoint is written, so the n-th call is not the same one in every life: the calls of the life itself tell what
+# was committed.
+@pytest.mark.parametrize("action", ["kill", "half"])
+def test_killed_while_writing_beside_the_training(folder, whole, action):
+    made, wanted = whole
+    points = range(2 if action == "kill" else 3, len(made), 3)
+
+    def attempt(number):
+        run, log = folder / f"beside-{action}-{number}", folder / f"beside-{action}-{number}.log"
+        life = Life(run, folder, background=True, log=log, call=number, action=action)
+        if life.code != -signal.SIGKILL:
+            return f"was not killed but ended with {life.code}"
+        return finish_and_compare(folder, run, committed(calls(log)[: number - 1]), wanted)
 
     sweep(points, attempt)
 

@@ -34,6 +34,14 @@ RunConfig config_with_one_export() {
   return config;
 }
 
+TEST(Straggler, IsARankThatKeepsOthersWaitingForLong) {
+  EXPECT_EQ(find_straggler({1.0, 1.0, 2.0, 1.0}, 4.0), (Straggler{.rank = 2, .ratio = 2.0}));
+  EXPECT_EQ(find_straggler({3.0, 1.0}, 1.0), (Straggler{.rank = 0, .ratio = 3.0}));
+  EXPECT_FALSE(find_straggler({1.0, 1.4, 1.0}, 100.0)) << "not by half";
+  EXPECT_FALSE(find_straggler({0.01, 0.05}, 8.0)) << "five times as slow, and nobody waits for a second";
+  EXPECT_FALSE(find_straggler({5.0}, 8.0));
+}
+
 TEST(Cadence, StepsFallOnMultiples) {
   const config::Cadence every = config::Cadence::steps(20);
   EXPECT_TRUE(is_due(every, after(20), after(0), kBatch, 100));

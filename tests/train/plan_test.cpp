@@ -149,6 +149,10 @@ TEST(MemoryOfRank, AddsWhatIsThereAtOneTime) {
   EXPECT_EQ(memory_of_rank(facts).peak, 300 + 50 + 40 + 85 + 90 + 500);
   EXPECT_EQ(memory_of_rank(facts).busiest, "saving");
   EXPECT_EQ(memory_of_rank(facts).tensors, 300 + 50 + 40 + 85 + 90 + 430);
+  facts.image = 80;  // of a checkpoint under way beside the micro-batch: 510 are more than 500
+  EXPECT_EQ(memory_of_rank(facts).peak, 300 + 50 + 40 + 85 + 90 + 430 + 80);
+  EXPECT_EQ(memory_of_rank(facts).busiest, "micro-batch");
+  EXPECT_EQ(memory_of_rank(facts).tensors, 300 + 50 + 40 + 85 + 90 + 430) << "it is no tensor";
   facts.check = 450;
   EXPECT_EQ(memory_of_rank(facts).tensors, 300 + 50 + 40 + 85 + 90 + 450);
   facts.inputs = 600;

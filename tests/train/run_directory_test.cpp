@@ -1,6 +1,9 @@
 #include "train/run_directory.hpp"
 
+#include <cstdlib>
 #include <fstream>
+#include <memory>
+#include <thread>
 
 #include <unistd.h>
 
@@ -41,6 +44,35 @@ TEST(RunLock, ASecondOwnerIsRefusedWithTheFirstOnesName) {
     }
   }
   EXPECT_NO_THROW(RunLock{paths}) << "free again after the first owner's end";
+}
+
+TEST(RunLock, AnOwnerWhoseFileNamesAnotherOneIsNone) {
+  const test::TempDirectory folder;
+  const RunPaths paths{folder.path()};
+  const RunLock lock(paths);
+  EXPECT_NO_THROW(lock.require_ownership());
+  std::ofstream(paths.lock()) << "host n7, process 12, since 2026-01-01T00:00:00Z\n";  // where locks do not work
+  try {
+    lock.require_ownership();
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.fault(), Fault::kInUse);
+    EXPECT_THAT(error.what(), HasSubstr("taken over by host n7, process 12"));
+  }
+}
+
+TEST(RunLock, TheEndOfAFormerLifeOfTheSameJobIsAwaited) {
+  const test::TempDirectory folder;
+  const RunPaths paths{folder.path()};
+  ::setenv("SLURM_JOB_ID", "71", 1);
+  auto former = std::make_unique<RunLock>(paths);
+  std::thread successor([&] { EXPECT_NO_THROW(RunLock{paths}); });
+  former.reset();
+  successor.join();
+  const RunLock first(paths);
+  ::setenv("SLURM_JOB_ID", "72", 1);  // another job does not wait
+  EXPECT_THROW(RunLock{paths}, Error);
+  ::unsetenv("SLURM_JOB_ID");
 }
 
 TEST(RunLock, TheOwnerRemovesTemporariesOfDeadProcessesAlone) {

@@ -23,6 +23,9 @@ void set_level(Level level);
 /// Writes one line to stderr, in one write. Thread-safe.
 void line(Level level, std::string_view text);
 
+/// The same for what every rank has to say at this place: rank 0 says it for all.
+void line_together(Level level, std::string_view text);
+
 template <typename... Args>
 void debug(fmt::format_string<Args...> format, Args&&... args) {
   line(Level::kDebug, fmt::format(format, std::forward<Args>(args)...));
@@ -34,6 +37,10 @@ void info(fmt::format_string<Args...> format, Args&&... args) {
 template <typename... Args>
 void warn(fmt::format_string<Args...> format, Args&&... args) {
   line(Level::kWarning, fmt::format(format, std::forward<Args>(args)...));
+}
+template <typename... Args>
+void warn_together(fmt::format_string<Args...> format, Args&&... args) {
+  line_together(Level::kWarning, fmt::format(format, std::forward<Args>(args)...));
 }
 template <typename... Args>
 void error(fmt::format_string<Args...> format, Args&&... args) {

@@ -52,7 +52,8 @@ struct OptimizerSettings {
 
 /// What changes from update to update.
 struct UpdateScalars {
-  std::int64_t step = 0;  ///< of this update, counted from 0
+  std::int64_t step = 0;     ///< of this update, counted from 0
+  std::int64_t skipped = 0;  ///< of the updates before, how many changed nothing
   double schedule_factor = 1.0;
   double gradient_scale = 1.0;  ///< clipping: every gradient is multiplied by it
 };

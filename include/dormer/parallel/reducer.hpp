@@ -23,6 +23,7 @@ struct RankReport {
   bool stop = false;     ///< somebody asked this process to end
   int error = 0;         ///< exit code of what went wrong since the last update; 0: nothing
   double seconds = 0.0;  ///< since the run started, by this rank's clock
+  double pace = 0.0;     ///< seconds that one of its micro-batches took
 };
 
 /// How the ranks of an update are joined, and where its flat buffers lie. Both communicators know the same ranks and

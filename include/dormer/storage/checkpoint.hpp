@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "dormer/storage/hdf5.hpp"
 #include "dormer/storage/manifest.hpp"
 #include "dormer/storage/safetensors.hpp"
 
@@ -28,11 +29,30 @@ enum class CommitPoint : std::uint8_t {
 /// Told after every point; tests end the process there.
 using CommitObserver = std::function<void(CommitPoint)>;
 
-/// Saves `parent`/step-000000040 so that at every moment the folder is either whole or not there: a temporary folder
-/// beside it, the shard, the manifest last, fsync, rename, fsync of the parent, then the hint LATEST. Leftovers of
-/// killed saves are removed; an existing checkpoint of the same step is replaced in one exchange. One process may write
-/// to `parent` at a time. `state` is a JSON object. Throws an I/O error, with the temporary folder removed, if the
-/// system refuses something.
+/// A checkpoint as it will lie on disk, in memory: it needs nothing of what it was made from.
+struct CheckpointImage {
+  std::int64_t step = 0;
+  Hdf5Image shard;
+  std::string manifest;
+};
+
+/// Builds the files of a checkpoint, with their sums. `state` is a JSON object.
+[[nodiscard]] CheckpointImage build_checkpoint(std::int64_t step, std::span<const NamedArray> arrays,
+                                               const std::string& state);
+
+/// Writes an image into a temporary folder of `parent` and flushes it; leftovers of killed saves are removed first. No
+/// checkpoint exists or changes by that. Throws an I/O error, with the temporary folder removed, if the system refuses
+/// something. One thread of one process may stage or commit in `parent` at a time.
+void stage_checkpoint(const std::filesystem::path& parent, const CheckpointImage& image,
+                      const CommitObserver& observer = {});
+
+/// Makes the staged checkpoint of `step` the one of its name: a rename, or an exchange with one that is there, flushed;
+/// then the hint LATEST. Returns its folder. An I/O error leaves what was there.
+std::filesystem::path commit_checkpoint(const std::filesystem::path& parent, std::int64_t step,
+                                        const CommitObserver& observer = {});
+
+/// All three: saves `parent`/step-000000040 so that at every moment the folder is either whole or not there: a
+/// temporary folder beside it, the shard, the manifest last, fsync, rename, fsync of the parent.
 std::filesystem::path write_checkpoint(const std::filesystem::path& parent, std::int64_t step,
                                        std::span<const NamedArray> arrays, const std::string& state,
                                        const CommitObserver& observer = {});

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "dormer/comm/communicator.hpp"
+#include "dormer/core/heartbeat.hpp"
 #include "dormer/train/run_config.hpp"
 
 namespace dormer::train {
@@ -28,6 +29,8 @@ struct TrainOptions {
   std::optional<std::int64_t> trace_step;
   /// Called on rank 0 after every update.
   std::function<void(const Progress&)> on_progress;
+  /// Is told what this process does, for a watchdog; null: nobody watches. Must outlive the run.
+  Heartbeat* heartbeat = nullptr;
 };
 
 enum class Outcome : std::uint8_t {

@@ -21,6 +21,14 @@ namespace dormer::train {
 
 // One struct per group of the file; the groups and keys are a contract with users' scripts (docs/configuration.md).
 
+/// Time without progress after which a rank ends the job; null: never. auto of `start` and `io`: as here.
+struct WatchdogSection {
+  config::Duration start{.seconds = 45 * 60};
+  config::Duration step{.seconds = std::nullopt, .automatic = true};
+  config::Duration io{.seconds = 45 * 60};
+  void describe(config::Visitor& visitor);
+};
+
 struct RunSection {
   std::filesystem::path directory;  ///< as written: relative to the working directory
   std::string name;                 ///< empty: the directory's last part, see RunConfig::name
@@ -35,12 +43,14 @@ struct RunSection {
   bool deterministic = false;   ///< on GPUs; on a CPU every run is
   std::string linear = "auto";  ///< auto | plain | onednn
   bool recompute = false;
+  WatchdogSection watchdog;
   void describe(config::Visitor& visitor);
 };
 
 struct ModelSection {
   std::filesystem::path path;
   std::string dtype = "auto";         ///< auto | float32 | bfloat16 | float16
+  std::string stage = "auto";         ///< auto | none | a folder of this machine
   std::string added_tokens = "none";  ///< none | train: rows for the tokenizer's tokens that the model has not
   void describe(config::Visitor& visitor);
 };
@@ -81,6 +91,7 @@ struct OptimizerSection {
   double weight_decay = 0.0;
   std::optional<double> max_gradient_norm = 1.0;  ///< absent or 0: no clipping
   double loraplus_ratio = 1.0;                    ///< learning rate of B over that of A
+  std::int64_t max_skipped = 0;                   ///< updates without a finite gradient before the run ends
   MagnitudeSection magnitude;
   void describe(config::Visitor& visitor);
 };
@@ -114,6 +125,7 @@ struct KeepSection {
 
 struct CheckpointSection {
   config::Cadence every = config::Cadence::seconds(15 * 60);
+  bool background = true;  ///< training goes on while files are written
   KeepSection keep;
   void describe(config::Visitor& visitor);
 };

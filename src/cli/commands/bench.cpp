@@ -5,8 +5,10 @@
 #include <CLI/CLI.hpp>
 
 #include "cli/bench_device.hpp"
+#include "cli/comm_benchmark.hpp"
 #include "cli/command.hpp"
 #include "cli/kernel_benchmark.hpp"
+#include "cli/ranks.hpp"
 #include "cli/update_benchmark.hpp"
 #include "dormer/core/error.hpp"
 #include "dormer/tensor/process.hpp"
@@ -17,6 +19,7 @@ namespace {
 struct BenchOptions {
   UpdateBenchmark benchmark;
   KernelSizes sizes;
+  CommBenchmark comm;
   std::string dtype = "float32";
   std::string device = "cpu";
   std::int64_t threads = 2;
@@ -52,6 +55,17 @@ int run_kernels(const BenchOptions& options) {
   return 0;
 }
 
+int run_comm(const BenchOptions& options) {
+  return run_on_ranks([&](comm::Communicator& world) {
+    const CommReport report = measure_comm(world, options.comm);
+    if (world.rank() == 0) {
+      std::fputs((options.json ? to_json(report) : describe(report, options.comm)).c_str(), stdout);
+      std::fflush(stdout);
+    }
+    return 0;
+  });
+}
+
 template <typename Value>
 void add_size(CLI::App& app, const std::string& name, Value& value, const std::string& text) {
   app.add_option(name, value, text)->capture_default_str()->check(CLI::PositiveNumber);
@@ -75,14 +89,26 @@ CLI::App* declare_kernels(CLI::App& app, BenchOptions& options) {
   return kernels;
 }
 
+CLI::App* declare_comm(CLI::App& app, BenchOptions& options) {
+  CLI::App* comm = app.add_subcommand("comm", "Measures how the ranks of a job reach each other, before a long one.");
+  add_size(*comm, "--mebibytes", options.comm.mebibytes, "size of messages and buffers");
+  add_size(*comm, "--rounds", options.comm.rounds, "rounds measured of each");
+  comm->add_flag("--json", options.json, "print the report as JSON");
+  comm->footer("Example:\n  mpirun -np 2 dormer bench comm");
+  return comm;
+}
+
 }  // namespace
 
 Command bench() {
   return {.name = "bench",
-          .purpose = "Measures updates of LoRA and DoRA against the frozen products alone, or single kernels.",
+          .purpose =
+              "Measures updates of LoRA and DoRA against the frozen products alone, single kernels, or the "
+              "ranks' network.",
           .example =
               "dormer bench --model models/smollm2-135m --dtype bfloat16 --threads 2 --rounds 9\n"
-              "  dormer bench kernels --device cuda",
+              "  dormer bench kernels --device cuda\n"
+              "  mpirun -np 2 dormer bench comm",
           .declare = [](CLI::App& app) -> Action {
             auto options = std::make_shared<BenchOptions>();
             app.require_subcommand(0, 1);
@@ -94,7 +120,12 @@ Command bench() {
             add_size(app, "--rounds", options->benchmark.rounds, "updates measured of each");
             add_place(app, *options);
             const CLI::App* kernels = declare_kernels(app, *options);
-            return [options, kernels] { return kernels->parsed() ? run_kernels(*options) : run_updates(*options); };
+            const CLI::App* comm = declare_comm(app, *options);
+            return [options, kernels, comm] {
+              return comm->parsed()      ? run_comm(*options)
+                     : kernels->parsed() ? run_kernels(*options)
+                                         : run_updates(*options);
+            };
           }};
 }
 

@@ -9,10 +9,12 @@
 #include "cli/config_options.hpp"
 #include "cli/progress.hpp"
 #include "cli/ranks.hpp"
+#include "dormer/core/heartbeat.hpp"
 #include "dormer/core/log.hpp"
 #include "dormer/core/stop.hpp"
 #include "dormer/tensor/process.hpp"
 #include "dormer/train/run.hpp"
+#include "dormer/train/watchdog.hpp"
 
 namespace dormer::cli::commands {
 namespace {
@@ -25,7 +27,11 @@ struct Options {
 
 void tell_end(const train::RunConfig& config, const train::TrainResult& result) {
   if (result.outcome == train::Outcome::kSavedForRequeue) {
-    log::info("saved after update {}; start the same command again to go on", result.step);
+    if (result.step > 0) {
+      log::info("saved after update {}; start the same command again to go on", result.step);
+    } else {
+      log::info("ended before the first update, with nothing to save; start the same command again");
+    }
     return;
   }
   if (result.step == result.first_step) {
@@ -48,9 +54,12 @@ int train_run(const Options& options) {
   }
   tensor::configure_process(config.run.threads);
   install_stop_handlers();
-  return run_on_ranks([&](comm::Communicator& world) {
+  Heartbeat heartbeat;
+  train::Watchdog watchdog(heartbeat, config.run.watchdog, config.run.directory, launched_rank().value_or(0));
+  const auto body = [&](comm::Communicator& world) {
+    watchdog.meet(world);
     ProgressLine line(!options.quiet && isatty(STDERR_FILENO) != 0);
-    train::TrainOptions train_options{.trace_step = options.trace, .on_progress = nullptr};
+    train::TrainOptions train_options{.trace_step = options.trace, .on_progress = nullptr, .heartbeat = &heartbeat};
     if (!options.quiet) {
       train_options.on_progress = [&](const train::Progress& progress) { line.show(progress); };
     }
@@ -58,7 +67,8 @@ int train_run(const Options& options) {
     line.end();
     tell_end(config, result);
     return result.outcome == train::Outcome::kSavedForRequeue ? static_cast<int>(Fault::kRequeue) : 0;
-  });
+  };
+  return run_on_ranks(body, &heartbeat);
 }
 
 Action declare(CLI::App& app) {

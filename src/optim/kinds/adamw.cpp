@@ -45,7 +45,7 @@ class AdamW final : public Optimizer {
 
  private:
   [[nodiscard]] kernels::AdamWStep step_of(const ParameterGroup& group, const UpdateScalars& scalars) const {
-    const auto count = static_cast<double>(scalars.step + 1);
+    const auto count = static_cast<double>(scalars.step - scalars.skipped + 1);
     const double learning_rate = group.learning_rate * scalars.schedule_factor;
     return {.gradient_scale = static_cast<float>(scalars.gradient_scale),
             .decay = static_cast<float>(1.0 - learning_rate * group.weight_decay),

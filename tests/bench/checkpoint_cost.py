@@ -1,0 +1,60 @@
+#!/ usr / bin / env python3
+"""What checkpoints cost: the same run with and without them, alternately, from the files of launch/quickstart.sh.
+
+Prints the seconds of each run between its first and last update, as TensorBoard's events have them, and the median of the rounds' own
+ratios: a machine that slows down for a while moves none of them. The save at the end belongs to both.
+
+Example: tests/bench/checkpoint_cost.py --every 10 --rounds 5
+         tests/bench/checkpoint_cost.py --ranks 2 --set checkpoint.background=false
+"""
+import argparse
+import shutil
+import statistics
+import subprocess
+import tempfile
+from pathlib import Path
+
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+ROOT = Path(__file__).resolve().parents[2]
+MPIRUN = ROOT / "tests" / "support" / "mpirun.sh"
+
+
+def seconds(run, arguments):
+    """Of the run's updates, from the end of the first to the end of the last."""
+    command = [str(MPIRUN), str(arguments.ranks)] if arguments.ranks > 1 else []
+    command += [str(ROOT / "build" / "release" / "bin" / "dormer"), "train", arguments.config, "--quiet"]
+    settings = {"run.directory": run, "run.steps": arguments.updates, "validation.every": "null", "export": "[]", "run.threads": 2 // arguments.ranks}
+    for key, value in settings.items():
+        command += ["--set", f"{key}={value}"]
+    for setting in arguments.set + [f"checkpoint.every={run.name.split('-')[-1]}"]:
+        command += ["--set", setting]
+    subprocess.run(command, cwd=ROOT, check=True)
+    events = EventAccumulator(str(run / "tensorboard"))
+    events.Reload()
+    times = [event.wall_time for event in events.Scalars("loss")]
+    shutil.rmtree(run)
+    return times[-1] - times[0]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--config", default="configs/quickstart.yaml")
+    parser.add_argument("--every", default="10", help="cadence of the checkpoints")
+    parser.add_argument("--updates", type=int, default=41, help="an update more than checkpoints lie apart, so that the last save counts")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--ranks", type=int, default=1)
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    arguments = parser.parse_args()
+    ratios = []
+    with tempfile.TemporaryDirectory(dir=ROOT / "runs" if (ROOT / "runs").is_dir() else ROOT) as folder:
+        for number in range(arguments.rounds):
+            without = seconds(Path(folder) / f"{number}-null", arguments)
+            saving = seconds(Path(folder) / f"{number}-{arguments.every}", arguments)
+            ratios.append(saving / without)
+            print(f"round {number + 1}: {without:.2f} s without checkpoints, {saving:.2f} s with one every {arguments.every} updates: {ratios[-1]:.4f}", flush=True)
+    print(f"median of {arguments.rounds}: {statistics.median(ratios):.4f}")
+
+
+if __name__ == "__main__":
+    main()
