@@ -17,6 +17,7 @@
 #include "train/agreement.hpp"
 #include "train/hung_report.hpp"
 #include "train/run_directory.hpp"
+#include "train/stuck_launcher.hpp"
 
 namespace dormer::train {
 namespace {
@@ -29,6 +30,8 @@ constexpr double kStall = 45.0 * 60.0;
 constexpr double kUsualUpdates = 10.0;
 // For all of the report, whatever the file system does.
 constexpr std::chrono::seconds kLongestReport{15};
+// A launcher that reaches all its hosts ends a job within a few seconds.
+constexpr std::chrono::seconds kLauncherPatience{20};
 
 // Written by the reporter, read by the handler: a signal handler can reach nothing but a lock-free global.
 std::atomic<int> g_stack_file{-1};
@@ -162,6 +165,7 @@ void Watchdog::end(const Heartbeat::State& state, double deadline) {
   }).detach();
   std::unique_lock lock(mutex);
   told.wait_for(lock, kLongestReport, [&] { return done; });
+  end_stuck_launcher(kLauncherPatience);
   ::_exit(static_cast<int>(Fault::kHung));
 }
 
