@@ -64,8 +64,8 @@ TEST_P(EveryCommand, HasHelpWithAnExample) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Commands, EveryCommand,
-                         testing::Values("", "train", "plan", "evaluate", "generate", "export", "config", "config show",
-                                         "config get", "config reference", "inspect", "verify", "bench",
+                         testing::Values("", "train", "plan", "evaluate", "generate", "export", "submit", "config",
+                                         "config show", "config get", "config reference", "inspect", "verify", "bench",
                                          "bench kernels"));
 
 TEST(Program, VersionNamesLibTorchAndTheBuild) {
