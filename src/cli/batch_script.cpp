@@ -42,17 +42,23 @@ std::string option_line(std::string_view name, std::string_view value) {
   return fmt::format("#SBATCH --{}={}\n", name, plain ? std::string(value) : shell_word(value));
 }
 
-/// The number at the end of "4" or "a100:4"; 0 where there is none.
-std::int64_t gpus_of(const std::string& text) {
-  const std::size_t begin = text.rfind(':') == std::string::npos ? 0 : text.rfind(':') + 1;
+/// GPUs of a node: the number at the end of "4" or "a100:4", or of "gpu:4" or "gpu:a100:4" among other resources; 0
+/// where there is none.
+std::int64_t gpus_of(const JobRequest& request) {
+  std::smatch found;
+  const bool any = request.gpus_per_node.empty()
+                       ? std::regex_search(request.gres, found, std::regex(R"((^|,)gpu(:[A-Za-z][\w.-]*)?:(\d+))"))
+                       : std::regex_search(request.gpus_per_node, found, std::regex(R"((^|(:))(\d+)$)"));
   std::int64_t count = 0;
-  std::from_chars(text.data() + begin, text.data() + text.size(), count);
+  if (any) {
+    const std::string digits = found[3];
+    std::from_chars(digits.data(), digits.data() + digits.size(), count);
+  }
   return count;
 }
 
 std::int64_t ranks_per_node(const JobRequest& request) {
-  return request.ranks_per_node > 0 ? request.ranks_per_node
-                                    : std::max<std::int64_t>(gpus_of(request.gpus_per_node), 1);
+  return request.ranks_per_node > 0 ? request.ranks_per_node : std::max<std::int64_t>(gpus_of(request), 1);
 }
 
 bool is_one_line(std::string_view text) {

@@ -76,6 +76,12 @@ TEST(BatchScript, IsTheScriptWithTheJobsOptionsInFront) {
 
 TEST(BatchScript, HasOneRankForEachGpuWhereNothingElseIsSaid) {
   JobRequest request = small_request();
+  for (const char* gres : {"gpu:3", "gpu:a100:3", "lustre:1,gpu:3"}) {
+    request.gres = gres;
+    EXPECT_THAT(script_of(request), HasSubstr("--ntasks-per-node=3\n")) << gres;
+  }
+  request.gres = "lustre:5";
+  EXPECT_THAT(script_of(request), HasSubstr("--ntasks-per-node=1\n"));
   request.gpus_per_node = "a100:4";
   EXPECT_THAT(script_of(request), AllOf(HasSubstr("--ntasks-per-node=4\n"), HasSubstr("--gpus-per-node=a100:4\n")));
   request.ranks_per_node = 2;
