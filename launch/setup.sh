@@ -233,6 +233,22 @@ prepare_browser() {
   fi
 }
 
+# One test starts a Slurm of its own. The packages' daemons shall not start for it: policy-rc.d is how Debian is told so.
+prepare_slurm() {
+  local policy=/usr/sbin/policy-rc.d program missing='' made='' packages=(slurmctld slurmd slurm-client slurm-wlm-basic-plugins munge)
+  for program in slurmctld slurmd sbatch munged; do
+    PATH=$PATH:/usr/sbin:/sbin command -v "$program" > /dev/null || missing=yes
+  done
+  [ -n "$missing" ] && [ -n "$system" ] || return 0
+  [ -n "$lists_updated" ] || apt-cache show slurmctld > /dev/null 2>&1 || update_lists
+  apt-cache show slurmctld > /dev/null 2>&1 || return 0
+  if [ ! -e "$policy" ]; then
+    printf '#!/bin/sh\nexit 101\n' | "${root_command[@]}" tee "$policy" > /dev/null && "${root_command[@]}" chmod 755 "$policy" && made=yes
+  fi
+  apt_install "${packages[@]}" || say "No Slurm: the test of jobs is not registered."
+  [ -z "$made" ] || "${root_command[@]}" rm -f "$policy"
+}
+
 # Plotly's bundle makes the plots of reports interactive. Neither the build nor the program needs it: without it they are still pictures.
 prepare_plotly() {
   local folder=build/release/share/dormer requirement
@@ -261,6 +277,6 @@ remember_torch
 install_packages build -c launch/constraints.txt "$(grep '^cmake==' launch/requirements.txt)" "$(grep '^ninja==' launch/requirements.txt)"
 prepare_libraries
 prepare_packages
-[ -z "$tests" ] || prepare_browser
+[ -z "$tests" ] || { prepare_browser; prepare_slurm; }
 [ -z "$build" ] || { build_program; prepare_plotly; }
 say "Setup: done in $((SECONDS - begin)) s"

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <charconv>
 #include <optional>
 #include <string_view>
@@ -41,6 +42,26 @@ std::optional<std::int64_t> slurm_step_size(const Environment& environment) {
   return std::nullopt;
 }
 
+/// Whether something is there that tells a task of a step who its peers are: PMI in one of its forms, or the library
+/// with which Intel's MPI asks Slurm by itself.
+bool has_rendezvous(const Environment& environment) {
+  return std::ranges::any_of(environment, [](const auto& variable) {
+    return variable.first.starts_with("PMI") || variable.first == "I_MPI_PMI_LIBRARY";
+  });
+}
+
+/// A step that srun started for a command. The batch script itself has no step, and the shell of an interactive
+/// allocation has one of Slurm's reserved numbers.
+bool is_in_step(const Environment& environment) {
+  constexpr std::int64_t kFirstReserved = 0xFFFF'FFF0;
+  for (const char* name : {"SLURM_STEP_ID", "SLURM_STEPID"}) {
+    if (const auto step = number_in(environment, name)) {
+      return *step < kFirstReserved;
+    }
+  }
+  return false;
+}
+
 }  // namespace
 
 Launch detect_launch(const Environment& environment) {
@@ -55,9 +76,25 @@ Launch detect_launch(const Environment& environment) {
     return launch_of(step_size ? "srun" : "a PMIx launcher", step_size.value_or(0));
   }
   if (step_size && *step_size > 1) {
+    require(has_rendezvous(environment), Fault::kUsage,
+            "srun started {} tasks without PMIx, so that each would be alone; start them with srun --mpi=pmix (srun "
+            "--mpi=list names what this Slurm has), or with mpirun in a batch script",
+            *step_size);
     return launch_of("srun", *step_size);
   }
   return {};
+}
+
+void refuse_lone_rank(const Environment& environment) {
+  if (!environment.contains("SLURM_JOB_ID") || is_in_step(environment) ||
+      !detect_launch(environment).launcher.empty()) {
+    return;
+  }
+  const std::int64_t tasks = number_in(environment, "SLURM_NTASKS").value_or(1);
+  require(tasks <= 1, Fault::kUsage,
+          "this Slurm job has {} tasks, but no launcher started the ranks: one would work alone; start with mpirun or "
+          "srun --mpi=pmix, or set SLURM_NTASKS=1 where one rank is meant",
+          tasks);
 }
 
 Environment current_environment() {

@@ -64,8 +64,9 @@ TEST_P(EveryCommand, HasHelpWithAnExample) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Commands, EveryCommand,
-                         testing::Values("", "train", "plan", "evaluate", "generate", "export", "config", "config show",
-                                         "config reference", "inspect", "verify", "bench", "bench kernels"));
+                         testing::Values("", "train", "plan", "evaluate", "generate", "export", "submit", "config",
+                                         "config show", "config get", "config reference", "inspect", "verify", "bench",
+                                         "bench kernels"));
 
 TEST(Program, VersionNamesLibTorchAndTheBuild) {
   EXPECT_THAT(dormer("--version").output, testing::MatchesRegex("dormer [0-9.]+ \\(LibTorch [0-9.]+, [A-Za-z]+\\)\n"));
@@ -84,6 +85,16 @@ TEST_F(ProgramFiles, ConfigShowPrintsWhatItReadsBack) {
   EXPECT_THAT(first.output, AllOf(HasSubstr("rank: 8\n"), HasSubstr("seed: 9\n"), HasSubstr("  - for: peft\n")));
   write("effective.yaml", first.output);
   EXPECT_EQ(dormer("config show " + path("effective.yaml")).output, first.output);
+}
+
+TEST_F(ProgramFiles, ConfigGetPrintsOneValue) {
+  const std::string get = "config get run.directory configs/quickstart.yaml";
+  EXPECT_EQ(dormer(get).output, "runs/quickstart\n");
+  EXPECT_EQ(dormer(get + R"( --set 'run.directory="8 \"ranks\": a"')").output, "8 \"ranks\": a\n");
+  EXPECT_EQ(dormer("config get batch.global configs/quickstart.yaml").output, "4\n");
+  const test::ProgramResult result = dormer("config get run.diretcory configs/quickstart.yaml");
+  EXPECT_EQ(result.exit_code, 2);
+  EXPECT_EQ(result.errors, "error: run.diretcory: no such key; did you mean 'run.directory'?\n");
 }
 
 TEST_F(ProgramFiles, EveryMistakeOfAConfigurationIsALine) {

@@ -19,8 +19,12 @@ struct Launch {
 };
 
 /// Decides between one rank and MPI. A launcher that started one process only needs no MPI. Variables that make no
-/// sense are usage errors.
+/// sense are usage errors, and so is a Slurm step of several tasks that do not know of each other.
 [[nodiscard]] Launch detect_launch(const Environment& environment);
+
+/// Throws a usage error where a Slurm job was given several tasks and no launcher started this process: a batch script
+/// that forgets mpirun would train on one rank and pay for all.
+void refuse_lone_rank(const Environment& environment);
 
 /// The variables of this process.
 [[nodiscard]] Environment current_environment();

@@ -1,26 +1,64 @@
 #include <cstdio>
+#include <map>
 #include <memory>
+#include <string>
+#include <vector>
 
 #include <CLI/CLI.hpp>
 
 #include "cli/command.hpp"
 #include "cli/config_options.hpp"
 #include "dormer/config/write.hpp"
+#include "dormer/core/error.hpp"
+#include "dormer/core/nearest_name.hpp"
 #include "dormer/train/run_config.hpp"
 
 namespace dormer::cli::commands {
 namespace {
 
+/// A value as scripts want it: texts that YAML needs in quotes without them.
+std::string without_quotes(const std::string& value) {
+  if (!value.starts_with('"')) {
+    return value;
+  }
+  std::string plain;
+  for (std::size_t index = 1; index + 1 < value.size(); ++index) {
+    index += value[index] == '\\' ? 1 : 0;
+    plain += value[index];
+  }
+  return plain;
+}
+
+std::string value_of(const train::RunConfig& config, const std::string& key) {
+  const std::map<std::string, std::string> values = config::flatten(config);
+  const auto found = values.find(key);
+  if (found == values.end()) {
+    std::vector<std::string> names;
+    for (const auto& [name, value] : values) {
+      names.push_back(name);
+    }
+    fail(Fault::kUsage, "{}: no such key{}", key, did_you_mean(key, names));
+  }
+  return without_quotes(found->second);
+}
+
 Action declare(CLI::App& app) {
   const auto options = std::make_shared<ConfigOptions>();
+  const auto key = std::make_shared<std::string>();
   app.require_subcommand(1);
   CLI::App* show = app.add_subcommand("show", "Prints a configuration with every default filled in.");
   add_config_options(*show, *options);
   show->footer("Example:\n  dormer config show configs/quickstart.yaml --set adapter.rank=8");
+  CLI::App* get = app.add_subcommand("get", "Prints the value of one key, for scripts.");
+  get->add_option("KEY", *key, "A key with its groups: run.directory.")->required();
+  add_config_options(*get, *options);
+  get->footer("Example:\n  dormer config get run.directory configs/quickstart.yaml");
   CLI::App* reference = app.add_subcommand("reference", "Prints the page of all keys (docs/configuration.md).");
   reference->footer("Example:\n  dormer config reference > docs/configuration.md");
-  return [options, show] {
-    const std::string text = show->parsed() ? config::dump(options->load()) : train::configuration_page();
+  return [options, key, show, get] {
+    const std::string text = show->parsed()  ? config::dump(options->load())
+                             : get->parsed() ? value_of(options->load(), *key) + '\n'
+                                             : train::configuration_page();
     std::fputs(text.c_str(), stdout);
     return 0;
   };

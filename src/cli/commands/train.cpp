@@ -9,6 +9,7 @@
 #include "cli/config_options.hpp"
 #include "cli/progress.hpp"
 #include "cli/ranks.hpp"
+#include "dormer/comm/world.hpp"
 #include "dormer/core/heartbeat.hpp"
 #include "dormer/core/log.hpp"
 #include "dormer/core/stop.hpp"
@@ -49,6 +50,7 @@ void tell_end(const train::RunConfig& config, const train::TrainResult& result) 
 
 int train_run(const Options& options) {
   const train::RunConfig config = options.config.load();
+  comm::refuse_lone_rank(comm::current_environment());
   if (options.quiet) {
     log::set_level(log::Level::kWarning);
   }
