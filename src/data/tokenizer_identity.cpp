@@ -12,6 +12,7 @@
 
 #include "dormer/core/atomic_file.hpp"
 #include "dormer/core/error.hpp"
+#include "dormer/core/json_extent.hpp"
 #include "dormer/core/sha256.hpp"
 
 namespace dormer::data {
@@ -29,6 +30,15 @@ std::string field(const std::string& text) {
   return fmt::format("{}:{}", text.size(), text);
 }
 
+std::int64_t id_of(const json& id) {
+  constexpr std::int64_t kMost = std::int64_t{1} << 31;
+  const bool fits = id.is_number_integer() && id.get<std::int64_t>() >= 0 && id.get<std::int64_t>() < kMost;
+  if (!fits) {
+    throw json::other_error::create(0, "a token's id is no whole number from 0 on", &id);
+  }
+  return id.get<std::int64_t>();
+}
+
 std::vector<Entry> by_id(std::vector<Entry> entries) {
   std::sort(entries.begin(), entries.end(),
             [](const Entry& a, const Entry& b) { return std::tie(a.id, a.text) < std::tie(b.id, b.text); });
@@ -40,7 +50,7 @@ std::vector<Entry> vocabulary_of(const json& model) {
   const json& vocabulary = model.at("vocab");
   if (vocabulary.is_object()) {
     for (const auto& [token, id] : vocabulary.items()) {
-      entries.push_back({id.get<std::int64_t>(), token, ""});
+      entries.push_back({id_of(id), token, ""});
     }
     return by_id(std::move(entries));
   }
@@ -85,8 +95,7 @@ std::string identity_of(const json& tokenizer) {
   std::vector<Entry> added;
   for (const json& token : list_of(tokenizer, "added_tokens")) {
     const json special = token.value("special", json(false));
-    added.push_back({token.at("id").get<std::int64_t>(), token.at("content").get<std::string>(),
-                     special == json(true) ? "1" : "0"});
+    added.push_back({id_of(token.at("id")), token.at("content").get<std::string>(), special == json(true) ? "1" : "0"});
   }
   hash.update(fmt::format("added {}\n", added.size()));
   for (const Entry& entry : by_id(std::move(added))) {
@@ -98,6 +107,7 @@ std::string identity_of(const json& tokenizer) {
 }  // namespace
 
 std::string tokenizer_sha256(std::string_view tokenizer_json, const std::string& where) {
+  require_shallow_json(tokenizer_json, where);
   try {
     return identity_of(json::parse(tokenizer_json));
   } catch (const json::exception& error) {
@@ -119,13 +129,15 @@ std::optional<std::int64_t> folder_tokenizer_size(const std::filesystem::path& f
     return std::nullopt;
   }
   try {
-    const json tokenizer = json::parse(read_file(file, "tokenizer"));
+    const std::string text = read_file(file, "tokenizer");
+    require_shallow_json(text, file.string());
+    const json tokenizer = json::parse(text);
     std::int64_t size = 0;
     for (const Entry& entry : vocabulary_of(tokenizer.at("model"))) {
       size = std::max(size, entry.id + 1);
     }
     for (const json& token : list_of(tokenizer, "added_tokens")) {
-      size = std::max(size, token.at("id").get<std::int64_t>() + 1);
+      size = std::max(size, id_of(token.at("id")) + 1);
     }
     return size;
   } catch (const json::exception& error) {

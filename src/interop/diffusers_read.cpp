@@ -27,7 +27,7 @@ Configurations configurations_of(const storage::SafetensorsFile& file) {
   if (found == file.metadata().end()) {
     return {};
   }
-  const Json root = Json::parse(found->second, nullptr, false);
+  const Json root = parse_peft_json(found->second, "lora_adapter_metadata of " + where);
   require(root.is_object(), Fault::kInput, "lora_adapter_metadata of {} is not JSON", where);
   std::map<std::string, Json> parts;
   for (const auto& [key, value] : root.items()) {

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "dormer/core/error.hpp"
+#include "dormer/core/json_extent.hpp"
 #include "dormer/storage/safetensors.hpp"
 #include "kohya_keys.hpp"
 #include "layer_arrays.hpp"
@@ -229,6 +230,9 @@ std::optional<std::string> Reader::base_of(const storage::Metadata& metadata) {
 std::optional<adapter::Axis> axis_of_metadata(const storage::Metadata& metadata) {
   const auto found = metadata.find("ss_network_args");
   if (found == metadata.end()) {
+    return std::nullopt;
+  }
+  if (extent_of_json(found->second).depth > kDeepestJson) {
     return std::nullopt;
   }
   const nlohmann::json arguments = nlohmann::json::parse(found->second, nullptr, false);

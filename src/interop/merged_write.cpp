@@ -17,6 +17,7 @@
 #include "dormer/adapter/effective_weight.hpp"
 #include "dormer/core/atomic_file.hpp"
 #include "dormer/core/error.hpp"
+#include "dormer/core/json_extent.hpp"
 #include "dormer/interop/merged.hpp"
 #include "dormer/storage/safetensors.hpp"
 #include "dormer/tensor/device_memory.hpp"
@@ -139,6 +140,7 @@ void write_text(const fs::path& path, const std::string& text) {
 std::string config_text(const ModelPart& part, std::optional<std::int64_t> vocabulary, DType dtype) {
   const fs::path& folder = part.folder;
   const std::string text = read_file(folder / "config.json", "model configuration");
+  require_shallow_json(text, (folder / "config.json").string());
   nlohmann::ordered_json root = nlohmann::ordered_json::parse(text, nullptr, false);
   require(root.is_object(), Fault::kInput, "{} is not a JSON object", (folder / "config.json").string());
   root[root.contains("torch_dtype") ? "torch_dtype" : "dtype"] = name_of(dtype);

@@ -6,11 +6,13 @@
 #include <cmath>
 #include <regex>
 #include <string_view>
+#include <utility>
 
 #include <nlohmann/json.hpp>
 
 #include "dormer/core/atomic_file.hpp"
 #include "dormer/core/error.hpp"
+#include "dormer/core/json_extent.hpp"
 
 namespace dormer::interop {
 namespace {
@@ -72,25 +74,42 @@ bool name_matches(const std::string& pattern, const std::string& layer) {
                     [](char wanted, char letter) { return wanted == '.' || wanted == letter; });
 }
 
+// By the engine that needs no more than states times letters. The default one tries ways until it finds one, for some
+// patterns for ever; and it has no bound on the stack that long patterns take, nor on what {n} multiplies.
+std::regex expression_of(const std::string& pattern) {
+  constexpr std::size_t kLongest = 256;
+  try {
+    if (pattern.size() <= kLongest && pattern.find('{') == std::string::npos) {
+      return std::regex(pattern.starts_with('^') ? pattern : "(.*\\.)?(" + pattern + ")",
+                        std::regex::ECMAScript | std::regex::nosubs | std::regex_constants::__polynomial);
+    }
+  } catch (const std::regex_error&) {  // said below
+  }
+  fail(Fault::kInput,
+       "adapter_config.json: the pattern '{:.80}' is not a regular expression that we know (up to {} letters, without "
+       "{{}} "
+       "and back references); name the layers",
+       pattern, kLongest);
+}
+
 // PEFT takes a pattern as a regular expression for the end of a module path, at a dot or at the beginning.
 // A leading anchor stands for the whole path.
-bool pattern_matches(const std::string& pattern, const std::string& layer) {
+PeftPattern pattern_of(const std::string& pattern) {
   const bool anchored = pattern.starts_with('^');
-  const std::string name = pattern.substr(anchored ? 1 : 0);
+  std::string name = pattern.substr(anchored ? 1 : 0);
   if (is_name(name)) {  // a whole model's patterns are many, and regular expressions slow
-    return name_matches(name, layer) && (!anchored || name.size() == layer.size());
+    return [name = std::move(name), anchored](const std::string& layer) {
+      return name_matches(name, layer) && (!anchored || name.size() == layer.size());
+    };
   }
-  try {
-    return std::regex_match(layer, std::regex(anchored ? pattern : "(.*\\.)?(" + pattern + ")"));
-  } catch (const std::regex_error&) {
-    fail(Fault::kInput, "adapter_config.json: the pattern '{}' is not a regular expression that we know", pattern);
-  }
+  return
+      [expression = expression_of(pattern)](const std::string& layer) { return std::regex_match(layer, expression); };
 }
 
 template <typename T>
-T by_pattern(const std::vector<std::pair<std::string, T>>& patterns, const std::string& layer, T otherwise) {
-  for (const auto& [pattern, value] : patterns) {
-    if (pattern_matches(pattern, layer)) {
+T by_pattern(const std::vector<std::pair<PeftPattern, T>>& patterns, const std::string& layer, T otherwise) {
+  for (const auto& [matches, value] : patterns) {
+    if (matches(layer)) {
       return value;
     }
   }
@@ -98,11 +117,11 @@ T by_pattern(const std::vector<std::pair<std::string, T>>& patterns, const std::
 }
 
 template <typename T>
-std::vector<std::pair<std::string, T>> read_patterns(const Json& root, const char* key) {
-  std::vector<std::pair<std::string, T>> patterns;
+std::vector<std::pair<PeftPattern, T>> read_patterns(const Json& root, const char* key) {
+  std::vector<std::pair<PeftPattern, T>> patterns;
   if (root.contains(key) && !root.at(key).is_null()) {
     for (const auto& [pattern, value] : root.at(key).items()) {
-      patterns.emplace_back(pattern, value.template get<T>());
+      patterns.emplace_back(pattern_of(pattern), value.template get<T>());
     }
   }
   return patterns;
@@ -175,8 +194,16 @@ PeftConfig peft_config_from(const nlohmann::ordered_json& root, const std::strin
   return config;
 }
 
+Json parse_peft_json(const std::string& text, const std::string& where) {
+  constexpr std::size_t kMostMembers = 20'000;  // a container that keeps their order looks through all for each
+  require_shallow_json(text, where);
+  require(extent_of_json(text).members <= kMostMembers, Fault::kInput, "{} has more than {} members; save it again",
+          where, kMostMembers);
+  return Json::parse(text, nullptr, false);
+}
+
 PeftConfig read_peft_config(const std::filesystem::path& path) {
-  const Json root = Json::parse(read_file(path, "PEFT configuration"), nullptr, false);
+  const Json root = parse_peft_json(read_file(path, "PEFT configuration"), path.string());
   require(root.is_object() && root.contains("peft_type"), Fault::kInput,
           "bad PEFT configuration {}: it is not JSON, or names no peft_type; save it again", path.string());
   return peft_config_from(root, path.string());

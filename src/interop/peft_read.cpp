@@ -63,9 +63,9 @@ void take(StoredAdapter& adapter, const PeftKey& key, const PeftConfig& config, 
 
 void check_whole(const std::string& name, const StoredLayer& layer, const std::string& where) {
   const auto bias = layer.factors.find("bias");
-  const bool fits = layer.factors.contains("weight") &&
-                    (bias == layer.factors.end() ||
-                     bias->second.values.size() == static_cast<std::size_t>(layer.factors.at("weight").shape.front()));
+  const auto weight = layer.factors.find("weight");
+  const bool fits = weight != layer.factors.end() && !weight->second.shape.empty() &&
+                    (bias == layer.factors.end() || std::ssize(bias->second.values) == weight->second.shape.front());
   require(fits, Fault::kInput, "{} lacks the weight of '{}', or its bias is of another length", where, name);
 }
 

@@ -158,11 +158,12 @@ std::string kind_of(const StoredLayer& layer, const std::string& layer_name) {
   return kind;
 }
 
-std::int64_t rank_of(const StoredLayer& layer) {
+std::int64_t rank_of(const StoredLayer& layer, const std::string& layer_name) {
   // As every program that reads such a file: the large factor's rank of a Kronecker product counts first.
   for (const char* factor : {"lora_embedding_A", "lora_A", "hada_w1_b", "lokr_w2_b", "lokr_w1_b"}) {
     if (const auto found = layer.factors.find(factor); found != layer.factors.end()) {
-      return found->second.shape.at(0);
+      require(!found->second.shape.empty(), Fault::kInput, "{} of '{}' has no axes", factor, layer_name);
+      return found->second.shape.front();
     }
   }
   return 0;
@@ -188,7 +189,7 @@ void finish_layer(StoredLayer& layer, const std::string& layer_name) {
   if (layer.kind == "lora" && layer.kernel_axes > 0) {
     layer.kind = "locon";
   }
-  layer.rank = rank_of(layer);
+  layer.rank = rank_of(layer, layer_name);
   const bool counts = layer.rank > 0 && layer.alpha && *layer.alpha != 0.0;
   layer.scale = counts ? *layer.alpha / static_cast<double>(layer.rank) : 1.0;
   if (layer.axis) {

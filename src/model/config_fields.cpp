@@ -48,9 +48,10 @@ std::int64_t ConfigFields::size(const char* name, std::optional<std::int64_t> fa
     return fallback.value_or(1);
   }
   const Json& value = object_.at(name);
-  constexpr std::int64_t kLargest = std::int64_t{1} << 31;
+  constexpr std::int64_t kLargest = std::int64_t{1}
+                                    << 24;  // of all that a model counts; products of two are no trouble
   if (!value.is_number_integer() || value.get<std::int64_t>() < 1 || value.get<std::int64_t>() > kLargest) {
-    refuse(true, fmt::format("{} must be a positive integer, not {}", name, value.dump()));
+    refuse(true, fmt::format("{} must be a positive integer up to {}, not {}", name, kLargest, value.dump()));
     return 1;
   }
   return value.get<std::int64_t>();
@@ -106,7 +107,11 @@ DecoderDescription read_sizes(ConfigFields& fields, std::string family, bool tie
   decoder.vocabulary = fields.size("vocab_size");
   decoder.hidden = fields.size("hidden_size");
   decoder.intermediate = fields.size("intermediate_size");
+  constexpr std::int64_t kMostBlocks = 10'000;  // what follows takes memory for every one of them
   decoder.blocks = fields.size("num_hidden_layers");
+  fields.refuse(decoder.blocks > kMostBlocks,
+                fmt::format("num_hidden_layers {} is above {}", decoder.blocks, kMostBlocks));
+  decoder.blocks = std::min(decoder.blocks, kMostBlocks);
   decoder.heads = fields.size("num_attention_heads");
   decoder.key_value_heads = fields.size("num_key_value_heads", decoder.heads);
   const bool explicit_width = fields.has("head_dim");

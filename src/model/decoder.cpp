@@ -13,6 +13,7 @@
 #include <ATen/ops/split_with_sizes.h>
 
 #include "dormer/core/error.hpp"
+#include "dormer/core/json_extent.hpp"
 #include "dormer/tensor/base_loading.hpp"
 #include "dormer/tensor/differentiable.hpp"
 #include "dormer/tensor/operations.hpp"
@@ -132,15 +133,16 @@ class Decoder final : public LanguageModel {
 
   Norm load_norm(const storage::SafetensorsSet& files, const std::string& name, std::int64_t width,
                  std::int64_t block) {
+    // "Site" is written out: GCC 12 destroys an inner aggregate without a name twice where a later member throws.
     FrozenLayer layer{
-        .site = {.name = name,
-                 .group = "norm",
-                 .layer = block,
-                 .out = width,
-                 .in = 1,
-                 .index = layers_.size(),
-                 .form = adapter::LayerForm::kNorm,
-                 .normalization = {config_.epsilon, config_.norm_offset}},
+        .site = Site{.name = name,
+                     .group = "norm",
+                     .layer = block,
+                     .out = width,
+                     .in = 1,
+                     .index = layers_.size(),
+                     .form = adapter::LayerForm::kNorm,
+                     .normalization = {config_.epsilon, config_.norm_offset}},
         .weight = tensor::load_base_weight(files, name + ".weight", std::array{width}, DType::kF32, placement_.device),
         .bias = {}};
     const at::Tensor weight = layer.weight.values().add(config_.norm_offset);
@@ -346,6 +348,7 @@ std::unique_ptr<LanguageModel> load_decoder(DecoderDescription description, cons
 
 DecoderDescription describe_decoder(const std::function<DecoderDescription(ConfigFields&)>& describe,
                                     const std::string& config_text, std::string_view where) {
+  require_shallow_json(config_text, where);
   const nlohmann::json object = nlohmann::json::parse(config_text, nullptr, false);
   require(object.is_object(), Fault::kInput, "{} is not a JSON object", where);
   ConfigFields fields(object);

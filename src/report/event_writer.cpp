@@ -2,21 +2,18 @@
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
 #include <chrono>
-#include <cstring>
 #include <system_error>
 #include <vector>
 
-#include <fcntl.h>
 #include <unistd.h>
 
 #include <fmt/format.h>
 
 #include "dormer/core/atomic_file.hpp"
 #include "dormer/core/error.hpp"
-#include "report/append.hpp"
 #include "report/event_records.hpp"
+#include "report/growing_file.hpp"
 
 namespace dormer::report {
 namespace {
@@ -75,18 +72,20 @@ EventWriter::EventWriter(const std::filesystem::path& folder, std::span<const St
   }
   std::array<char, 256> host{};
   ::gethostname(host.data(), host.size() - 1);
-  file_ = folder / fmt::format("{}{:010.0f}.{}.{}.{}", kPrefix, begin, host.data(), ::getpid(), earlier.size());
-  write_file_atomically(file_, std::string_view(bytes));
-  descriptor_ = ::open(file_.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC);
-  require(descriptor_ >= 0, Fault::kIo, "cannot open {} for writing: {}", file_.string(), std::strerror(errno));
+  const std::filesystem::path file =
+      folder / fmt::format("{}{:010.0f}.{}.{}.{}", kPrefix, begin, host.data(), ::getpid(), earlier.size());
+  write_file_atomically(file, std::string_view(bytes));
+  file_ = std::make_unique<GrowingFile>(file);
 }
 
-EventWriter::~EventWriter() {
-  ::close(descriptor_);
+EventWriter::~EventWriter() = default;
+
+const std::filesystem::path& EventWriter::file() const {
+  return file_->path();
 }
 
 void EventWriter::write(std::int64_t step, std::span<const Metric> metrics) {
-  append(descriptor_, scalar_record(now(), step, metrics), file_);
+  file_->add(scalar_record(now(), step, metrics));
 }
 
 }  // namespace dormer::report

@@ -1,16 +1,12 @@
 #include "dormer/report/metrics_writer.hpp"
 
-#include <cerrno>
-#include <cstring>
-
-#include <fcntl.h>
-#include <unistd.h>
+#include <utility>
 
 #include <nlohmann/json.hpp>
 
 #include "dormer/core/atomic_file.hpp"
 #include "dormer/core/error.hpp"
-#include "report/append.hpp"
+#include "report/growing_file.hpp"
 
 namespace dormer::report {
 namespace {
@@ -40,22 +36,19 @@ KeptLines keep_lines(const std::string& text, std::int64_t last_step) {
 
 }  // namespace
 
-MetricsWriter::MetricsWriter(std::filesystem::path file, std::int64_t last_step) : file_(std::move(file)) {
-  if (std::filesystem::exists(file_)) {
-    const std::string text = read_file(file_, "metrics file");
+MetricsWriter::MetricsWriter(std::filesystem::path file, std::int64_t last_step) {
+  if (std::filesystem::exists(file)) {
+    const std::string text = read_file(file, "metrics file");
     const KeptLines kept = keep_lines(text, last_step);
     if (kept.text != text) {
-      write_file_atomically(file_, std::string_view(kept.text));
+      write_file_atomically(file, std::string_view(kept.text));
     }
     last_step_ = kept.last_step;
   }
-  descriptor_ = ::open(file_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
-  require(descriptor_ >= 0, Fault::kIo, "cannot open {} for writing: {}", file_.string(), std::strerror(errno));
+  file_ = std::make_unique<GrowingFile>(std::move(file));
 }
 
-MetricsWriter::~MetricsWriter() {
-  ::close(descriptor_);
-}
+MetricsWriter::~MetricsWriter() = default;
 
 void MetricsWriter::write(std::int64_t step, std::span<const Metric> metrics) {
   invariant(step > last_step_, "metrics of step {} come after those of step {}", step, last_step_);
@@ -65,12 +58,12 @@ void MetricsWriter::write(std::int64_t step, std::span<const Metric> metrics) {
     std::visit([&](auto value) { object[metric.name] = value; },
                metric.value);  // the library writes null for not-a-number
   }
-  append(descriptor_, object.dump() + '\n', file_);
+  file_->add(object.dump() + '\n');
   last_step_ = step;
 }
 
 void MetricsWriter::sync() {
-  ::fsync(descriptor_);
+  file_->sync();
 }
 
 }  // namespace dormer::report

@@ -77,6 +77,10 @@ const StoredArray* Checkpoint::find(std::string_view name) const {
 
 Manifest read_manifest(const fs::path& folder) {
   const fs::path path = folder / Manifest::kFileName;
+  std::error_code code;
+  // A pipe under that name must be refused, not waited for.
+  require(!fs::exists(path, code) || fs::is_regular_file(path, code), Fault::kInput,
+          "checkpoint manifest is not a regular file: {}; put the file itself there", path.string());
   Manifest manifest = parse_manifest(read_file(path, "checkpoint manifest"), path.string());
   require(!step_of(folder) || *step_of(folder) == manifest.step, Fault::kInput,
           "{} is of step {}; a checkpoint's folder must not be renamed", folder.string(), manifest.step);

@@ -12,6 +12,8 @@ namespace {
 constexpr std::size_t kMaximumNames = 1'000'000;
 constexpr std::size_t kSmallestCache = std::size_t{1} << 20;
 constexpr std::size_t kLargestCache = std::size_t{256} << 20;
+constexpr hsize_t kMostCompressed = 1'100;  // gzip makes at most 1,032 bytes of one
+constexpr hsize_t kAnyChunk = hsize_t{16} << 20;
 
 template <typename Status>
 Status readable(Status status, std::string_view action, const std::string& where) {
@@ -128,6 +130,38 @@ std::vector<std::int64_t> shape_of(hid_t set, const std::string& name, DType dty
   return shape;
 }
 
+hsize_t chunk_bytes(hid_t options, std::size_t element, const std::string& where) {
+  std::array<hsize_t, H5S_MAX_RANK> chunk{};
+  const int rank = readable(H5Pget_chunk(options, H5S_MAX_RANK, chunk.data()), "inspect the chunks of", where);
+  hsize_t bytes = element;
+  for (int axis = 0; axis < rank; ++axis) {
+    const bool overflows = __builtin_mul_overflow(bytes, chunk.at(static_cast<std::size_t>(axis)), &bytes);
+    bytes = overflows ? std::numeric_limits<hsize_t>::max() : bytes;
+  }
+  return bytes;
+}
+
+// A large shape, or a large chunk, costs a file a few bytes, and whoever reads it memory and time: the data must be
+// there.
+void check_extent(hid_t file, hid_t set, const Hdf5Array& array, const std::string& where) {
+  const Hdf5Handle options(readable(H5Dget_create_plist(set), "inspect '" + shown(array.name) + "' of", where));
+  hsize_t file_bytes = 0;
+  readable(H5Fget_filesize(file, &file_bytes), "measure", where);
+  const bool chunked = H5Pget_layout(options.get()) == H5D_CHUNKED;
+  const hsize_t factor = chunked && H5Pget_nfilters(options.get()) > 0 ? kMostCompressed : 1;
+  const hsize_t stored = std::min(H5Dget_storage_size(set), file_bytes);
+  const hsize_t bytes = static_cast<hsize_t>(array.count()) * size_of(array.dtype);
+  require(bytes <= stored * factor, Fault::kInput,
+          "'{}' of {} has the shape of {} bytes, but only {} are stored: it is not all there; make it again",
+          shown(array.name), where, bytes, stored);
+  if (chunked) {
+    const hsize_t chunk = chunk_bytes(options.get(), size_of(array.dtype), where);
+    require(chunk <= std::max(kAnyChunk, file_bytes * factor), Fault::kInput,
+            "'{}' of {} has chunks of {} bytes in a file of {}; store it in smaller ones", shown(array.name), where,
+            chunk, file_bytes);
+  }
+}
+
 // Opens with a cache that holds some chunks: else each range read would decompress whole chunks again.
 Hdf5Handle open_with_cache(hid_t file, const std::string& name, const std::string& where) {
   Hdf5Handle set(readable(H5Dopen2(file, name.c_str(), H5P_DEFAULT), "open '" + shown(name) + "' of", where));
@@ -183,6 +217,7 @@ std::optional<std::pair<Hdf5Array, OpenArray>> open_array(hid_t file, const std:
   check_storage(file, open.set.get(), name, where);
   Hdf5Array array{.name = name, .dtype = refined_type(*stored, open.set.get(), where), .shape = {}};
   array.shape = shape_of(open.set.get(), name, array.dtype, where);
+  check_extent(file, open.set.get(), array, where);
   // Booleans of h5py are read in their own type; everything else in ours, so that HDF5 sets the byte order right.
   open.memory_type = H5Tget_class(type.get()) == H5T_ENUM ? std::move(type) : stored_type(*stored);
   return std::pair(std::move(array), std::move(open));

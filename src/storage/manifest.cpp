@@ -1,6 +1,7 @@
 #include "dormer/storage/manifest.hpp"
 
 #include <algorithm>
+#include <limits>
 #include <map>
 #include <set>
 #include <utility>
@@ -46,9 +47,15 @@ Json to_json(const Manifest& manifest) {
   return root;
 }
 
-ManifestFile file_from(const Json& json) {
+/// A whole number; the library would cut 0.5, and 1e300 to anything.
+std::int64_t integer(const Json& json, std::string_view where) {
+  require(json.is_number_integer(), Fault::kInput, "bad manifest {}: a number in it is not a whole one", where);
+  return json.get<std::int64_t>();
+}
+
+ManifestFile file_from(const Json& json, std::string_view where) {
   return {.name = json.at("name").get<std::string>(),
-          .bytes = json.at("bytes").get<std::uint64_t>(),
+          .bytes = static_cast<std::uint64_t>(integer(json.at("bytes"), where)),
           .xxh3_128 = json.at("xxh3_128").get<std::string>()};
 }
 
@@ -56,11 +63,15 @@ ManifestSlice slice_from(const Json& json, std::string_view where) {
   const auto dtype_name = json.at("dtype").get<std::string>();
   const std::optional<DType> dtype = dtype_from_safetensors(dtype_name);
   require(dtype.has_value(), Fault::kInput, "bad manifest {}: unknown dtype '{}'", where, shown(dtype_name));
+  std::vector<std::int64_t> shape;
+  for (const Json& dimension : json.at("shape")) {
+    shape.push_back(integer(dimension, where));
+  }
   return {.name = json.at("name").get<std::string>(),
           .dtype = *dtype,
-          .shape = json.at("shape").get<std::vector<std::int64_t>>(),
-          .offset = json.at("offset").get<std::int64_t>(),
-          .count = json.at("count").get<std::int64_t>(),
+          .shape = std::move(shape),
+          .offset = integer(json.at("offset"), where),
+          .count = integer(json.at("count"), where),
           .file = json.at("file").get<std::string>(),
           .xxh3_128 = json.at("xxh3_128").get<std::string>()};
 }
@@ -109,6 +120,22 @@ void check_cover(const Manifest& manifest, std::string_view where) {
   }
 }
 
+// Memory for arrays is taken before their files are read: no more than the files can hold.
+void check_room(const Manifest& manifest, std::string_view where) {
+  std::map<std::string_view, std::int64_t> needed;
+  for (const ManifestSlice& slice : manifest.arrays) {
+    const std::int64_t bytes =
+        slice.count * static_cast<std::int64_t>(size_of(slice.dtype));  // below 2^63: its array is
+    std::int64_t& total = needed[slice.file];
+    total = __builtin_add_overflow(total, bytes, &total) ? std::numeric_limits<std::int64_t>::max() : total;
+  }
+  for (const ManifestFile& file : manifest.files) {
+    const auto bytes = static_cast<std::uint64_t>(needed[file.name]);
+    require(bytes <= file.bytes, Fault::kInput, "bad manifest {}: its arrays are larger than the files that hold them",
+            where);
+  }
+}
+
 }  // namespace
 
 std::string to_text(const Manifest& manifest) {
@@ -128,9 +155,9 @@ Manifest parse_manifest(const std::string& text, std::string_view where) {
     const auto sum = root.at(kOwnSum).get<std::string>();
     root.erase(kOwnSum);
     require(sum == sum_of(root), Fault::kInput, "bad manifest {}: its text does not match its own checksum", where);
-    manifest.step = root.at("step").get<std::int64_t>();
+    manifest.step = integer(root.at("step"), where);
     for (const Json& file : root.at("files")) {
-      manifest.files.push_back(file_from(file));
+      manifest.files.push_back(file_from(file, where));
     }
     for (const Json& slice : root.at("arrays")) {
       manifest.arrays.push_back(slice_from(slice, where));
@@ -146,6 +173,7 @@ Manifest parse_manifest(const std::string& text, std::string_view where) {
             shown(slice.name), shown(slice.file));
   }
   check_cover(manifest, where);
+  check_room(manifest, where);
   return manifest;
 }
 

@@ -49,7 +49,8 @@ std::shared_ptr<const MappedFile> MappedFile::open(const std::filesystem::path& 
   const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (descriptor < 0) {
     const int code = errno;
-    require(code != ENOENT && code != ENOTDIR, Fault::kInput, "{} not found: {}; check the path", what, path.string());
+    const bool nowhere = code == ENOENT || code == ENOTDIR || code == ELOOP || code == ENAMETOOLONG;
+    require(!nowhere, Fault::kInput, "{} not found: {}; check the path", what, path.string());
     fail(Fault::kIo, "cannot open {} {}: {}", what, path.string(), std::strerror(code));
   }
   std::span<const std::byte> bytes;

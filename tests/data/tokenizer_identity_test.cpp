@@ -1,9 +1,12 @@
 #include "dormer/data/tokenizer_identity.hpp"
 
+#include <fstream>
+
 #include <gmock/gmock.h>
 
 #include "dormer/core/error.hpp"
 #include "dormer/core/sha256.hpp"
+#include "support/temp_directory.hpp"
 
 namespace dormer::data {
 namespace {
@@ -38,6 +41,29 @@ TEST(TokenizerIdentity, NamesAFileThatIsNone) {
     } catch (const Error& error) {
       EXPECT_EQ(error.fault(), Fault::kInput);
       EXPECT_THAT(error.what(), ::testing::HasSubstr("folder/tokenizer.json"));
+    }
+  }
+}
+
+TEST(TokenizerIdentity, IdsAreThoseOfTokens) {
+  const test::TempDirectory folder;
+  const std::string deep = std::string(100'000, '[') + std::string(100'000, ']');
+  for (const std::string& text :
+       {std::string(R"({"model": {"vocab": {"a": 9223372036854775807}}})"),
+        std::string(R"({"model": {"vocab": {"a": 0.5}}})"), std::string(R"({"model": {"vocab": {"a": 1e300}}})"),
+        std::string(R"({"model": {"vocab": {"a": -1}}})"),
+        std::string(R"({"model": {"vocab": {"a": 0}}, "added_tokens": [{"id": 9223372036854775807, "content": "b"}]})"),
+        R"({"model": {"vocab": {"a": 0}}, "added_tokens": [{"id": 1, "content": "b", "special": )" + deep + "}]}"}) {
+    std::ofstream(folder.path() / "tokenizer.json") << text;
+    for (const bool size : {false, true}) {
+      try {
+        size ? static_cast<void>(folder_tokenizer_size(folder.path()))
+             : static_cast<void>(folder_tokenizer_sha256(folder.path()));
+        ADD_FAILURE() << text.substr(0, 120);
+      } catch (const Error& error) {
+        EXPECT_EQ(error.fault(), Fault::kInput);
+        EXPECT_THAT(error.what(), ::testing::HasSubstr("tokenizer.json"));
+      }
     }
   }
 }

@@ -2,67 +2,16 @@
 loads, nothing that is left blocks, and the finished run has the bytes of an undisturbed one."""
 
 import errno
-import json
 import os
 import re
 import signal
-import subprocess
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
-PROGRAM = os.environ["DORMER_PROGRAM"]
-BUILD = Path(os.environ["DORMER_BUILD"])
-SHIM = BUILD / "tests" / "io_shim.so"
-WORKERS = 2
+from lives import Life, calls, leftovers, make_tiny, results, sweep
 
-# Small, but with everything that writes: checkpoints that retire others, the best one, metrics, an export, the report. Magnitudes move.
-CONFIG = """
-run: {{directory: {run}, seed: 3, steps: 6, threads: 1, device: cpu}}
-model: {{path: {folder}/model, dtype: float32}}
-adapter: {{kind: lora, rank: 4, alpha: 8, decompose: {{axis: auto}}, targets: all-linear}}
-data: {{train: {folder}/train.h5, validation: {folder}/validation.h5, sequence_length: 16}}
-batch: {{global: 4, micro: 2}}
-optimizer: {{learning_rate: 1.0e-2}}
-schedule: {{kind: cosine, warmup: 1}}
-validation: {{every: 3, samples: 4}}
-checkpoint: {{every: 2, background: {background}, keep: {{last: 1, best: 1}}}}
-export: [{{for: peft}}]
-"""
-
-
-class Life:
-    """One start of the program."""
-
-    def __init__(self, run, folder, background=False, **shim):
-        config = run.parent / f"{run.name}.yaml"
-        config.write_text(CONFIG.format(run=run, folder=folder, background=str(background).lower()))
-        environment = dict(os.environ)
-        if shim:
-            environment["LD_PRELOAD"] = str(SHIM)
-            environment["DORMER_SHIM_ROOT"] = str(run)
-            environment |= {f"DORMER_SHIM_{key.upper()}": str(value) for key, value in shim.items()}
-        done = subprocess.run([PROGRAM, "train", str(config)], env=environment, capture_output=True, text=True, timeout=120)
-        self.code = done.returncode
-        self.errors = done.stderr
-
-
-def calls(log):
-    """The counted calls of a life: (number, call, path)."""
-    return [(int(number), call, path) for number, call, path in (line.split(" ", 2) for line in log.read_text().splitlines())]
-
-
-def results(run):
-    metrics = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    for line in metrics:
-        line.pop("tokens_per_second", None)
-    checkpoints = sorted(path.name for path in (run / "checkpoints").iterdir())
-    return (run / "export" / "peft" / "adapter_model.safetensors").read_bytes(), metrics, checkpoints
-
-
-def leftovers(run):
-    return [str(path.relative_to(run)) for path in run.rglob("*") if re.search(r"^\.tmp|^\.del|^\.probe|\.tmp-|\.corrupt|\.old$", path.name)]
+# Its calls come in the same order in every life.
+IN_ORDER = {"background": "false"}
 
 
 def committed(made):
@@ -73,16 +22,14 @@ def committed(made):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tiny")
-    subprocess.run([BUILD / "tests" / "make_tiny_run", folder], check=True)
-    return folder
+    return make_tiny(tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.fixture(scope="module")
 def whole(folder):
     """An undisturbed life: its calls and what it leaves."""
     run, log = folder / "whole", folder / "whole.log"
-    life = Life(run, folder, log=log)
+    life = Life(run, folder, IN_ORDER, log=log)
     assert life.code == 0, life.errors
     made = calls(log)
     assert {call for _, call, _ in made} >= {"open", "write", "fsync", "rename", "mkdir", "unlink"}
@@ -95,21 +42,13 @@ def finish_and_compare(folder, run, expected_step, wanted):
     life = Life(run, folder)
     if life.code != 0:
         return f"the next life ended with {life.code}: {life.errors[-500:]}"
-    resumed = re.search(r"updates (\d+) to", life.errors)
-    if expected_step < 6 and (not resumed or int(resumed[1]) != expected_step + 1):
-        return f"committed step {expected_step}, but: {resumed and resumed[0]}"
+    if expected_step < 6 and life.resumed_from() != expected_step:
+        return f"committed step {expected_step}, but it went on from {life.resumed_from()}"
     if results(run) != wanted:
         return "other bytes, metrics or checkpoints than the undisturbed run"
     if left := leftovers(run):
         return f"left behind: {left}"
     return None
-
-
-def sweep(points, attempt):
-    with ThreadPoolExecutor(WORKERS) as pool:
-        wrong = [f"{point}: {problem}" for point, problem in zip(points, pool.map(attempt, points)) if problem]
-    assert not wrong, f"{len(wrong)} of {len(points)}:\n" + "\n".join(wrong[:20])
-    print(f"{len(points)} of {len(points)}")
 
 
 @pytest.mark.parametrize("action", ["kill", "half"])
@@ -120,7 +59,7 @@ def test_killed_at_every_call(folder, whole, action):
     def attempt(point):
         number = point[0]
         run, log = folder / f"{action}-{number}", folder / f"{action}-{number}.log"
-        life = Life(run, folder, log=log, call=number, action=action)
+        life = Life(run, folder, IN_ORDER, log=log, call=number, action=action)
         if life.code != -signal.SIGKILL:
             return f"was not killed but ended with {life.code}"
         before = calls(log)[: number - 1]
@@ -140,7 +79,7 @@ def test_killed_while_writing_beside_the_training(folder, whole, action):
 
     def attempt(number):
         run, log = folder / f"beside-{action}-{number}", folder / f"beside-{action}-{number}.log"
-        life = Life(run, folder, background=True, log=log, call=number, action=action)
+        life = Life(run, folder, log=log, call=number, action=action)
         if life.code != -signal.SIGKILL:
             return f"was not killed but ended with {life.code}"
         return finish_and_compare(folder, run, committed(calls(log)[: number - 1]), wanted)
@@ -156,7 +95,7 @@ def test_no_space_from_every_call_on(folder, whole, code, every):
     def attempt(point):
         number = point[0]
         run = folder / f"full-{code}-{number}"
-        life = Life(run, folder, call=number, action=f"full:{code}")
+        life = Life(run, folder, IN_ORDER, call=number, action=f"full:{code}")
         if life.code < 0:
             return f"died of signal {-life.code}: {life.errors[-500:]}"
         if life.code != 0 and os.strerror(code) not in life.errors:

@@ -43,6 +43,16 @@ std::string problem_of(const std::string& more) {
   return "";
 }
 
+TEST(ConfigFields, SizesThatNoModelHasAreRefusedBeforeMemoryIsTaken) {
+  EXPECT_THAT(problem_of(R"(,"num_hidden_layers":2000000000)"), HasSubstr("num_hidden_layers"));
+  EXPECT_THAT(problem_of(R"(,"head_dim":2147483648)"), HasSubstr("head_dim"));
+}
+
+TEST(ConfigFields, DeepTextsAreRefused) {
+  const std::string deep = std::string(100'000, '[') + std::string(100'000, ']');
+  EXPECT_THAT(problem_of(",\"eos_token_id\":" + deep), HasSubstr("64 levels"));
+}
+
 TEST(ConfigFields, DefaultsAreThoseOfTransformers) {
   const DecoderDescription config = described(config_with(""));
   EXPECT_EQ(config.key_value_heads, 6);

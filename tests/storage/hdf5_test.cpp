@@ -232,6 +232,62 @@ TEST_F(ForeignFile, VirtualDataIsRefused) {
   EXPECT_THAT(open(), AllOf(HasSubstr("3: "), HasSubstr("'mosaic'"), HasSubstr("other files")));
 }
 
+// A shape of 2^50 numbers costs a few bytes of a file, and whoever reads them the machine.
+TEST_F(ForeignFile, DataThatIsNotThereIsRefused) {
+  const hsize_t count = hsize_t{1} << 50;
+  const hsize_t chunk = 1'000;
+  const hid_t space = H5Screate_simple(1, &count, nullptr);
+  const hid_t chunked = H5Pcreate(H5P_DATASET_CREATE);
+  H5Pset_chunk(chunked, 1, &chunk);
+  H5Pset_deflate(chunked, 4);
+  const hid_t plain = H5Pcreate(H5P_DATASET_CREATE);
+  H5Pset_alloc_time(plain, H5D_ALLOC_TIME_LATE);
+  for (const hid_t options : {chunked, plain}) {
+    H5Idec_ref(H5Dcreate2(file_, "endless", H5T_STD_U32LE, space, H5P_DEFAULT, options, H5P_DEFAULT));
+    H5Fclose(std::exchange(file_, -1));
+    EXPECT_THAT(message_of([&] { (void)Hdf5Reader::open(path_, "data set"); }),
+                AllOf(HasSubstr("3: "), HasSubstr("'endless'"), HasSubstr("not all there")));
+    file_ = H5Fcreate(path_.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
+  }
+  H5Idec_ref(plain);
+  H5Idec_ref(chunked);
+  H5Idec_ref(space);
+}
+
+TEST_F(ForeignFile, ChunksMuchLargerThanTheFileAreRefused) {
+  const hsize_t count = 10;
+  const hsize_t most = H5S_UNLIMITED;
+  const hsize_t chunk = hsize_t{1} << 30;
+  const hid_t space = H5Screate_simple(1, &count, &most);
+  const hid_t options = H5Pcreate(H5P_DATASET_CREATE);
+  H5Pset_chunk(options, 1, &chunk);
+  H5Pset_deflate(options, 4);
+  const hid_t set = H5Dcreate2(file_, "wide", H5T_STD_U8LE, space, H5P_DEFAULT, options, H5P_DEFAULT);
+  const hsize_t offset = 0;
+  const std::array<unsigned char, 8> packed{0x78, 0x01, 0x03, 0x00, 0x00, 0x00, 0x00, 0x01};
+  ASSERT_GE(H5Dwrite_chunk(set, H5P_DEFAULT, 0, &offset, packed.size(), packed.data()), 0);
+  for (const hid_t id : {set, options, space}) {
+    H5Idec_ref(id);
+  }
+  EXPECT_THAT(open(), AllOf(HasSubstr("3: "), HasSubstr("'wide'"), HasSubstr("chunks of 1073741824 bytes")));
+}
+
+TEST_F(ForeignFile, ZerosAreReadHoweverWellTheyCompress) {
+  const hsize_t count = 4'000'000;
+  const hsize_t chunk = 1'000'000;
+  const hid_t space = H5Screate_simple(1, &count, nullptr);
+  const hid_t options = H5Pcreate(H5P_DATASET_CREATE);
+  H5Pset_chunk(options, 1, &chunk);
+  H5Pset_deflate(options, 9);
+  const hid_t set = H5Dcreate2(file_, "mask", H5T_STD_U8LE, space, H5P_DEFAULT, options, H5P_DEFAULT);
+  const std::vector<std::uint8_t> zeros(count, 0);
+  ASSERT_GE(H5Dwrite(set, H5T_NATIVE_UINT8, H5S_ALL, H5S_ALL, H5P_DEFAULT, zeros.data()), 0);
+  for (const hid_t id : {set, options, space}) {
+    H5Idec_ref(id);
+  }
+  EXPECT_EQ(open(), "");
+}
+
 TEST_F(ForeignFile, UnknownFiltersAreRefusedByName) {
   const auto pass = [](unsigned, size_t, const unsigned*, size_t bytes, size_t*, void**) -> size_t { return bytes; };
   const H5Z_class2_t filter{H5Z_CLASS_T_VERS, 300, 1, 1, "house special", nullptr, nullptr, pass};

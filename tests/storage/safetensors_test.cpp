@@ -253,6 +253,7 @@ TEST_F(ShardedFolder, RefusesAnIndexThatPointsOutsideOrLies) {
   EXPECT_THAT(open(R"({"a":"one.safetensors","a":"two.safetensors"})"), is("twice"));
   EXPECT_THAT(open(R"({"a":"one.safetensors","b":"one.safetensors"})"), is("does not hold it"));
   EXPECT_THAT(open(R"({"a":"three.safetensors"})"), is("not found"));
+  EXPECT_THAT(open(R"({"a":")" + std::string(300, 'x') + "\"}"), is("not found"));  // no name of any file
   EXPECT_THAT(open("{}"), is("empty"));
   EXPECT_THAT(open("[]"), is("weight_map"));
   EXPECT_THAT(open("{"), is("not JSON"));

@@ -2,12 +2,14 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <span>
-#include <string>
 
 #include "dormer/report/metrics_reader.hpp"
 
 namespace dormer::report {
+
+class GrowingFile;
 
 /// The scalars of metrics.jsonl once more, as TensorBoard reads them: files of events in a folder, one for each life of
 /// the run. Rank 0 alone has one.
@@ -20,14 +22,13 @@ class EventWriter {
   EventWriter(const EventWriter&) = delete;
   EventWriter& operator=(const EventWriter&) = delete;
 
-  /// Appends the event of `step` with one write.
+  /// Appends the event of `step` with one write; what the disk does not take is kept, told once, and written later.
   void write(std::int64_t step, std::span<const Metric> metrics);
   /// The file that this life writes.
-  [[nodiscard]] const std::filesystem::path& file() const { return file_; }
+  [[nodiscard]] const std::filesystem::path& file() const;
 
  private:
-  std::filesystem::path file_;
-  int descriptor_ = -1;
+  std::unique_ptr<GrowingFile> file_;
 };
 
 }  // namespace dormer::report

@@ -1,4 +1,5 @@
 #include <array>
+#include <cmath>
 #include <optional>
 #include <string>
 #include <utility>
@@ -7,6 +8,7 @@
 
 #include "dormer/core/atomic_file.hpp"
 #include "dormer/core/error.hpp"
+#include "dormer/core/json_extent.hpp"
 #include "dormer/interop/adapter_format.hpp"
 #include "dormer/storage/safetensors.hpp"
 #include "layer_arrays.hpp"
@@ -64,7 +66,9 @@ nlohmann::json json_beside(const fs::path& file, const char* name, const char* n
   std::error_code code;
   require(fs::exists(path, code), Fault::kInput, "{} needs {} beside it, for {}; torchtune writes both into one folder",
           file.string(), name, needed_for);
-  nlohmann::json value = nlohmann::json::parse(read_file(path, name), nullptr, false);
+  const std::string text = read_file(path, name);
+  require_shallow_json(text, path.string());
+  nlohmann::json value = nlohmann::json::parse(text, nullptr, false);
   require(value.is_object(), Fault::kInput, "{} is no JSON object", path.string());
   return value;
 }
@@ -117,10 +121,13 @@ void turn_rows(StoredAdapter& adapter, const fs::path& source) {
     }
     const char* key = query || !model->contains("num_key_value_heads") ? "num_attention_heads" : "num_key_value_heads";
     StoredArray& b = layer.factors.at("lora_B");
-    const RowOrder order(static_cast<std::int64_t>(number_of(*model, key, source)), b.shape.at(0));
-    require(order.possible(), Fault::kInput,
-            "{} rows of '{}' are no heads of an even width, of which config.json says {}", b.shape.at(0), name,
-            model->at(key).dump());
+    const double heads = number_of(*model, key, source);
+    const std::int64_t rows = b.shape.at(0);
+    const bool whole = heads >= 1.0 && heads <= static_cast<double>(rows) && heads == std::floor(heads);
+    const RowOrder order(whole ? static_cast<std::int64_t>(heads) : rows, rows);
+    require(whole && order.possible(), Fault::kInput,
+            "{} rows of '{}' are no heads of an even width, of which config.json says {} ({})", rows, name,
+            model->at(key).dump(), key);
     b.values = order.turned(b.values);
     if (layer.axis) {
       layer.magnitude = order.turned(layer.magnitude);
