@@ -247,6 +247,14 @@ prepare_slurm() {
   fi
   apt_install "${packages[@]}" || say "No Slurm: the test of jobs is not registered."
   [ -z "$made" ] || "${root_command[@]}" rm -f "$policy"
+  # Nor at the next start of the machine.
+  ! command -v systemctl > /dev/null || "${root_command[@]}" systemctl disable slurmctld slurmd munge > /dev/null 2>&1 || true
+}
+
+# Another makes hosts of network name spaces.
+prepare_hosts() {
+  [ -n "$system" ] || return 0
+  PATH=$PATH:/usr/sbin:/sbin command -v ip > /dev/null || apt_install iproute2 || say "No ip: the test of two hosts is not registered."
 }
 
 # Plotly's bundle makes the plots of reports interactive. Neither the build nor the program needs it: without it they are still pictures.
@@ -277,6 +285,6 @@ remember_torch
 install_packages build -c launch/constraints.txt "$(grep '^cmake==' launch/requirements.txt)" "$(grep '^ninja==' launch/requirements.txt)"
 prepare_libraries
 prepare_packages
-[ -z "$tests" ] || { prepare_browser; prepare_slurm; }
+[ -z "$tests" ] || { prepare_browser; prepare_slurm; prepare_hosts; }
 [ -z "$build" ] || { build_program; prepare_plotly; }
 say "Setup: done in $((SECONDS - begin)) s"
