@@ -4,6 +4,7 @@
 #include <array>
 #include <limits>
 
+#include "storage/computed_apart.hpp"
 #include "storage/shown_name.hpp"
 
 namespace dormer::storage {
@@ -156,6 +157,10 @@ void check_extent(hid_t file, hid_t set, const Hdf5Array& array, const std::stri
           shown(array.name), where, bytes, stored);
   if (chunked) {
     const hsize_t chunk = chunk_bytes(options.get(), size_of(array.dtype), where);
+    // Each chunk that is stored has an entry of eight bytes or more in the file's index of them.
+    require(bytes / std::max<hsize_t>(chunk, 1) <= file_bytes / 8 + 1, Fault::kInput,
+            "'{}' of {} has more chunks than a file of {} bytes can name; make it again", shown(array.name), where,
+            file_bytes);
     require(chunk <= std::max(kAnyChunk, file_bytes * factor), Fault::kInput,
             "'{}' of {} has chunks of {} bytes in a file of {}; store it in smaller ones", shown(array.name), where,
             chunk, file_bytes);
@@ -245,6 +250,25 @@ std::optional<OpenAttribute> open_attribute(hid_t object, const std::string& nam
   return open;
 }
 
+/// Strings of variable length lie in heaps without checksums, which HDF5 1.10 believes: a damaged one crashes it, or
+/// holds it for ever. So a child reads them.
+std::string read_variable_string(hid_t attribute, hid_t type, const std::string& name, const std::string& where) {
+  constexpr unsigned kSeconds = 2;
+  std::optional<std::string> read = computed_apart(
+      [&] {
+        char* text = nullptr;
+        readable(H5Aread(attribute, type, &text), "read", where);
+        return std::string(text == nullptr ? "" : text);
+      },
+      kSeconds);
+  require(
+      read.has_value(), Fault::kInput,
+      "cannot read the attribute '{}' of {}: HDF5 fails on its string of variable length; the file is damaged, make "
+      "it again, best with a fixed length",
+      name, where);
+  return *std::move(read);
+}
+
 }  // namespace
 
 std::optional<std::string> read_string(hid_t object, const std::string& name, const std::string& where) {
@@ -256,11 +280,7 @@ std::optional<std::string> read_string(hid_t object, const std::string& name, co
   require(H5Tget_class(type) == H5T_STRING, Fault::kInput, "the attribute '{}' of {} is not a string", name, where);
   const std::string action = "read the attribute '" + name + "' of";
   if (H5Tis_variable_str(type) > 0) {
-    char* text = nullptr;
-    readable(H5Aread(open->attribute.get(), type, &text), action, where);
-    std::string result = text == nullptr ? "" : text;
-    H5free_memory(text);
-    return result;
+    return read_variable_string(open->attribute.get(), type, name, where);
   }
   const std::size_t size = H5Tget_size(type);
   require(size <= kSmallestCache * 16, Fault::kInput, "the attribute '{}' of {} is {} bytes long", name, where, size);

@@ -232,6 +232,43 @@ TEST_F(ForeignFile, VirtualDataIsRefused) {
   EXPECT_THAT(open(), AllOf(HasSubstr("3: "), HasSubstr("'mosaic'"), HasSubstr("other files")));
 }
 
+/// Overwrites eight bytes behind the first place of `mark`.
+void poke(const std::filesystem::path& path, const std::string& mark, std::size_t behind, std::uint64_t value) {
+  std::string bytes = read_file(path, "file");
+  const std::size_t place = bytes.find(mark);
+  ASSERT_NE(place, std::string::npos);
+  std::memcpy(bytes.data() + place + behind, &value, sizeof(value));
+  std::ofstream(path, std::ios::binary) << bytes;
+}
+
+// The heap of strings of variable length has no checksum. HDF5 1.10 goes round in circles at the first damage, and
+// reads behind its table at the second.
+TEST_F(ForeignFile, DamagedStringsOfVariableLengthAreRefused) {
+  const hid_t scalar = H5Screate(H5S_SCALAR);
+  const hid_t text = H5Tcopy(H5T_C_S1);
+  H5Tset_size(text, H5T_VARIABLE);
+  const hid_t attribute = H5Acreate2(file_, "format", text, scalar, H5P_DEFAULT, H5P_DEFAULT);
+  const char* value = "dormer.tokens/1";
+  ASSERT_GE(H5Awrite(attribute, text, &value), 0);
+  for (const hid_t id : {attribute, text, scalar}) {
+    H5Idec_ref(id);
+  }
+  ASSERT_EQ(open(), "");
+  const std::string good = read_file(path_, "file");
+  const auto read = [&] {
+    return message_of([&] { (void)Hdf5Reader::open(path_, "data set").string_attribute("format"); });
+  };
+  ASSERT_EQ(read(), "");
+  poke(path_, "GCOL", 16 + 8, ~std::uint64_t{0} - 15);  // the size of the first object
+  EXPECT_THAT(read(), AllOf(HasSubstr("3: "), HasSubstr("'format'"), HasSubstr("variable length")));
+  const std::uint64_t heap = good.find("GCOL");
+  const std::string length("\x0F\0\0\0", 4);
+  std::ofstream(path_, std::ios::binary) << good;
+  poke(path_, length + std::string(reinterpret_cast<const char*>(&heap), sizeof(heap)), 12,
+       0x00FFFFFF);  // of its object
+  EXPECT_THAT(read(), AllOf(HasSubstr("3: "), HasSubstr("'format'"), HasSubstr("variable length")));
+}
+
 // A shape of 2^50 numbers costs a few bytes of a file, and whoever reads them the machine.
 TEST_F(ForeignFile, DataThatIsNotThereIsRefused) {
   const hsize_t count = hsize_t{1} << 50;
