@@ -52,12 +52,10 @@ exec {program} "$@"
 
 # The "nodes" are one machine under several names: Open MPI must not take them for one that shares memory, and needs no other interface.
 VARIABLES = {
-    "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "PRTE_ALLOW_RUN_AS_ROOT": "1", "PRTE_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
-    "OMPI_MCA_btl": "self,tcp", "OMPI_MCA_btl_tcp_if_include": "lo",
+    "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+    "OMPI_MCA_btl": "self,tcp", "OMPI_MCA_btl_tcp_if_include": "lo", "OMPI_MCA_oob_tcp_if_include": "lo",
     "OMPI_MCA_mpi_yield_when_idle": "1", "OMPI_MCA_odls_base_sigkill_timeout": "2", "PMIX_MCA_gds": "hash",
 }
-if "(Open MPI) 4." in subprocess.run(["mpirun", "--version"], capture_output=True, text=True).stdout:
-    VARIABLES["OMPI_MCA_oob_tcp_if_include"] = "lo"  # where there is no network; Open MPI 5 wants another one than this
 
 
 class Job:
