@@ -29,7 +29,7 @@ THIRD_PARTY = {
 EVERYWHERE = re.compile(r"fmt/")
 LIBTORCH = re.compile(r"(ATen|c10|torch|caffe2)/")
 # Headers of C and POSIX that carry no slash-free C++ name.
-SYSTEM = re.compile(r"(sys|arpa|netinet|linux)/\w+\.h$|(unistd|fcntl|signal|dlfcn|pthread|sched|spawn|poll|malloc|netdb|termios|pwd|"
+SYSTEM = re.compile(r"(sys|arpa|netinet|linux)/\w+\.h$|(unistd|fcntl|signal|dlfcn|pthread|sched|spawn|poll|malloc|netdb|ifaddrs|termios|pwd|"
                     r"dirent|fnmatch|cpuid|immintrin|x86intrin|arm_neon|errno|string|stdlib|stdio|time|features|execinfo|link)\.h$|[a-z_]+$")
 
 

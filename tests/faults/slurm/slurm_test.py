@@ -52,16 +52,14 @@ exec {program} "$@"
 
 # The "nodes" are one machine under several names: Open MPI must not take them for one that shares memory, and needs no other interface.
 VARIABLES = {
-    "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "PRTE_ALLOW_RUN_AS_ROOT": "1", "PRTE_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
-    "OMPI_MCA_btl": "self,tcp", "OMPI_MCA_btl_tcp_if_include": "lo",
+    "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+    "OMPI_MCA_btl": "self,tcp", "OMPI_MCA_btl_tcp_if_include": "lo", "OMPI_MCA_oob_tcp_if_include": "lo",
     "OMPI_MCA_mpi_yield_when_idle": "1", "OMPI_MCA_odls_base_sigkill_timeout": "2", "PMIX_MCA_gds": "hash",
 }
-if "(Open MPI) 4." in subprocess.run(["mpirun", "--version"], capture_output=True, text=True).stdout:
-    VARIABLES["OMPI_MCA_oob_tcp_if_include"] = "lo"  # where there is no network; Open MPI 5 wants another one than this
 
 
 class Job:
-    """A run of two ranks, submitted. What shall happen to it happens when it has made some updates."""
+    """A run of two ranks, submitted, and what shall happen to it."""
 
     def __init__(self, bench, name, *options, program="slow", settings=(), variables=None, disturb=None):
         self.cluster = bench.cluster
@@ -71,11 +69,7 @@ class Job:
             "--nodes=2", "--ntasks=2", "--ntasks-per-node=1", f"--output={self.log_file}", f"--chdir={bench.folder}", *options,
             SCRIPT, bench.config, "--set", f"run.directory={self.run}", *(word for setting in settings for word in ("--set", setting)),
             variables={**VARIABLES, "DORMER_PROGRAM": str(bench.programs[program]), "TEST_RUN": str(self.run), **(variables or {})})
-        self.disturbed = bench.threads.submit(self._disturb, disturb) if disturb else None
-
-    def _disturb(self, disturb):
-        self.wait_for_updates(3)
-        disturb(self)
+        self.disturbed = bench.threads.submit(disturb, self) if disturb else None
 
     def log(self):
         return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
@@ -96,11 +90,21 @@ class Job:
 
 
 def slurm(*command):
-    """Something that one command does to a job."""
-    return lambda job: job.cluster.command(*command, job.number)
+    """Something that one command does to a job, once it has made some updates."""
+    def disturb(job):
+        job.wait_for_updates(3)
+        job.cluster.command(*command, job.number)
+    return disturb
+
+
+def signal_early(job):
+    """Slurm's signal comes before the ranks are there."""
+    wait_for(f"begin of job {job.number}", lambda: ", life 0," in job.log(), PATIENCE)
+    job.cluster.command("scancel", "--batch", "--signal=USR1", job.number)
 
 
 def kill_rank_1(job):
+    job.wait_for_updates(3)
     mark = f"TEST_RUN={job.run}".encode()
     for entry in Path("/proc").iterdir():
         try:
@@ -144,6 +148,7 @@ class Bench:
             self.submit(f"preempt-{launcher}", "--partition=patient", variables=by)
             self.submit(f"requeue-{launcher}", variables=by, disturb=slurm("scontrol", "requeue"))
             self.submit(f"term-{launcher}", variables=by, disturb=slurm("scancel", "--full", "--signal=TERM"))
+            self.submit(f"early-{launcher}", variables=by, disturb=signal_early)
             self.submit(f"kill-{launcher}", variables=by, disturb=kill_rank_1)
         self.urgent = self.threads.submit(self.preempt)
         self.submit("cancel", disturb=slurm("scancel"))
@@ -215,6 +220,12 @@ def test_told_to_end_with_time_left(bench, launcher):
     """So Slurm begins a preemption with a grace time where it does not send the job's own signal."""
     job = require_further_life(bench, f"term-{launcher}")
     assert "TERM: the ranks shall save" in job.log() and "back into the queue" in job.log()
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_signalled_before_the_ranks_are_there(bench, launcher):
+    job = require_further_life(bench, f"early-{launcher}")
+    assert "USR1: the ranks shall save" in job.log()
 
 
 @pytest.mark.parametrize("launcher", LAUNCHERS)

@@ -17,6 +17,12 @@ if [ -n "$TEST_SAVES" ]; then
   mkdir -p "run/checkpoints/step-$TEST_SAVES"
   touch "run/checkpoints/step-$TEST_SAVES/manifest.json"
 fi
+if [ -n "$TEST_SIGNAL" ]; then  # the script shall pass it on
+  trap 'echo passed on; exit "$TEST_CODE"' USR1
+  kill "-$TEST_SIGNAL" $PPID
+  sleep 20 > /dev/null 2>&1 &
+  wait
+fi
 exit "${TEST_CODE:-0}"
 """
 STANDINS = {
@@ -121,6 +127,21 @@ def test_what_another_life_may_help_goes_back_into_the_queue_twice_at_most_witho
 def test_other_failures_are_final(desk, code):
     assert desk.run("mine.yaml", TEST_CODE=str(code)) == code
     assert not desk.lines("requeued") and not desk.lines("submitted")
+
+
+@pytest.mark.parametrize("signal", ["USR1", "TERM"])
+def test_what_a_signal_broke_may_be_tried_again(desk, signal):
+    for code in (1, 85, 138, 244):
+        assert desk.run("mine.yaml", TEST_SIGNAL=signal, TEST_CODE=str(code), TEST_SAVES=f"{code:09}") == 0
+        assert f"{signal}: the ranks shall save" in desk.done.stdout and "passed on" in desk.done.stdout
+        assert desk.lines("requeued") == ["requeue 7"]
+    assert desk.run("mine.yaml", TEST_SIGNAL=signal, TEST_CODE="4") == 4
+    assert not desk.lines("requeued")
+
+
+def test_what_slurm_has_decided_is_left_alone(desk):
+    assert desk.run("mine.yaml", TEST_SIGNAL="TERM", TEST_CODE="85", TEST_STATE="COMPLETING") == 85
+    assert not desk.lines("requeued") and not desk.lines("submitted") and not desk.lines("run/lives.txt")
 
 
 def test_a_successor_is_asked_for_what_the_job_was(desk):
