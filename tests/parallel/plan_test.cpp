@@ -66,7 +66,7 @@ TEST(BytesPerUpdate, PowersOfTwoCostOnePartialSumPerRank) {
   // Three quarters of one buffer leave each rank, as in a plain reduce-scatter.
   EXPECT_EQ(trace.of(comm::Operation::kExchange).bytes_sent, size * 3 / 4 * 4);
   EXPECT_EQ(trace.of(comm::Operation::kExchange).bytes_received, size * 3 / 4 * 4);
-  const std::int64_t summary = (2 + 2 * 16 + 3) * 8;
+  const std::int64_t summary = (2 + 2 * 16 + 4) * 8;
   EXPECT_EQ(trace.of(comm::Operation::kAllGather).bytes_sent, summary + size / 4 * 4);
 }
 
