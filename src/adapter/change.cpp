@@ -101,6 +101,10 @@ std::optional<at::Tensor> Change::squared_norms_of_sum(const FrozenLayer& /*laye
   return std::nullopt;
 }
 
+at::Tensor Change::squared_norms_of_frozen(const FrozenLayer& layer, Axis axis) const {
+  return squared_norms(layer, axis);
+}
+
 at::Tensor Change::sum_rows(const FrozenLayer& layer, std::int64_t first, std::int64_t count) const {
   return dense_rows(first, count).add_(matrix_rows(layer.site, layer.weight.values(), first, count));
 }

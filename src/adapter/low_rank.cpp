@@ -89,6 +89,12 @@ std::optional<at::Tensor> low_rank_squared_norms(const FrozenLayer& layer, Axis 
   return squares.to(at::kFloat);
 }
 
+at::Tensor low_rank_frozen_norms(const FrozenLayer& layer, Axis axis, LowRankProduct change) {
+  change.scale = 0.0;  // the order of the sum follows from the rank
+  const std::optional<at::Tensor> squares = low_rank_squared_norms(layer, axis, change);
+  return squares ? *squares : squared_norms(layer, axis);
+}
+
 at::Tensor low_rank_rows(const LowRankProduct& change, std::int64_t first, std::int64_t count) {
   return at::mm(change.b.narrow(1, first, count).t(), change.a).mul_(change.scale);
 }

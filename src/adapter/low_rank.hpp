@@ -26,6 +26,8 @@ struct LowRankProduct {
 /// less time and memory than products and terms.
 [[nodiscard]] std::optional<at::Tensor> low_rank_squared_norms(const FrozenLayer& layer, Axis axis,
                                                                const LowRankProduct& change);
+/// As `Change::squared_norms_of_frozen`.
+[[nodiscard]] at::Tensor low_rank_frozen_norms(const FrozenLayer& layer, Axis axis, LowRankProduct change);
 /// Rows [first, first + count) of Δ.
 [[nodiscard]] at::Tensor low_rank_rows(const LowRankProduct& change, std::int64_t first, std::int64_t count);
 

@@ -93,6 +93,10 @@ class MovedLowRank final : public Change {
     return low_rank_squared_norms(layer, axis, product());
   }
 
+  at::Tensor squared_norms_of_frozen(const FrozenLayer& layer, Axis axis) const override {
+    return low_rank_frozen_norms(layer, axis, product());
+  }
+
   void replace_cancelling_norms(const FrozenLayer& layer, Axis axis, const at::Tensor& cancels,
                                 const at::Tensor& norm) const override {
     if (axis == Axis::kOutput) {

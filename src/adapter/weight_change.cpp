@@ -48,7 +48,7 @@ WeightChange measure(const FrozenLayer& layer, const Adapter& adapter) {
   const NormTerms terms = factored ? *factored : norm_terms_by_rows(adapter.change(), layer, axis);
   const at::Tensor cross = terms.cross.contiguous().cpu();
   const at::Tensor square = terms.square.contiguous().cpu();
-  const at::Tensor base_norms = squared_norms(layer, axis).cpu();
+  const at::Tensor base_norms = adapter.change().squared_norms_of_frozen(layer, axis).cpu();
   const float* base = base_norms.const_data_ptr<float>();
   const Decomposition* decomposition = adapter.decomposition();
   const at::Tensor magnitude = decomposition == nullptr ? at::Tensor() : decomposition->magnitude().cpu();

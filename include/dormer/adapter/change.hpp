@@ -63,6 +63,9 @@ class Change {
   /// The squared norms of W + Δ, fp32 [norm_count], in which nothing cancels, where a kind has them sooner than its
   /// `norm_terms`; otherwise none.
   [[nodiscard]] virtual std::optional<at::Tensor> squared_norms_of_sum(const FrozenLayer& layer, Axis axis) const;
+  /// Those of W alone, added in the order in which this kind adds those of W + Δ: where Δ is zero they are the same
+  /// bits.
+  [[nodiscard]] virtual at::Tensor squared_norms_of_frozen(const FrozenLayer& layer, Axis axis) const;
   /// Replaces norm[i] by that of the elements of W + Δ where cancels[i] (uint8) is not 0; both have `norm_count`
   /// elements and lie beside the parameters. This one looks at `cancels` on the host and takes `dense_rows`; a kind
   /// that stays on its device overrides it.

@@ -141,6 +141,10 @@ class ConvolutionLowRank final : public Change {
     return low_rank_squared_norms(layer, axis, product());
   }
 
+  at::Tensor squared_norms_of_frozen(const FrozenLayer& layer, Axis axis) const override {
+    return low_rank_frozen_norms(layer, axis, product());
+  }
+
   at::Tensor dense_rows(std::int64_t first, std::int64_t count) const override {
     return low_rank_rows(product(), first, count);
   }

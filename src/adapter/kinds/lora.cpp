@@ -78,6 +78,10 @@ class LinearLowRank final : public Change {
     return low_rank_squared_norms(layer, axis, product());
   }
 
+  at::Tensor squared_norms_of_frozen(const FrozenLayer& layer, Axis axis) const override {
+    return low_rank_frozen_norms(layer, axis, product());
+  }
+
   void replace_cancelling_norms(const FrozenLayer& layer, Axis axis, const at::Tensor& cancels,
                                 const at::Tensor& norm) const override {
     if (axis == Axis::kOutput) {
@@ -155,6 +159,10 @@ class EmbeddingLowRank final : public Change {
 
   std::optional<at::Tensor> squared_norms_of_sum(const FrozenLayer& layer, Axis axis) const override {
     return low_rank_squared_norms(layer, axis, product());
+  }
+
+  at::Tensor squared_norms_of_frozen(const FrozenLayer& layer, Axis axis) const override {
+    return low_rank_frozen_norms(layer, axis, product());
   }
 
   at::Tensor dense_rows(std::int64_t first, std::int64_t count) const override {
