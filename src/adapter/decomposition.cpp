@@ -15,6 +15,15 @@
 #include "norm_terms.hpp"
 
 namespace dormer::adapter {
+namespace {
+
+/// Rounded as IEEE 754 asks. LibTorch's root of fp32 can be MKL's, whose last bit depends on the processor; from fp64
+/// it cannot show in fp32.
+at::Tensor roots(const at::Tensor& squares) {
+  return squares.to(at::kDouble).sqrt_().to(at::kFloat);
+}
+
+}  // namespace
 
 Decomposition::Decomposition(const FrozenLayer& layer, DecompositionRule rule, tensor::FlatSpace& space)
     : space_(space),
@@ -25,7 +34,7 @@ Decomposition::Decomposition(const FrozenLayer& layer, DecompositionRule rule, t
 
 void Decomposition::refresh(const Change& change) {
   if (const std::optional<at::Tensor> squares = change.squared_norms_of_sum(layer_, rule_.axis)) {
-    norm_ = squares->sqrt();
+    norm_ = roots(*squares);
   } else if (const std::optional<NormTerms> terms = change.norm_terms(layer_, rule_.axis)) {
     const at::Tensor& base = squared_norms(layer_, rule_.axis);
     norm_ = at::empty_like(base);
@@ -33,7 +42,7 @@ void Decomposition::refresh(const Change& change) {
     tensor::norms_from_terms(base, terms->cross.contiguous(), terms->square.contiguous(), norm_, cancels);
     change.replace_cancelling_norms(layer_, rule_.axis, cancels, norm_);
   } else {
-    norm_ = squared_norms_by_rows(change, layer_, rule_.axis).sqrt_();
+    norm_ = roots(squared_norms_by_rows(change, layer_, rule_.axis));
   }
   if (rule_.epsilon > 0.0) {
     norm_.add_(rule_.epsilon);
