@@ -9,6 +9,7 @@
 
 #include <fcntl.h>
 #include <sys/resource.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -18,14 +19,17 @@ namespace dormer::storage {
 namespace {
 
 /// The child: writes the result and ends, without anything that this process would do at its end.
-[[noreturn]] void produce_into(int pipe, const std::function<std::string()>& produce, unsigned seconds) {
-  for (const int number : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT}) {
+[[noreturn]] void produce_into(int pipe, const std::function<std::string()>& produce, unsigned milliseconds) {
+  for (const int number : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGPROF}) {
     std::signal(number, SIG_DFL);  // launchers' handlers would tell a long story of it
   }
   const struct rlimit none = {0, 0};
   ::setrlimit(RLIMIT_CORE, &none);
-  const struct rlimit time = {seconds, seconds};  // waiting for a slow disk does not count
-  ::setrlimit(RLIMIT_CPU, &time);
+  const struct itimerval time = {
+      // waiting for a slow disk does not count
+      .it_interval = {0, 0},
+      .it_value = {milliseconds / 1'000, static_cast<suseconds_t>(milliseconds % 1'000) * 1'000}};
+  ::setitimer(ITIMER_PROF, &time, nullptr);
   int code = 1;
   try {
     const std::string result = produce();
@@ -59,13 +63,13 @@ std::string read_to_end(int pipe) {
 
 }  // namespace
 
-std::optional<std::string> computed_apart(const std::function<std::string()>& produce, unsigned seconds) {
+std::optional<std::string> computed_apart(const std::function<std::string()>& produce, unsigned milliseconds) {
   std::array<int, 2> ends{};
   require(::pipe2(ends.data(), O_CLOEXEC) == 0, Fault::kIo, "cannot make a pipe: {}", std::strerror(errno));
   const pid_t child = ::fork();
   if (child == 0) {
     ::close(ends[0]);
-    produce_into(ends[1], produce, seconds);
+    produce_into(ends[1], produce, milliseconds);
   }
   const int code = errno;
   ::close(ends[1]);

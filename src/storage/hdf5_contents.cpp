@@ -253,14 +253,14 @@ std::optional<OpenAttribute> open_attribute(hid_t object, const std::string& nam
 /// Strings of variable length lie in heaps without checksums, which HDF5 1.10 believes: a damaged one crashes it, or
 /// holds it for ever. So a child reads them.
 std::string read_variable_string(hid_t attribute, hid_t type, const std::string& name, const std::string& where) {
-  constexpr unsigned kSeconds = 2;
+  constexpr unsigned kMilliseconds = 250;
   std::optional<std::string> read = computed_apart(
       [&] {
         char* text = nullptr;
         readable(H5Aread(attribute, type, &text), "read", where);
         return std::string(text == nullptr ? "" : text);
       },
-      kSeconds);
+      kMilliseconds);
   require(
       read.has_value(), Fault::kInput,
       "cannot read the attribute '{}' of {}: HDF5 fails on its string of variable length; the file is damaged, make "

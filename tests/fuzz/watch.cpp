@@ -182,13 +182,17 @@ std::filesystem::path Watch::keep(const std::string& name, const Files& files) c
 }  // namespace dormer::fuzz
 
 // Every `new` of the program and of libdormer.so: counted, and refused beyond what a reading may take.
-void* operator new(std::size_t size) {
+void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
   using dormer::fuzz::g_live;
   void* memory = g_live + size > dormer::fuzz::g_most ? nullptr : std::malloc(size);
+  g_live += memory == nullptr ? 0 : ::malloc_usable_size(memory);
+  return memory;
+}
+void* operator new(std::size_t size) {
+  void* memory = ::operator new(size, std::nothrow);
   if (memory == nullptr) {
     throw std::bad_alloc();
   }
-  g_live += ::malloc_usable_size(memory);
   return memory;
 }
 void operator delete(void* memory) noexcept {
