@@ -12,6 +12,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/network_interface.hpp"
+#include "dormer/comm/gather.hpp"
 #include "dormer/core/buffer_view.hpp"
 
 namespace dormer::cli {
@@ -30,22 +31,6 @@ double median(std::vector<double> values) {
   const auto middle = values.begin() + std::ssize(values) / 2;
   std::nth_element(values.begin(), middle, values.end());
   return *middle;
-}
-
-/// Every rank's text of up to 255 bytes, in rank order.
-std::vector<std::string> gather(comm::Communicator& communicator, const std::string& own) {
-  constexpr std::size_t kBytes = 256;
-  std::array<std::uint8_t, kBytes> text{};
-  std::copy_n(own.begin(), std::min(own.size(), kBytes - 1), text.begin());
-  const auto ranks = static_cast<std::size_t>(communicator.size());
-  std::vector<std::uint8_t> all(ranks * kBytes);
-  const std::vector<std::int64_t> counts(ranks, kBytes);
-  communicator.all_gather(view(std::span<const std::uint8_t>(text)), view(std::span(all)), counts).wait();
-  std::vector<std::string> texts;
-  for (std::size_t rank = 0; rank < ranks; ++rank) {
-    texts.emplace_back(reinterpret_cast<const char*>(&all[rank * kBytes]));
-  }
-  return texts;
 }
 
 /// What rank `root` has, on all ranks.
@@ -145,7 +130,7 @@ std::vector<std::pair<int, int>> pairs_to_measure(const std::vector<std::string>
 
 CommReport measure_comm(comm::Communicator& communicator, const CommBenchmark& benchmark) {
   CommReport report{.transport = communicator.identity().transport,
-                    .hosts = gather(communicator, communicator.identity().host),
+                    .hosts = comm::gather_texts(communicator, communicator.identity().host),
                     .links = {},
                     .collectives = {}};
   std::vector<float> buffer(static_cast<std::size_t>(benchmark.mebibytes) * (std::size_t{1} << 20U) / sizeof(float));
@@ -155,7 +140,7 @@ CommReport measure_comm(comm::Communicator& communicator, const CommBenchmark& b
     row.to_host = report.hosts[static_cast<std::size_t>(pair.second)];
     const std::string own =
         communicator.rank() == pair.first && row.from_host != row.to_host ? interface_towards(row.to_host) : "memory";
-    row.interface = gather(communicator, own)[static_cast<std::size_t>(pair.first)];
+    row.interface = comm::gather_texts(communicator, own)[static_cast<std::size_t>(pair.first)];
     report.links.push_back(std::move(row));
   }
   if (communicator.size() > 1) {

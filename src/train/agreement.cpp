@@ -3,40 +3,18 @@
 #include <algorithm>
 #include <cstdint>
 #include <exception>
-#include <numeric>
 #include <optional>
 #include <span>
 
 #include <c10/util/Exception.h>
 #include <fmt/ranges.h>
 
+#include "dormer/comm/gather.hpp"
 #include "dormer/core/buffer_view.hpp"
 #include "dormer/core/error.hpp"
 #include "dormer/core/sha256.hpp"
 
 namespace dormer::train {
-namespace {
-
-std::vector<std::int64_t> gather_numbers(comm::Communicator& communicator, std::int64_t own) {
-  const auto ranks = static_cast<std::size_t>(communicator.size());
-  std::vector<std::int64_t> all(ranks);
-  const std::vector<std::int64_t> counts(ranks, 1);
-  communicator.all_gather(view(std::span<const std::int64_t>(&own, 1)), view(std::span(all)), counts).wait();
-  return all;
-}
-
-std::string broadcast_text(comm::Communicator& communicator, std::string text, int root) {
-  auto size = static_cast<std::int64_t>(text.size());
-  communicator.broadcast(view(std::span(&size, 1)), root).wait();
-  text.resize(static_cast<std::size_t>(size));
-  if (size > 0) {
-    communicator.broadcast({text.data(), size, DType::kU8}, root).wait();
-  }
-  return text;
-}
-
-}  // namespace
-
 std::optional<Failure> caught(const std::function<void()>& body) {
   try {
     body();
@@ -58,7 +36,7 @@ std::optional<Failure> caught(const std::function<void()>& body) {
 }
 
 void throw_as_one(comm::Communicator& communicator, Fault fault, int rank, const std::optional<Failure>& own) {
-  throw AgreedError(fault, broadcast_text(communicator, own ? own->message : std::string(), rank));
+  throw AgreedError(fault, comm::broadcast_text(communicator, own ? own->message : std::string(), rank));
 }
 
 bool on_any_rank(comm::Communicator& communicator, bool own) {
@@ -70,7 +48,7 @@ bool on_any_rank(comm::Communicator& communicator, bool own) {
 void agree(comm::Communicator& communicator, const std::function<void()>& body) {
   const std::optional<Failure> failure = caught(body);
   const std::vector<std::int64_t> faults =
-      gather_numbers(communicator, failure ? static_cast<std::int64_t>(failure->fault) : 0);
+      comm::gather_numbers(communicator, failure ? static_cast<std::int64_t>(failure->fault) : 0);
   const auto first = std::find_if(faults.begin(), faults.end(), [](std::int64_t fault) { return fault != 0; });
   if (first == faults.end()) {
     return;
@@ -86,21 +64,7 @@ std::string agree_on_text(comm::Communicator& communicator, const std::function<
       text = rank0();
     }
   });
-  return broadcast_text(communicator, std::move(text), 0);
-}
-
-std::vector<std::string> gather_texts(comm::Communicator& communicator, std::string_view own) {
-  const std::vector<std::int64_t> sizes = gather_numbers(communicator, static_cast<std::int64_t>(own.size()));
-  std::string joined(static_cast<std::size_t>(std::accumulate(sizes.begin(), sizes.end(), std::int64_t{0})), '\0');
-  const ConstBufferView send(own.data(), static_cast<std::int64_t>(own.size()), DType::kU8);
-  communicator.all_gather(send, {joined.data(), static_cast<std::int64_t>(joined.size()), DType::kU8}, sizes).wait();
-  std::vector<std::string> texts;
-  std::size_t begin = 0;
-  for (const std::int64_t size : sizes) {
-    texts.push_back(joined.substr(begin, static_cast<std::size_t>(size)));
-    begin += static_cast<std::size_t>(size);
-  }
-  return texts;
+  return comm::broadcast_text(communicator, std::move(text), 0);
 }
 
 std::vector<int> odd_ranks(const std::vector<std::string>& texts) {
@@ -123,7 +87,7 @@ std::vector<int> odd_ranks(const std::vector<std::string>& texts) {
 
 void require_equal(comm::Communicator& communicator, std::string_view what, std::string_view own,
                    std::string_view remedy) {
-  const std::vector<int> odd = odd_ranks(gather_texts(communicator, sha256_hex(own)));
+  const std::vector<int> odd = odd_ranks(comm::gather_texts(communicator, sha256_hex(own)));
   if (!odd.empty()) {
     fail_together(Fault::kUsage, "rank{} {} of {} {} another {} than the others: {}", odd.size() > 1 ? "s" : "",
                   fmt::join(odd, ", "), communicator.size(), odd.size() > 1 ? "have" : "has", what, remedy);

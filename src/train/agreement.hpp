@@ -34,9 +34,6 @@ void agree(comm::Communicator& communicator, const std::function<void()>& body);
 /// `agree` for a value that rank 0 alone makes; every rank gets its text.
 [[nodiscard]] std::string agree_on_text(comm::Communicator& communicator, const std::function<std::string()>& rank0);
 
-/// Every rank's text, in rank order.
-[[nodiscard]] std::vector<std::string> gather_texts(comm::Communicator& communicator, std::string_view own);
-
 /// Throws a usage error on every rank unless all ranks have the same text; it names the ranks that differ from most.
 /// `what` and `remedy` complete "rank 3 has another … than the others: …".
 void require_equal(comm::Communicator& communicator, std::string_view what, std::string_view own,

@@ -4,6 +4,7 @@
 #include <numeric>
 #include <vector>
 
+#include "dormer/comm/gather.hpp"
 #include "dormer/comm/world.hpp"
 #include "dormer/core/error.hpp"
 #include "dormer/device/cuda_module.hpp"
@@ -44,8 +45,8 @@ void Placement::require_memory(std::span<const device::MemoryPart> parts) const 
 Placement take_device(comm::Communicator& communicator, const std::string& wanted) {
   Placement placement;
   agree(communicator, [&] { placement = choose(communicator.identity(), wanted); });
-  const std::vector<std::string> hosts = gather_texts(communicator, communicator.identity().host);
-  const std::vector<std::string> uuids = gather_texts(communicator, placement.gpu ? placement.gpu->uuid : "");
+  const std::vector<std::string> hosts = comm::gather_texts(communicator, communicator.identity().host);
+  const std::vector<std::string> uuids = comm::gather_texts(communicator, placement.gpu ? placement.gpu->uuid : "");
   agree(communicator, [&] {
     std::vector<device::RankPlace> places;
     for (std::size_t rank = 0; rank < hosts.size(); ++rank) {

@@ -4,11 +4,11 @@
 #include <string>
 #include <vector>
 
+#include "dormer/comm/gather.hpp"
 #include "dormer/core/error.hpp"
 #include "dormer/core/log.hpp"
 #include "dormer/tensor/memory.hpp"
 #include "dormer/tensor/process.hpp"
-#include "train/agreement.hpp"
 #include "train/loop.hpp"
 #include "train/preparation.hpp"
 #include "train/run_report.hpp"
@@ -19,8 +19,8 @@ namespace {
 // What `dormer plan` is measured by.
 void tell_memory(comm::Communicator& communicator) {
   const std::vector<std::string> ranks =
-      gather_texts(communicator, fmt::format("{} bytes of tensors at most, {} bytes resident at most",
-                                             tensor::memory_use().peak, tensor::peak_resident_bytes()));
+      comm::gather_texts(communicator, fmt::format("{} bytes of tensors at most, {} bytes resident at most",
+                                                   tensor::memory_use().peak, tensor::peak_resident_bytes()));
   for (std::size_t rank = 0; rank < ranks.size(); ++rank) {
     log::info("memory of rank {}: {}", rank, ranks[rank]);
   }

@@ -6,6 +6,7 @@
 
 #include <fmt/ranges.h>
 
+#include "dormer/comm/gather.hpp"
 #include "dormer/comm/mpi_module.hpp"
 #include "dormer/core/error.hpp"
 #include "dormer/core/log.hpp"
@@ -120,7 +121,7 @@ std::vector<std::string> introduce_ranks(comm::Communicator& communicator, const
                                        config.run.threads, config.run.threads > 1 ? "s" : "", fingerprint.at("dtype"),
                                        fingerprint.at("products"), fingerprint.at("library"),
                                        placement.gpu && self.size > 1 ? self.transport + " and nccl" : self.transport);
-  const std::vector<std::string> lines = gather_texts(communicator, line);
+  const std::vector<std::string> lines = comm::gather_texts(communicator, line);
   for (std::size_t rank = 0; rank < lines.size(); ++rank) {
     log::info("rank {} of {}: {}", rank, lines.size(), lines[rank]);
   }

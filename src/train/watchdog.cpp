@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "dormer/comm/gather.hpp"
 #include "dormer/core/atomic_file.hpp"
 #include "dormer/core/error.hpp"
 #include "dormer/core/log.hpp"
@@ -121,7 +122,7 @@ Watchdog::~Watchdog() {
 }
 
 void Watchdog::meet(comm::Communicator& communicator) {
-  std::vector<std::string> hosts = gather_texts(communicator, communicator.identity().host);
+  std::vector<std::string> hosts = comm::gather_texts(communicator, communicator.identity().host);
   const std::lock_guard lock(mutex_);
   rank_ = communicator.rank();
   hosts_ = std::move(hosts);

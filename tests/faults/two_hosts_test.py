@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-PROGRAM = os.environ["DORMER_PROGRAM"]
-BUILD = Path(os.environ["DORMER_BUILD"])
+from lives import PROGRAM, make_tiny, results
+
 STEPS = 200
 DEADLINE = 5  # seconds of an update without progress
 LAUNCHER_PATIENCE = 20  # seconds that the watchdog gives mpirun
@@ -110,9 +110,7 @@ exec nsenter -t ${{spaces[${{host##*.}} - 1]}} -n -u -- /bin/sh -c "$*"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tiny")
-    subprocess.run([BUILD / "tests" / "make_tiny_run", folder], check=True)
-    return folder
+    return make_tiny(tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.fixture(scope="module")
@@ -146,21 +144,13 @@ class Life:
         self.errors = "".join(lines)
 
 
-def results(folder, run):
-    metrics = [json.loads(line) for line in (folder / run / "metrics.jsonl").read_text().splitlines()]
-    for line in metrics:
-        for key in ("tokens_per_second", "straggler", "straggler_ratio"):
-            line.pop(key, None)
-    return (folder / run / "export" / "peft" / "adapter_model.safetensors").read_bytes(), metrics
-
-
 @pytest.fixture(scope="module")
 def whole(hosts, folder):
     life = Life(hosts, folder, "whole")
     assert life.code == 0, life.errors
     for index in range(2):
         assert f"rank {index} of 2: host {hosts.name(index)}" in life.errors, life.errors
-    return results(folder, "whole")
+    return results(folder / "whole")
 
 
 def test_the_benchmark_tells_how_hosts_reach_each_other(hosts):
@@ -185,7 +175,7 @@ def test_a_link_that_is_cut_ends_the_job_within_the_deadline(hosts, folder, whol
     hosts.link(1, "up")
     life = Life(hosts, folder, "cut")
     assert life.code == 0, life.errors
-    assert results(folder, "cut") == whole
+    assert results(folder / "cut") == whole
 
 
 def test_a_link_that_is_back_soon_is_no_alarm(hosts, folder, whole):
@@ -196,7 +186,7 @@ def test_a_link_that_is_back_soon_is_no_alarm(hosts, folder, whole):
 
     life = Life(hosts, folder, "blink", after=40, disturb=blink)
     assert life.code == 0, life.errors
-    assert results(folder, "blink") == whole
+    assert results(folder / "blink") == whole
 
 
 def test_a_host_whose_daemon_dies_ends_the_job_and_the_next_life_goes_on(hosts, folder, whole):
@@ -210,4 +200,4 @@ def test_a_host_whose_daemon_dies_ends_the_job_and_the_next_life_goes_on(hosts, 
     life = Life(hosts, folder, "dead")
     assert life.code == 0, life.errors
     assert "going on from" in life.errors, life.errors
-    assert results(folder, "dead") == whole
+    assert results(folder / "dead") == whole

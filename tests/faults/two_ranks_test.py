@@ -1,7 +1,6 @@
 """Two ranks, of which one is killed, stopped, delayed or wrong at a named point: the job ends as it promises, and the next life has the
 bytes of an undisturbed run."""
 
-import json
 import os
 import re
 import subprocess
@@ -10,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-PROGRAM = os.environ["DORMER_PROGRAM"]
-BUILD = Path(os.environ["DORMER_BUILD"])
+from lives import PROGRAM, make_tiny, results
+
 MPIRUN = Path(__file__).parents[1] / "support" / "mpirun.sh"
 
 CONFIG = """
@@ -46,23 +45,13 @@ class Life:
         self.code, self.errors = done.returncode, done.stderr
 
 
-def results(run):
-    metrics = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    for line in metrics:
-        line.pop("tokens_per_second", None)
-    checkpoints = sorted(path.name for path in (run / "checkpoints").iterdir())
-    return (run / "export" / "peft" / "adapter_model.safetensors").read_bytes(), metrics, checkpoints
-
-
 def saved_steps(run):
     return [int(path.name[5:]) for path in (run / "checkpoints").glob("step-?????????")]
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tiny")
-    subprocess.run([BUILD / "tests" / "make_tiny_run", folder], check=True)
-    return folder
+    return make_tiny(tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.fixture(scope="module")

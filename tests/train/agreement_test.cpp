@@ -5,6 +5,7 @@
 
 #include <gmock/gmock.h>
 
+#include "dormer/comm/gather.hpp"
 #include "dormer/comm/threads.hpp"
 #include "dormer/core/error.hpp"
 
@@ -61,7 +62,7 @@ TEST(Agreement, EveryRankGetsTheFirstRanksText) {
 TEST(Agreement, TextsArriveInRankOrder) {
   comm::ThreadWorld(3).run([&](comm::Communicator& communicator) {
     const std::string own(static_cast<std::size_t>(communicator.rank()), 'x');
-    EXPECT_THAT(gather_texts(communicator, own), ElementsAre("", "x", "xx"));
+    EXPECT_THAT(comm::gather_texts(communicator, own), ElementsAre("", "x", "xx"));
   });
 }
 
