@@ -2,7 +2,7 @@
 #
 #   dormer_room(NAME SOURCES a.cpp … USES room … [LIBRARIES target …] [TORCH] [TEXT])
 #     One room: an object library with its declared links. USES is transitive ("may use"); tests/repo compares it with every #include.
-#     TEXT: the room reads and writes text, and compiles with DORMER_TEXT_OPTIONS.
+#     TEXT: the room reads and writes text, and compiles with DORMER_TEXT_OPTIONS. PLAIN: it has options of its own, and no precompiled headers.
 #   dormer_kinds(ROOM FUNCTION TYPE HEADER FOLDER KINDS a b …)
 #     One file per kind, one word in this list: adds FOLDER/<kind>.cpp and generates `Registry<TYPE> FUNCTION()`, which calls
 #     `TYPE kinds::<kind>()` of each file. No static objects and no macros, so nothing is lost at link time.
@@ -48,7 +48,7 @@ function(dormer_bundled target folder)
 endfunction()
 
 function(dormer_room name)
-  cmake_parse_arguments(R "TORCH;TEXT" "" "SOURCES;USES;LIBRARIES" ${ARGN})
+  cmake_parse_arguments(R "TORCH;TEXT;PLAIN" "" "SOURCES;USES;LIBRARIES" ${ARGN})
   if(NOT R_SOURCES)  # a room that waits for its first source
     file(WRITE ${CMAKE_CURRENT_BINARY_DIR}/empty.cpp "")
     set(R_SOURCES ${CMAKE_CURRENT_BINARY_DIR}/empty.cpp)
@@ -59,7 +59,9 @@ function(dormer_room name)
     set(precompiled text)
     target_compile_options(dormer_${name} PRIVATE ${DORMER_TEXT_OPTIONS})
   endif()
-  dormer_precompiled(${precompiled} ${R_SOURCES})
+  if(NOT R_PLAIN)
+    dormer_precompiled(${precompiled} ${R_SOURCES})
+  endif()
   set_property(GLOBAL PROPERTY DORMER_PRECOMPILED_${name} ${precompiled})
   target_include_directories(dormer_${name} PUBLIC ${CMAKE_SOURCE_DIR}/include PRIVATE ${CMAKE_SOURCE_DIR}/src)
   target_link_libraries(dormer_${name} PUBLIC dormer_compiler dormer_fmt)
