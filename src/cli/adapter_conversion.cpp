@@ -9,6 +9,7 @@
 #include "dormer/interop/approximation.hpp"
 #include "dormer/interop/consumer.hpp"
 #include "dormer/interop/merged.hpp"
+#include "dormer/model/language_model.hpp"
 #include "dormer/model/model_folder.hpp"
 #include "dormer/storage/safetensors.hpp"
 
@@ -77,7 +78,7 @@ ModelOfExport base_of(const ConversionRequest& request, const interop::StoredAda
   require(!fs::exists(folder / "model_index.json", code), Fault::kUsage,
           "{} is a diffusers folder, which only an export for merged reads; leave --model out", folder.string());
   base.model = load_model(folder);
-  base.facts = interop::facts_of(*base.model, folder);
+  base.facts = interop::facts_of(base.model->layers(), folder);
   require_layers_fit(adapter, base.facts, request.source);
   return base;
 }

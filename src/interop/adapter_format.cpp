@@ -8,9 +8,9 @@
 
 namespace dormer::interop {
 
-BaseFacts facts_of(const model::LanguageModel& model, const std::filesystem::path& folder) {
-  BaseFacts facts{.hub_id = model::hub_id_of(folder), .folder = folder, .linear_layers = {}, .layers = model.layers()};
-  for (const adapter::FrozenLayer& layer : model.layers()) {
+BaseFacts facts_of(std::span<const adapter::FrozenLayer> layers, const std::filesystem::path& folder) {
+  BaseFacts facts{.hub_id = model::hub_id_of(folder), .folder = folder, .linear_layers = {}, .layers = layers};
+  for (const adapter::FrozenLayer& layer : layers) {
     facts.linear_layers.push_back(layer.site.name);
   }
   return facts;

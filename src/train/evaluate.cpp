@@ -19,6 +19,7 @@
 #include "dormer/tensor/process.hpp"
 #include "train/agreement.hpp"
 #include "train/startup.hpp"
+#include "train/text_task.hpp"
 #include "train/validation.hpp"
 
 namespace dormer::train {
@@ -26,15 +27,13 @@ namespace {
 
 constexpr std::string_view kLogitsFormat = "dormer.logits/1";
 
-void write_logits(const std::filesystem::path& path, const ValidationRequest& request) {
+void write_logits(const std::filesystem::path& path, const TextTask& task, const adapter::AdapterSet* adapters) {
   const tensor::NoRecording guard;
   const std::vector<std::int64_t> first{0};
-  const at::Tensor sample = request.data.batch(first).tokens();
-  const std::int64_t length = request.data.sequence_length();
+  const at::Tensor sample = task.validation()->batch(first).tokens();
+  const std::int64_t length = task.validation()->sequence_length();
   const at::Tensor logits =
-      objective::logits(request.model, sample.narrow(1, 0, length), adapter::Pack::solo(request.adapters, 1))
-          .contiguous()
-          .cpu();
+      objective::logits(task.model(), sample.narrow(1, 0, length), adapter::Pack::solo(adapters, 1)).contiguous().cpu();
   const auto array = [](std::string name, const at::Tensor& values, DType dtype, std::vector<std::int64_t> shape) {
     return storage::NamedArray{.name = std::move(name),
                                .dtype = dtype,
@@ -53,37 +52,42 @@ Evaluation evaluate(const RunConfig& config, comm::Communicator& communicator, c
   require(!config.data.validation.empty(), Fault::kUsage, "there is nothing to evaluate on: write data.validation");
   const Placement placement = take_device(communicator, config.run.device);
   const NumericChoice numerics = choose_numerics(communicator, config, placement, nullptr);
-  std::unique_ptr<model::LanguageModel> model;
-  std::unique_ptr<data::TokenDataset> dataset;
+  std::unique_ptr<TextTask> task;
   std::unique_ptr<adapter::AdapterSet> adapters;
   agree(communicator, [&] {
     const std::filesystem::path folder = model::resolve_model_folder(config.model.path);
     placement.require_memory({{{"frozen base", weight_bytes(folder, numerics.dtype)}}});
-    model = model::load_language_model(folder, {.dtype = numerics.dtype, .device = placement.device});
-    dataset = std::make_unique<data::TokenDataset>(config.data.validation, data_use(config, *model, folder));
+    TextTask::Parts parts{
+        .model = model::load_language_model(folder, {.dtype = numerics.dtype, .device = placement.device}),
+        .folder = folder};
+    parts.added_tokens = added_tokens(config.model, *parts.model, folder);
+    parts.validation =
+        std::make_unique<data::TokenDataset>(config.data.validation, data_use(config, *parts.model, folder));
+    task = std::make_unique<TextTask>(std::move(parts));
     if (options.adapter) {
       // A file of a change that was counted from factors of the weights holds that change, of another rank.
       const bool moved = adapter::takes_from_weight(adapter::start_named(config.adapter.start));
       const std::string where = options.adapter->string();
       const interop::StoredAdapter stored = interop::read_adapter(*options.adapter);
-      adapters = std::make_unique<adapter::AdapterSet>(
-          moved ? interop::adapter_config_of(stored, where) : config.adapter, model->layers(), RandomKey{},
-          added_tokens(config.model, *model, folder));
+      adapters =
+          std::make_unique<adapter::AdapterSet>(moved ? interop::adapter_config_of(stored, where) : config.adapter,
+                                                task->layers(), RandomKey{}, task->added_tokens());
       interop::load_into(*adapters, stored, where);
     }
   });
-  const std::int64_t samples = std::min(options.samples.value_or(config.validation.samples), dataset->samples());
+  const std::int64_t samples =
+      std::min(options.samples.value_or(config.validation.samples), task->validation_samples());
   const ValidationRequest request{
-      .model = *model, .data = *dataset, .adapters = adapters.get(), .samples = samples, .micro = config.batch.micro};
+      .task = *task, .adapters = adapters.get(), .samples = samples, .micro = config.batch.micro};
   const double loss = validation_loss(communicator, request).value();
   agree(communicator, [&] {
     if (options.logits && communicator.rank() == 0) {
-      write_logits(*options.logits, request);
+      write_logits(*options.logits, *task, adapters.get());
     }
   });
   std::int64_t targets = 0;
   for (std::int64_t sample = 0; sample < samples; ++sample) {
-    targets += dataset->targets(sample);
+    targets += task->validation()->targets(sample);
   }
   return {.loss = loss, .samples = samples, .targets = targets};
 }

@@ -31,8 +31,7 @@ std::vector<std::filesystem::path> export_run(const RunConfig& config, comm::Com
   write_exports(communicator,
                 {.config = config,
                  .paths = preparation.paths,
-                 .model = *preparation.model,
-                 .model_folder = preparation.model_folder,
+                 .task = *preparation.task,
                  .trial = *preparation.trial,
                  .step = step},
                 all);

@@ -137,7 +137,7 @@ void write_exports(comm::Communicator& communicator, const ExportRequest& reques
     }
     const std::vector<std::filesystem::path> folders = export_folders(request.config, request.paths);
     ExportRecord record = read_record(request.paths);
-    const interop::BaseFacts base = interop::facts_of(request.model, request.model_folder);
+    const interop::BaseFacts base = request.task.base_facts();
     std::optional<interop::StoredAdapter> stored;
     for (const std::size_t index : indices) {
       write_one(request, request.config.exports[index], folders[index], base, stored);

@@ -34,8 +34,7 @@ struct ExportPlan {
 struct ExportRequest {
   const RunConfig& config;
   const RunPaths& paths;
-  const model::LanguageModel& model;
-  const std::filesystem::path& model_folder;
+  const Task& task;
   const Trial& trial;
   std::int64_t step = 0;  ///< that the parameters are of
 };

@@ -49,8 +49,8 @@ Loop::Loop(Preparation& prepared, const TrainOptions& options, RunReport& report
   facts_.last_exports.assign(run_.config.exports.size(), now);
   facts_.total_steps = state_.total_steps;
   facts_.global_batch = run_.config.batch.global;
-  facts_.samples = run_.training->samples();
-  facts_.has_validation = run_.validation != nullptr;
+  facts_.samples = run_.task->samples();
+  facts_.has_validation = run_.task->validation_samples() > 0;
   facts_.seconds_allowed = seconds_allowed_;
 }
 
@@ -119,8 +119,7 @@ std::optional<double> Loop::validate() {
     run_.faults.reach("validation", state_.step);
     return !stop_requested();
   };
-  const std::optional<double> loss = validation_loss(run_.communicator, {.model = *run_.model,
-                                                                         .data = *run_.validation,
+  const std::optional<double> loss = validation_loss(run_.communicator, {.task = *run_.task,
                                                                          .adapters = &run_.trial->adapters(),
                                                                          .samples = run_.config.validation.samples,
                                                                          .micro = run_.config.batch.micro,
@@ -149,9 +148,7 @@ void Loop::one_update() {
   settle_earlier_save(/*wait=*/false);
   run_.enter(Heartbeat::Phase::kStep, "update");
   const double begin = elapsed();
-  const UpdateReport report = update_and_trace({.model = *run_.model,
-                                                .data = *run_.training,
-                                                .order = *run_.order,
+  const UpdateReport report = update_and_trace({.task = *run_.task,
                                                 .step = state_.step,
                                                 .position = state_.position,
                                                 .seconds = begin,
@@ -308,7 +305,7 @@ void Loop::settle_earlier_save(bool wait) {
 }
 
 ExportRequest Loop::export_request(std::int64_t step) const {
-  return {run_.config, run_.paths, *run_.model, run_.model_folder, *run_.trial, step};
+  return {run_.config, run_.paths, *run_.task, *run_.trial, step};
 }
 
 // One that fails on the way does not stop training; the one at the end does, as an error.

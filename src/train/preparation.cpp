@@ -19,6 +19,7 @@
 #include "train/input_start.hpp"
 #include "train/memory_estimate.hpp"
 #include "train/model_staging.hpp"
+#include "train/text_task.hpp"
 
 namespace dormer::train {
 namespace {
@@ -101,12 +102,7 @@ void Preparation::load() {
   if (device_communicator && heartbeat_ != nullptr) {
     device_communicator = comm::watched(std::move(device_communicator), *heartbeat_);
   }
-  enter(Heartbeat::Phase::kStart, "loading the model");
-  load_model(numerics);
-  faults.reach("opening", state.step);
-  leave_if_asked();
-  enter(Heartbeat::Phase::kStart, "opening the data");
-  load_data();
+  load_text(numerics);
   enter(Heartbeat::Phase::kStart, "comparing the ranks' files");
   set_state(full_fingerprint(process));
   leave_if_asked();
@@ -118,8 +114,7 @@ void Preparation::load() {
 
 Fingerprint Preparation::full_fingerprint(Fingerprint fingerprint) {
   agree(communicator, [&] { fingerprint["model"] = model_fingerprint(model_folder); });
-  fingerprint["data.train"] = training->fingerprint();
-  fingerprint["data.validation"] = validation ? validation->fingerprint() : "none";
+  fingerprint.merge(task->fingerprints());
   for (const char* name : {"model", "data.train", "data.validation"}) {
     require_equal(communicator, name, fingerprint.at(name), "give all machines the same files");
   }
@@ -140,7 +135,7 @@ void Preparation::set_state(Fingerprint fingerprint) {
   }
   state.config = config::flatten(config);
   state.fingerprint = std::move(fingerprint);
-  state.total_steps = total_steps(config.run, training->samples(), config.batch.global);
+  state.total_steps = total_steps(config.run, task->samples(), config.batch.global);
   state.schedule_total = schedule_total(config.schedule, state.total_steps, stored);
   state.finished = state.finished && (!stored || stored->total == state.total_steps);
 }
@@ -157,34 +152,35 @@ void Preparation::close() {
 }
 
 void Preparation::require_training_memory(DType dtype) const {
-  const std::int64_t flat = adapter::AdapterSet::flat_elements(config.adapter, model->layers(),
-                                                               added_tokens(config.model, *model, model_folder));
+  const TextTask* text = task->text();
+  if (!placement.gpu || text == nullptr) {
+    return;
+  }
+  const std::int64_t flat = adapter::AdapterSet::flat_elements(config.adapter, task->layers(), task->added_tokens());
   const parallel::ReductionPlan plan = parallel::plan_reduction(
       reduction_request(config, chosen_reduction(config, placement.gpu.has_value()), flat, communicator.size()));
   placement.require_memory(training_memory({.flat_elements = flat,
                                             .gradient_bytes = parallel::buffer_bytes(plan, communicator.rank()).total(),
                                             .state_elements = plan.gradient_of(communicator.rank()).count(),
                                             .rows = config.batch.micro * config.data.sequence_length,
-                                            .hidden = model->facts().hidden,
-                                            .blocks = model->facts().blocks,
+                                            .hidden = text->model().facts().hidden,
+                                            .blocks = text->model().facts().blocks,
                                             .recompute = config.run.recompute,
                                             .dtype = dtype},
-                                           model->layers()));
+                                           task->layers()));
 }
 
 void Preparation::build_trial(DType dtype) {
   const optim::ScheduleHorizon horizon{.total = state.schedule_total,
                                        .warmup = config.schedule.warmup.steps_of(state.schedule_total)};
   agree(communicator, [&] {
-    if (placement.gpu) {
-      require_training_memory(dtype);
-    }
+    require_training_memory(dtype);
     // Decomposing weights takes long, and rank 0's bits are everybody's.
     const bool decomposes = !resume_ && communicator.rank() == 0;
-    trial = std::make_unique<Trial>(config, *model, horizon, links(),
+    trial = std::make_unique<Trial>(config, *task, horizon, links(),
                                     decomposes ? adapter::StartOrigin::kWeight : adapter::StartOrigin::kGiven);
     if (communicator.rank() == 0) {  // it copies parameters to look at them, and one answer serves all
-      require_exports(config, *trial, interop::facts_of(*model, model_folder));
+      require_exports(config, *trial, task->base_facts());
     }
     if (config.adapter.init_from && !resume_) {
       interop::load_adapter_into(trial->adapters(), *config.adapter.init_from);
@@ -196,7 +192,10 @@ void Preparation::build_trial(DType dtype) {
   } else {
     share_start(communicator, *trial);
     if (adapter::takes_from_data(adapter::start_named(config.adapter.start))) {
-      start_from_inputs(communicator, {*model, *training, *order, config.adapter.start_samples}, trial->adapters());
+      start_from_inputs(
+          communicator,
+          {task->text()->model(), task->text()->training(), task->text()->order(), config.adapter.start_samples},
+          trial->adapters());
     }
   }
 }
@@ -208,11 +207,21 @@ void Preparation::leave_if_asked() {
   }
 }
 
-void Preparation::load_model(const NumericChoice& numerics) {
+void Preparation::load_text(const NumericChoice& numerics) {
+  enter(Heartbeat::Phase::kStart, "loading the model");
+  std::unique_ptr<model::LanguageModel> model = load_language_model(numerics);
+  faults.reach("opening", state.step);
+  leave_if_asked();
+  enter(Heartbeat::Phase::kStart, "opening the data");
+  open_tokens(std::move(model));
+}
+
+std::unique_ptr<model::LanguageModel> Preparation::load_language_model(const NumericChoice& numerics) {
   agree(communicator, [&] { model_folder = model::resolve_model_folder(config.model.path); });
   // Weights alone: names, tokenizer and what exports say of the base come from where it lies.
   const std::filesystem::path weights =
       stage_model(communicator, model_folder, config.model.stage, [this] { progress(); });
+  std::unique_ptr<model::LanguageModel> model;
   agree(communicator, [&] {
     if (placement.gpu) {
       placement.require_memory({{{"frozen base", weight_bytes(weights, numerics.dtype)}}});
@@ -222,24 +231,31 @@ void Preparation::load_model(const NumericChoice& numerics) {
             "data.sequence_length is {}, but the model in {} was made for at most {} positions",
             config.data.sequence_length, model_folder.string(), model->facts().maximum_positions);
   });
+  return model;
 }
 
-void Preparation::load_data() {
+void Preparation::open_tokens(std::unique_ptr<model::LanguageModel> model) {
   agree(communicator, [&] {
     const data::TokenDatasetUse use = data_use(config, *model, model_folder);
     if (!use.tokenizer_sha256) {
       log::warn("{} has no tokenizer.json: whether the data was made with the model's tokenizer cannot be checked",
                 model_folder.string());
     }
-    training = std::make_unique<data::TokenDataset>(config.data.train, use);
+    TextTask::Parts parts{.model = std::move(model),
+                          .folder = model_folder,
+                          .seed = RandomKey{static_cast<std::uint64_t>(config.run.seed)},
+                          .shuffle = config.data.shuffle};
+    parts.added_tokens = added_tokens(config.model, *parts.model, model_folder);
+    parts.training = std::make_unique<data::TokenDataset>(config.data.train, use);
     if (!config.data.validation.empty()) {
-      validation = std::make_unique<data::TokenDataset>(config.data.validation, use);
+      parts.validation = std::make_unique<data::TokenDataset>(config.data.validation, use);
     }
+    task = std::make_unique<TextTask>(std::move(parts));
   });
-  order.emplace(training->samples(), RandomKey{static_cast<std::uint64_t>(config.run.seed)}, config.data.shuffle);
-  log::info("training on {}", training->summary());
-  if (validation) {
-    log::info("validating on {}", validation->summary());
+  const TextTask& text = *task->text();
+  log::info("training on {}", text.training().summary());
+  if (text.validation() != nullptr) {
+    log::info("validating on {}", text.validation()->summary());
   }
 }
 

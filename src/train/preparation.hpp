@@ -8,9 +8,6 @@
 #include <vector>
 
 #include "dormer/comm/communicator.hpp"
-#include "dormer/data/sample_order.hpp"
-#include "dormer/data/token_dataset.hpp"
-#include "dormer/model/language_model.hpp"
 #include "dormer/report/event_writer.hpp"
 #include "dormer/report/metrics_writer.hpp"
 #include "dormer/train/run.hpp"
@@ -20,6 +17,7 @@
 #include "train/run_directory.hpp"
 #include "train/run_state.hpp"
 #include "train/startup.hpp"
+#include "train/task.hpp"
 #include "train/trial.hpp"
 
 namespace dormer::train {
@@ -44,10 +42,7 @@ class Preparation {
   Placement placement{};            ///< this rank's device
   std::unique_ptr<RunLock> lock{};  ///< rank 0's
   std::filesystem::path model_folder{};
-  std::unique_ptr<model::LanguageModel> model{};
-  std::unique_ptr<data::TokenDataset> training{};
-  std::unique_ptr<data::TokenDataset> validation{};  ///< null: none
-  std::optional<data::SampleOrder> order{};
+  std::unique_ptr<Task> task{};
   std::unique_ptr<comm::Communicator> device_communicator{};  ///< of the ranks' GPUs; null: the launcher's serves
   std::unique_ptr<Trial> trial{};
   std::unique_ptr<report::MetricsWriter> metrics{};  ///< rank 0's
@@ -75,8 +70,9 @@ class Preparation {
   [[nodiscard]] parallel::Links links() const;
   void require_training_memory(DType dtype) const;
   void leave_if_asked();
-  void load_model(const NumericChoice& numerics);
-  void load_data();
+  void load_text(const NumericChoice& numerics);
+  [[nodiscard]] std::unique_ptr<model::LanguageModel> load_language_model(const NumericChoice& numerics);
+  void open_tokens(std::unique_ptr<model::LanguageModel> model);
   [[nodiscard]] Fingerprint full_fingerprint(Fingerprint fingerprint);
   void set_state(Fingerprint fingerprint);
   void build_trial(DType dtype);

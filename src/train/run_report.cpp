@@ -15,7 +15,7 @@ namespace {
 
 std::vector<report::LayerChange> measured_layers(const Preparation& run) {
   std::vector<report::LayerChange> layers;
-  for (adapter::WeightChange& change : adapter::measure_weight_changes(run.trial->adapters(), run.model->layers())) {
+  for (adapter::WeightChange& change : adapter::measure_weight_changes(run.trial->adapters(), run.task->layers())) {
     layers.push_back({std::move(change.site), change.magnitude, change.direction});
   }
   return layers;

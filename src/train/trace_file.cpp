@@ -52,19 +52,16 @@ std::vector<double> gather_losses(comm::Communicator& communicator, const TraceC
 void write(const std::filesystem::path& file, const TraceContents& contents, const std::vector<double>& losses) {
   std::vector<std::int64_t> samples;
   for (std::int64_t index = 0; index < contents.trial.batch().global; ++index) {
-    samples.push_back(contents.inputs.order.sample_at(contents.inputs.position + index));
+    samples.push_back(contents.inputs.task.sample_at(contents.inputs.position + index));
   }
   const std::vector<double> scalars{contents.report.loss, contents.report.gradient_norm, contents.report.learning_rate};
   const std::span<const std::byte> scalar_bytes = std::as_bytes(std::span(scalars));
   const tensor::FlatSpace& space = contents.trial.adapters().space();
   Arrays arrays;
   arrays.add_bytes("samples", std::as_bytes(std::span(samples)), DType::kI64, {contents.trial.batch().global});
-  const data::TokenBatch batch = contents.inputs.data.batch(samples);
-  arrays.add("tokens", batch.tokens(), DType::kI64);
-  arrays.add("targets", batch.targets(), DType::kI64);
-  if (batch.document_begin() != nullptr) {
-    arrays.add("document_begin", *batch.document_begin(), DType::kI64);
-  }
+  contents.inputs.task.visit_arrays(
+      {contents.inputs.position, contents.trial.batch().global},
+      [&](const std::string& name, const at::Tensor& values, DType dtype) { arrays.add(name, values, dtype); });
   arrays.add_bytes("losses", std::as_bytes(std::span(losses)), DType::kF64, {static_cast<std::int64_t>(losses.size())});
   arrays.add_bytes("loss", scalar_bytes.subspan(0, sizeof(double)), DType::kF64, {1});
   arrays.add_bytes("gradient_norm", scalar_bytes.subspan(sizeof(double), sizeof(double)), DType::kF64, {1});

@@ -10,10 +10,8 @@
 
 #include "dormer/core/error.hpp"
 #include "dormer/core/stop.hpp"
-#include "dormer/model/model_folder.hpp"
 #include "dormer/tensor/device_memory.hpp"
 #include "train/agreement.hpp"
-#include "train/startup.hpp"
 #include "train/trace_file.hpp"
 
 namespace dormer::train {
@@ -35,12 +33,6 @@ parallel::ReductionRequest with_slots(parallel::ReductionRequest request, const 
     request.slots.push_back({entry.offset, entry.offset + entry.stored_count()});
   }
   return request;
-}
-
-adapter::AddedTokensRequest tokens_of(const RunConfig& config, const model::LanguageModel& model) {
-  return config.model.added_tokens == "none"
-             ? adapter::AddedTokensRequest{}
-             : added_tokens(config.model, model, model::resolve_model_folder(config.model.path));
 }
 
 std::vector<double> paces_of(const parallel::ReducedGradient& reduced) {
@@ -78,15 +70,15 @@ optim::OptimizerSettings optimizer_settings(const OptimizerSection& section) {
       .outer_factor_ratio = section.loraplus_ratio};
 }
 
-Trial::Trial(const RunConfig& config, const model::LanguageModel& model, optim::ScheduleHorizon horizon,
-             const parallel::Links& links, adapter::StartOrigin start)
+Trial::Trial(const RunConfig& config, const Task& task, optim::ScheduleHorizon horizon, const parallel::Links& links,
+             adapter::StartOrigin start)
     : batch_(config.batch),
       seed_{static_cast<std::uint64_t>(config.run.seed)},
       recompute_blocks_(config.run.recompute),
       learning_rate_(config.optimizer.learning_rate),
       maximum_norm_(config.optimizer.max_gradient_norm.value_or(0.0)),
       links_(links),
-      adapters_(config.adapter, model.layers(), seed_, tokens_of(config, model), start),
+      adapters_(config.adapter, task.layers(), seed_, task.added_tokens(), start),
       schedule_(config.schedule.kind, horizon),
       plan_(
           parallel::plan_reduction(with_slots(reduction_request(config, chosen_reduction(config, links.device != "cpu"),
@@ -116,11 +108,8 @@ parallel::LeafLoss Trial::compute_micro_batch(const UpdateInputs& inputs, std::i
   if (adapters_.has_dropout()) {
     pack.segments.front().dropout_keys = adapter::dropout_keys(seed_, inputs.step, index * batch_.micro, batch_.micro);
   }
-  std::vector<std::int64_t> samples;
-  for (std::int64_t row = 0; row < batch_.micro; ++row) {
-    samples.push_back(inputs.order.sample_at(inputs.position + index * batch_.micro + row));
-  }
-  const objective::LossSums loss = objective::next_token_loss(inputs.model, inputs.data.batch(samples), pack, scale);
+  const objective::LossSums loss =
+      inputs.task.loss({inputs.position + index * batch_.micro, batch_.micro}, pack, scale);
   return {.loss_sum = loss.loss_sum, .tokens = loss.tokens};
 }
 
@@ -129,10 +118,7 @@ void Trial::compute_leaves(const UpdateInputs& inputs, UpdateTrace* trace) {
   if (adapters_.has_dropout()) {
     adapters_.draw_dropout(seed_, inputs.step);
   }
-  std::int64_t targets = 0;  // of the global batch
-  for (std::int64_t index = 0; index < batch_.global; ++index) {
-    targets += inputs.data.targets(inputs.order.sample_at(inputs.position + index));
-  }
+  const std::int64_t targets = inputs.task.targets({inputs.position, batch_.global});
   const objective::LossScale scale{.divisor = static_cast<double>(std::max<std::int64_t>(targets, 1)),
                                    .backward = true,
                                    .recompute_blocks = recompute_blocks_};

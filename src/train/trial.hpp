@@ -9,15 +9,12 @@
 
 #include "dormer/adapter/adapter_set.hpp"
 #include "dormer/comm/communicator.hpp"
-#include "dormer/data/sample_order.hpp"
-#include "dormer/data/token_dataset.hpp"
-#include "dormer/model/language_model.hpp"
-#include "dormer/objective/next_token.hpp"
 #include "dormer/optim/optimizer.hpp"
 #include "dormer/optim/schedule.hpp"
 #include "dormer/parallel/reducer.hpp"
 #include "dormer/train/run_config.hpp"
 #include "train/fault_hooks.hpp"
+#include "train/task.hpp"
 
 namespace dormer::train {
 
@@ -25,9 +22,7 @@ struct UpdateTrace;
 
 /// What a trial's update reads; equal on all ranks.
 struct UpdateInputs {
-  const model::LanguageModel& model;
-  const data::TokenDataset& data;
-  const data::SampleOrder& order;
+  const Task& task;
   std::int64_t step = 0;      ///< of this update, counted from 0
   std::int64_t position = 0;  ///< of its first sample
   double seconds = 0.0;       ///< since the run started, by this rank's clock
@@ -53,8 +48,8 @@ class Trial {
  public:
   /// Plans and allocates on the model's device, which `links` names; the adapters are at their start, but for factors
   /// of frozen weights that are given later. The communicators must outlive the trial.
-  Trial(const RunConfig& config, const model::LanguageModel& model, optim::ScheduleHorizon horizon,
-        const parallel::Links& links, adapter::StartOrigin start = adapter::StartOrigin::kWeight);
+  Trial(const RunConfig& config, const Task& task, optim::ScheduleHorizon horizon, const parallel::Links& links,
+        adapter::StartOrigin start = adapter::StartOrigin::kWeight);
   Trial(const Trial&) = delete;  // the reducer refers to the plan
   Trial& operator=(const Trial&) = delete;
 

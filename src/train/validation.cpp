@@ -1,12 +1,10 @@
 #include "train/validation.hpp"
 
 #include <algorithm>
-#include <numeric>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
 
-#include "dormer/objective/next_token.hpp"
 #include "dormer/parallel/reducer.hpp"
 #include "dormer/tensor/differentiable.hpp"
 #include "train/agreement.hpp"
@@ -27,10 +25,9 @@ std::vector<double> own_sums(const ValidationRequest& request, std::int64_t samp
       break;
     }
     const std::int64_t first = index * request.micro;
-    std::vector<std::int64_t> chosen(static_cast<std::size_t>(std::min(request.micro, samples - first)));
-    std::iota(chosen.begin(), chosen.end(), first);
-    const adapter::Pack pack = adapter::Pack::solo(request.adapters, static_cast<std::int64_t>(chosen.size()));
-    const objective::LossSums loss = objective::next_token_loss(request.model, request.data.batch(chosen), pack, {});
+    const std::int64_t count = std::min(request.micro, samples - first);
+    const objective::LossSums loss =
+        request.task.validation_loss({first, count}, adapter::Pack::solo(request.adapters, count));
     sums.push_back(loss.loss_sum);
     sums.push_back(static_cast<double>(loss.tokens));
   }
@@ -40,7 +37,7 @@ std::vector<double> own_sums(const ValidationRequest& request, std::int64_t samp
 }  // namespace
 
 std::optional<double> validation_loss(comm::Communicator& communicator, const ValidationRequest& request) {
-  const std::int64_t samples = std::min(request.samples, request.data.samples());
+  const std::int64_t samples = std::min(request.samples, request.task.validation_samples());
   const std::int64_t micro_batches = (samples + request.micro - 1) / request.micro;
   std::vector<std::int64_t> counts;
   for (int rank = 0; rank < communicator.size(); ++rank) {

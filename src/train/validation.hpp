@@ -6,14 +6,12 @@
 
 #include "dormer/adapter/adapter_set.hpp"
 #include "dormer/comm/communicator.hpp"
-#include "dormer/data/token_dataset.hpp"
-#include "dormer/model/language_model.hpp"
+#include "train/task.hpp"
 
 namespace dormer::train {
 
 struct ValidationRequest {
-  const model::LanguageModel& model;
-  const data::TokenDataset& data;
+  const Task& task;
   const adapter::AdapterSet* adapters = nullptr;  ///< null: the base alone
   std::int64_t samples = 0;                       ///< the first of the data set, at most all
   std::int64_t micro = 1;                         ///< samples of one forward pass

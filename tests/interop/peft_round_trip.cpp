@@ -18,7 +18,7 @@ void round_trip(const std::string& model_folder, const std::string& source, cons
   dormer::adapter::AdapterSet adapters(dormer::interop::adapter_config_of(file, source), model->layers(),
                                        dormer::RandomKey{1});
   dormer::interop::load_into(adapters, file, source);
-  const dormer::interop::BaseFacts facts = dormer::interop::facts_of(*model, model_folder);
+  const dormer::interop::BaseFacts facts = dormer::interop::facts_of(model->layers(), model_folder);
   dormer::interop::write_peft(dormer::interop::stored_from(adapters, facts), target, {.base = facts});
 }
 

@@ -20,6 +20,7 @@
 #include "support/token_file.hpp"
 #include "train/agreement.hpp"
 #include "train/startup.hpp"
+#include "train/text_task.hpp"
 #include "train/tiny_run.hpp"
 #include "train/trial.hpp"
 
@@ -217,14 +218,16 @@ TEST_P(Plan, SaysTheMemoryThatARankTakes) {
 TEST_P(Plan, SaysTheBytesThatARankSendsAndReceives) {
   const RunConfig config = config_for(shapes().front());
   const auto dtype = config.model.dtype == "bfloat16" ? DType::kBF16 : DType::kF32;
-  const auto model = model::load_language_model(config.model.path, dtype);
-  const data::TokenDataset data(config.data.train, data_use(config, *model, config.model.path));
-  const data::SampleOrder order(data.samples(), RandomKey{7}, true);
+  TextTask::Parts parts{.model = model::load_language_model(config.model.path, dtype), .seed = RandomKey{7}};
+  parts.added_tokens = added_tokens(config.model, *parts.model, config.model.path);
+  parts.training =
+      std::make_unique<data::TokenDataset>(config.data.train, data_use(config, *parts.model, config.model.path));
+  const TextTask task(std::move(parts));
   comm::Trace trace;
   const auto traced = comm::traced(testing::borrowed(testing::world()), trace);
-  Trial trial(config, *model, {.total = 2, .warmup = 0}, *traced);
+  Trial trial(config, task, {.total = 2, .warmup = 0}, *traced);
   trace = {};
-  trial.update({.model = *model, .data = data, .order = order}, nullptr);
+  trial.update({.task = task}, nullptr);
   const RunPlan plan = plan_run(config, {.ranks = testing::world().size()});
   const RankPlan& own = plan.ranks.at(static_cast<std::size_t>(testing::world().rank()));
   std::printf("%s, rank %d of %d: planned %ld bytes out and %ld in, traced %ld and %ld\n", GetParam().name.c_str(),

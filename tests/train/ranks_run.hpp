@@ -10,11 +10,9 @@
 #include <gtest/gtest.h>
 
 #include "dormer/core/error.hpp"
-#include "dormer/data/sample_order.hpp"
-#include "dormer/data/token_dataset.hpp"
-#include "dormer/model/language_model.hpp"
 #include "support/borrowed_communicator.hpp"
 #include "support/temp_directory.hpp"
+#include "train/text_task.hpp"
 #include "train/tiny_run.hpp"
 #include "train/trial.hpp"
 
@@ -24,19 +22,19 @@ namespace dormer::train {
 struct TrialSetup {
   TrialSetup(const RunConfig& run_config, const parallel::Links& links)
       : config(run_config),
-        model(model::load_language_model(config.model.path, {.dtype = DType::kF32, .device = links.device})),
-        data(config.data.train, {.sequence_length = 16, .model_vocabulary = 256, .tokenizer_sha256 = {}}),
-        order(data.samples(), RandomKey{7}, true),
-        trial(config, *model, {.total = 6, .warmup = 2}, links) {}
+        task({.model = model::load_language_model(config.model.path, {.dtype = DType::kF32, .device = links.device}),
+              .training = std::make_unique<data::TokenDataset>(
+                  config.data.train,
+                  data::TokenDatasetUse{.sequence_length = 16, .model_vocabulary = 256, .tokenizer_sha256 = {}}),
+              .seed = RandomKey{7}}),
+        trial(config, task, {.total = 6, .warmup = 2}, links) {}
 
   [[nodiscard]] UpdateInputs inputs(std::int64_t step) const {
-    return {.model = *model, .data = data, .order = order, .step = step, .position = step * 8, .seconds = 0.0};
+    return {.task = task, .step = step, .position = step * 8, .seconds = 0.0};
   }
 
   RunConfig config;
-  std::unique_ptr<model::LanguageModel> model;
-  data::TokenDataset data;
-  data::SampleOrder order;
+  TextTask task;
   Trial trial;
 };
 

@@ -12,7 +12,6 @@
 #include "dormer/core/dtype.hpp"
 #include "dormer/core/registry.hpp"
 #include "dormer/interop/stored_adapter.hpp"
-#include "dormer/model/language_model.hpp"
 
 namespace dormer::interop {
 
@@ -24,7 +23,7 @@ struct BaseFacts {
   std::span<const adapter::FrozenLayer> layers{};  ///< those layers; the model must outlive this
 };
 
-[[nodiscard]] BaseFacts facts_of(const model::LanguageModel& model, const std::filesystem::path& folder);
+[[nodiscard]] BaseFacts facts_of(std::span<const adapter::FrozenLayer> layers, const std::filesystem::path& folder);
 
 /// What the WebUIs show about a file. Empty: not said.
 struct FileText {
