@@ -19,7 +19,7 @@ bool in_named_set(const std::string& pattern, const Site& site) {
     return site.group == "attention" || site.group == "mlp";
   }
   if (pattern == "full") {
-    return site.group != "embedding" && site.group != "head" && site.group != "norm";
+    return site.group != "embedding" && site.group != "head" && site.group != "norm" && site.group != "edge";
   }
   return (pattern == "attention" || pattern == "mlp") && site.group == pattern;
 }

@@ -143,7 +143,8 @@ constexpr std::string_view form_name(LayerForm form) {
 
 /// Whether some form of the kind serves the layer, whole and decomposed as the configuration asks.
 void require_served(const AdapterConfig& config, const AdapterKind& kind, const SitePlan& plan, const Site& site) {
-  require(std::ranges::find(kind.forms, site.form) != kind.forms.end(), Fault::kUsage,
+  const bool pointwise = kind.pointwise && site.form == LayerForm::kConvolution && site.taps() == 1;
+  require(pointwise || std::ranges::find(kind.forms, site.form) != kind.forms.end(), Fault::kUsage,
           "adapter.kind: {} has no form for {}, which is a {}; choose another kind (locon and lokr serve convolutions, "
           "lora embeddings, full also norms and heads), or leave the layer out of adapter.targets",
           plan.kind, site.name, form_name(site.form));
@@ -157,12 +158,17 @@ void require_served(const AdapterConfig& config, const AdapterKind& kind, const 
           site.name);
 }
 
+/// Kernels of one tap count as linear layers, as in kohya's scripts and LyCORIS.
+bool has_kernel(const Site& site) {
+  return site.form == LayerForm::kConvolution && site.taps() > 1;
+}
+
 std::int64_t rank_of(const AdapterConfig& config, const Site& site) {
-  return site.form == LayerForm::kConvolution ? config.conv_rank.value_or(config.rank) : config.rank;
+  return has_kernel(site) ? config.conv_rank.value_or(config.rank) : config.rank;
 }
 
 double alpha_of(const AdapterConfig& config, const Site& site, std::int64_t rank) {
-  if (site.form == LayerForm::kConvolution && !config.conv_alpha.absent()) {
+  if (has_kernel(site) && !config.conv_alpha.absent()) {
     const auto width = static_cast<double>(rank);
     return config.conv_alpha.evaluate({{"rank", width}, {"adapter.rank", static_cast<double>(config.rank)}});
   }

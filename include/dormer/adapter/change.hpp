@@ -102,8 +102,9 @@ struct AdapterKind {
   std::vector<LayerForm> forms;  ///< of layers that it serves
   /// Keys of the configuration, beyond those of every kind, that it follows: "tucker", "factor", ….
   std::vector<std::string_view> options{};
-  bool any_rank = false;  ///< a rank beyond its factors makes them whole
-  bool whole = false;     ///< trains the weight itself: no rank, alpha, dropout or decomposition
+  bool pointwise = false;  ///< serves convolutions of one tap, whatever `forms` says
+  bool any_rank = false;   ///< a rank beyond its factors makes them whole
+  bool whole = false;      ///< trains the weight itself: no rank, alpha, dropout or decomposition
   /// Adds the change's parameters to the space (not yet allocated) and returns the change; the space outlives it.
   std::function<std::unique_ptr<Change>(const ChangeRequest& request, tensor::FlatSpace& space)> build;
 };

@@ -36,7 +36,8 @@ struct Normalization {
 /// One place of a model where an adapter can attach: a frozen layer.
 struct Site {
   std::string name;         ///< module path in the field's naming: "model.layers.0.self_attn.q_proj"
-  std::string group;        ///< "attention", "mlp", "head", "embedding", "norm"
+  std::string group;        ///< "attention", "mlp", "head", "embedding", "norm"; of image models also "convolution",
+                            ///< "time", and "edge": the first and last convolution
   std::int64_t layer = -1;  ///< block index; -1 outside of blocks
   std::int64_t out = 0;     ///< features or channels
   std::int64_t in = 0;      ///< features, channels of all groups, or tokens

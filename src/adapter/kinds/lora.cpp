@@ -18,6 +18,9 @@
 #include "norm_terms.hpp"
 
 namespace dormer::adapter::kinds {
+
+AdapterKind locon();
+
 namespace {
 
 /// LoRA (Hu et al. 2021): Δ = s B A with A [rank, in] and B [out, rank], stored as A and Bᵀ, padded along the rank.
@@ -189,6 +192,9 @@ std::unique_ptr<Change> build(const ChangeRequest& request, tensor::FlatSpace& s
   if (request.layer.site.form == LayerForm::kEmbedding) {
     return std::make_unique<EmbeddingLowRank>(request, space);
   }
+  if (request.layer.site.form == LayerForm::kConvolution) {
+    return locon().build(request, space);
+  }
   if (takes_from_weight(request.start.start)) {
     return moved_low_rank(request, space);
   }
@@ -201,6 +207,7 @@ AdapterKind lora() {
   return {.doc = "Low-rank factors: W + (alpha / rank) B A.",
           .forms = {LayerForm::kLinear, LayerForm::kEmbedding},
           .options = {"start"},
+          .pointwise = true,
           .build = build};
 }
 
