@@ -1,0 +1,173 @@
+#include "dormer/model/image_model.hpp"
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+#include <fmt/ranges.h>
+
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/cat.h>
+
+#include "autoencoder_kl.hpp"
+#include "clip_text.hpp"
+#include "denoiser_family.hpp"
+#include "dormer/core/atomic_file.hpp"
+#include "dormer/core/error.hpp"
+#include "dormer/core/json_extent.hpp"
+#include "part_config.hpp"
+
+namespace dormer::model {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// Those that a folder may have, in the order of their states.
+constexpr std::array<const char*, 2> kTextEncoders{"text_encoder", "text_encoder_2"};
+
+bool trains(const ImageModelRequest& request, std::string_view part) {
+  return std::ranges::find(request.train, part) != request.train.end();
+}
+
+/// The parts of `folder` that adapters can be trained on.
+std::vector<std::string> trainable_parts(const fs::path& folder) {
+  std::vector<std::string> parts;
+  const Registry<DenoiserFamily> families = denoiser_families();
+  for (const auto& [name, family] : families.entries()) {
+    if (fs::exists(folder / family.part / "config.json")) {
+      parts.emplace_back(family.part);
+    }
+  }
+  for (const char* name : kTextEncoders) {
+    if (fs::exists(folder / name / "config.json")) {
+      parts.emplace_back(name);
+    }
+  }
+  return parts;
+}
+
+void require_parts(const fs::path& folder, const ImageModelRequest& request) {
+  const std::vector<std::string> known = trainable_parts(folder);
+  for (const std::string& part : request.train) {
+    require(std::ranges::find(known, part) != known.end(), Fault::kUsage,
+            "model.train: {} has no part '{}' that adapters can be trained on; known: {}", folder.string(), part,
+            fmt::join(known, ", "));
+  }
+}
+
+std::unique_ptr<Denoiser> load_denoiser(const fs::path& folder, const std::shared_ptr<LayerList>& layers,
+                                        const Placement& placement) {
+  const Registry<DenoiserFamily> families = denoiser_families();
+  for (const auto& [name, family] : families.entries()) {
+    const fs::path part = folder / family.part;
+    if (!fs::exists(part / "config.json")) {
+      continue;
+    }
+    const PartConfig config(part);
+    const nlohmann::json& object = config.object();
+    const std::string type = object.contains("_class_name") ? object.at("_class_name").dump() : "nothing";
+    require(type == fmt::format("\"{}\"", family.class_name), Fault::kInput, "{}: _class_name is {}, known: {}",
+            config.where(), type, family.class_name);
+    ConfigFields fields(object);
+    const storage::SafetensorsSet files = storage::SafetensorsSet::open_folder(part, "diffusion_pytorch_model");
+    return family.load(fields, config.where(),
+                       [&] { return LayerBuilder(files, std::string(family.part), layers, placement); });
+  }
+  fail(Fault::kInput, "{} has no unet/config.json: it is no folder of a diffusion model that is known here",
+       folder.string());
+}
+
+}  // namespace
+
+struct ImageModel::State {
+  NoiseFacts noise;
+  std::shared_ptr<LayerList> layers = std::make_shared<LayerList>();
+  std::unique_ptr<Denoiser> denoiser;
+  std::vector<std::unique_ptr<TextEncoder>> text_encoders;
+  std::unique_ptr<Autoencoder> autoencoder;
+};
+
+ImageModel::ImageModel(const fs::path& folder, const ImageModelRequest& request) : state_(std::make_unique<State>()) {
+  require_parts(folder, request);
+  const fs::path scheduler = folder / "scheduler" / "scheduler_config.json";
+  if (fs::exists(scheduler)) {
+    state_->noise = read_noise_facts(read_file(scheduler, "the noise schedule's configuration"), scheduler.string());
+  }
+  const auto list_of = [&](std::string_view part) {
+    return trains(request, part) ? state_->layers : std::make_shared<LayerList>();
+  };
+  if (request.denoiser) {
+    state_->denoiser = load_denoiser(folder, list_of("unet"), request.placement);
+  }
+  for (const char* name : kTextEncoders) {
+    if ((request.text_encoders || trains(request, name)) && fs::exists(folder / name / "config.json")) {
+      state_->text_encoders.push_back(load_clip_text(folder / name, name, list_of(name), request.placement));
+    }
+  }
+  if (request.autoencoder) {
+    state_->autoencoder =
+        load_autoencoder_kl(folder / "vae", {.dtype = request.autoencoder_dtype, .device = request.placement.device});
+  }
+}
+
+ImageModel::~ImageModel() = default;
+
+std::span<const adapter::FrozenLayer> ImageModel::layers() const {
+  return state_->layers->layers();
+}
+const NoiseFacts& ImageModel::noise() const {
+  return state_->noise;
+}
+const Denoiser* ImageModel::denoiser() const {
+  return state_->denoiser.get();
+}
+const Autoencoder* ImageModel::autoencoder() const {
+  return state_->autoencoder.get();
+}
+std::span<const std::unique_ptr<TextEncoder>> ImageModel::text_encoders() const {
+  return state_->text_encoders;
+}
+
+TextConditions ImageModel::conditions(std::span<const at::Tensor> tokens, std::int64_t skipped,
+                                      const adapter::Pack& pack) const {
+  const std::size_t count = state_->text_encoders.size();
+  invariant(count > 0 && tokens.size() == count, "{} token arrays for {} text encoders", tokens.size(), count);
+  if (count == 1) {
+    return {state_->text_encoders[0]->encode({.tokens = tokens[0], .skipped_layers = skipped}, pack)[0]};
+  }
+  std::vector<at::Tensor> states;
+  at::Tensor pooled;
+  for (std::size_t index = 0; index < count; ++index) {
+    const std::vector<at::Tensor> encoded = state_->text_encoders[index]->encode(
+        {.tokens = tokens[index], .skipped_layers = 1 + skipped, .normed = false}, pack);
+    states.push_back(encoded[0]);
+    pooled = encoded.back();
+  }
+  return {at::cat(states, 2), pooled};
+}
+
+NoiseFacts read_noise_facts(const std::string& text, const std::string& where) {
+  require_shallow_json(text, where);
+  const nlohmann::json object = nlohmann::json::parse(text, nullptr, false);
+  require(object.is_object(), Fault::kInput, "{} is not a JSON object", where);
+  ConfigFields fields(object);
+  NoiseFacts facts;
+  const auto word = [&](const char* name, std::string fallback, std::initializer_list<const char*> known) {
+    const nlohmann::json value = fields.has(name) ? object.at(name) : nlohmann::json(std::move(fallback));
+    const bool good = value.is_string() && std::ranges::find(known, value.get<std::string>()) != known.end();
+    fields.refuse(!good, fmt::format("{} {} is not supported; known: {}", name, value.dump(), fmt::join(known, ", ")));
+    return good ? value.get<std::string>() : std::string();
+  };
+  facts.prediction = word("prediction_type", "epsilon", {"epsilon", "v_prediction", "sample"});
+  facts.betas = word("beta_schedule", "linear", {"linear", "scaled_linear", "squaredcos_cap_v2"});
+  facts.first_beta = fields.number("beta_start", 0.0001);
+  facts.last_beta = fields.number("beta_end", 0.02);
+  facts.steps = fields.size("num_train_timesteps", 1000);
+  facts.zero_terminal_snr = fields.flag("rescale_betas_zero_snr", false);
+  fields.refuse(fields.has("trained_betas"), "trained_betas is not supported");
+  fields.refuse(facts.first_beta >= 1.0 || facts.last_beta >= 1.0, "betas must be below 1");
+  require_no_problems(fields, where);
+  return facts;
+}
+
+}  // namespace dormer::model
