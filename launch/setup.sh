@@ -76,6 +76,7 @@ ways() {
     nlohmann_json) what="nlohmann-json" apt="nlohmann-json3-dev" module=nlohmann_json spack=nlohmann-json conda=nlohmann_json ;;
     CLI11) what="CLI11" apt="libcli11-dev" module=cli11 spack=cli11 conda=cli11 ;;
     xxhash) what="xxHash (header)" apt="libxxhash-dev" module=xxHash spack=xxhash conda=xxhash ;;
+    vips) what="libvips (reads images)" apt="libvips-dev" module=libvips spack="libvips +jpeg +png +tiff" conda=libvips ;;
     gtest) what="GoogleTest" apt="libgtest-dev" module=googletest spack=googletest conda=gtest ;;
     gmock) what="GoogleMock" apt="libgmock-dev" module=googletest spack="googletest +gmock" conda=gmock ;;
     groff) what="groff (formats manual pages)" apt="groff-base" module=groff spack=groff conda=groff ;;

@@ -24,6 +24,7 @@ THIRD_PARTY = {
     re.compile(r"cuda_\w+\.h$|cuda\.h$"): "CUDA::cudart",
     re.compile(r"nccl\.h$"): "dormer_nccl",
     re.compile(r"sqlite3\.h$"): "dormer_sqlite",
+    re.compile(r"vips/|glib(-object)?\.h$"): "dormer_libvips",
     re.compile(r"g(test|mock)/"): "GTest::gtest",
 }
 EVERYWHERE = re.compile(r"fmt/")
