@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes the corpus of fuzz_readers: make_corpus.py [FOLDER]. Small files of every form that the readers know; equal calls on one machine give equal files.
 
-Needs h5py and numpy, and the program with its test tools ($DORMER_PROGRAM, $DORMER_BUILD) for what only it writes: a checkpoint and its own HDF5.
+Needs h5py, numpy and Pillow, and the program with its test tools ($DORMER_PROGRAM, $DORMER_BUILD) for what only it writes: a checkpoint and its own HDF5.
 """
 
 import json
@@ -15,6 +15,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+from PIL import Image, ImageCms
 
 NUMPY = {"F32": np.float32, "F16": np.float16, "F64": np.float64, "I64": np.int64, "U8": np.uint8}
 TOKENIZER = {"version": "1.0", "added_tokens": [{"id": 3, "content": "é", "special": True}],
@@ -220,6 +221,20 @@ def tiny_run(folder):
     return max((folder / "run" / "checkpoints").glob("step-*"))
 
 
+def images(root):
+    root.mkdir(parents=True)
+    y, x = np.mgrid[0:9, 0:13]
+    picture = Image.fromarray(np.stack([x * 19, y * 28, (x * y) * 2], -1).astype(np.uint8))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture.save(root / "turned.jpg", exif=exif)
+    picture.save(root / "plain.png", icc_profile=ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    picture.quantize(5).save(root / "palette.png", transparency=2)
+    picture.save(root / "frames.gif", save_all=True, append_images=[picture.rotate(180)])
+    picture.save(root / "plain.webp", lossless=True)
+    picture.save(root / "plain.tif", compression="tiff_lzw")
+
+
 def main():
     root = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).with_name("corpus")
     shutil.rmtree(root, ignore_errors=True)
@@ -234,6 +249,7 @@ def main():
         tokenizers(root / "tokenizers")
         peft_folders(root / "adapters")
         adapter_files(root / "adapters")
+        images(root / "images")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,8 @@
 #include "dormer/config/write.hpp"
 #include "dormer/core/error.hpp"
 #include "dormer/core/json_extent.hpp"
+#include "dormer/data/color_profile.hpp"
+#include "dormer/data/image.hpp"
 #include "dormer/data/token_dataset.hpp"
 #include "dormer/data/token_set_facts.hpp"
 #include "dormer/data/tokenizer_identity.hpp"
@@ -161,10 +163,28 @@ void read_adapter(const fs::path& folder, const Files& files) {
   demand(values <= 2 * held, "more numbers than the file can hold");
 }
 
+#ifdef DORMER_READS_IMAGES
+/// The header, and the pixels where it promises few.
+void read_image(const fs::path& folder, const Files& files) {
+  static_cast<void>(data::is_srgb_profile(std::as_bytes(std::span(only(files)))));
+  const fs::path path = folder / files.begin()->first;
+  const data::ImageSize size = data::image_size(path);
+  demand(size.width >= data::kShortestSide && size.width <= data::kMostPixels / size.height,
+         "a size beyond the limits");
+  if (size.width * size.height <= 1 << 16) {
+    const at::Tensor image = data::load_image(path, data::plan_crop(size, {16, 16}));
+    demand(image.abs().max().item<float>() <= 1.0F, "values beyond [-1, 1]");
+  }
+}
+#endif
+
 }  // namespace
 
 std::vector<Reader> readers() {
   return {
+#ifdef DORMER_READS_IMAGES
+      {"images", true, read_image, {"images"}},
+#endif
       {"safetensors", false, read_safetensors, {"json", "safetensors"}},
       {"token_sets", true, read_token_set, {"token_sets"}},
       {"manifests", false, read_manifest, {"json", "manifests"}, sign_manifest},
