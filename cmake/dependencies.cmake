@@ -7,6 +7,8 @@ find_package(HDF5 REQUIRED COMPONENTS C)
 find_package(CLI11 REQUIRED)
 find_package(MPI COMPONENTS CXX)
 find_path(XXHASH_INCLUDE_DIR xxhash.h REQUIRED)
+find_path(UTF8PROC_INCLUDE_DIR utf8proc.h REQUIRED)
+find_library(UTF8PROC_LIBRARY utf8proc REQUIRED)
 
 # LibTorch's wheel brings the headers of another fmt than the library that is linked: ours must be found first, through a folder that holds
 # nothing else (/usr/include itself cannot be moved forward). Compiling fmt into every file costs seconds each, so only a static library,
@@ -38,6 +40,10 @@ target_link_libraries(dormer_hdf5 INTERFACE ${HDF5_C_LIBRARIES})
 add_library(dormer_xxhash INTERFACE)
 target_include_directories(dormer_xxhash SYSTEM INTERFACE ${XXHASH_INCLUDE_DIR})
 target_compile_definitions(dormer_xxhash INTERFACE XXH_INLINE_ALL)
+
+add_library(dormer_utf8proc INTERFACE)
+target_include_directories(dormer_utf8proc SYSTEM INTERFACE ${UTF8PROC_INCLUDE_DIR})
+target_link_libraries(dormer_utf8proc INTERFACE ${UTF8PROC_LIBRARY})
 
 add_library(dormer_json INTERFACE)
 target_link_libraries(dormer_json INTERFACE nlohmann_json::nlohmann_json)

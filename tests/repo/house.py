@@ -19,6 +19,7 @@ THIRD_PARTY = {
     re.compile(r"hdf5(_hl)?\.h$|H5\w+\.h$"): "dormer_hdf5",
     re.compile(r"nlohmann/"): "dormer_json",
     re.compile(r"xxhash\.h$|xxh3\.h$"): "dormer_xxhash",
+    re.compile(r"utf8proc\.h$"): "dormer_utf8proc",
     re.compile(r"CLI/"): "dormer_cli11",
     re.compile(r"mpi\.h$|mpi-ext\.h$"): "MPI::MPI_CXX",
     re.compile(r"cuda_\w+\.h$|cuda\.h$"): "CUDA::cudart",
