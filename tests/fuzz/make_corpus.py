@@ -16,6 +16,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
+from clip_vocabulary import write_folder
+
 NUMPY = {"F32": np.float32, "F16": np.float16, "F64": np.float64, "I64": np.int64, "U8": np.uint8}
 TOKENIZER = {"version": "1.0", "added_tokens": [{"id": 3, "content": "é", "special": True}],
              "model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": ["a b"]}}
@@ -159,6 +162,27 @@ def tokenizers(root):
     text(root / "pairs" / "tokenizer.json", {"model": {"vocab": {"a": 0}, "merges": [["a", "a"]]}})
 
 
+def clip_tokenizers(root):
+    begin, end = "<|startoftext|>", "<|endoftext|>"
+    write_folder(root / "whole", ["p h", "ph o", "Ã ©</w>", "c a", "ca t", "! !</w>"])
+    small = {token: index for index, token in enumerate(["l", "o", "w</w>", "lo", "low</w>", begin, end])}
+    merges = ["l o", "lo w</w>"]
+    text(root / "settings" / "vocab.json", small)
+    text(root / "settings" / "merges.txt", "\n".join(["#version: 0.2", *merges, ""]))
+    text(root / "settings" / "tokenizer_config.json", {
+        "bos_token": {"__type": "AddedToken", "content": begin, "lstrip": False, "normalized": True, "rstrip": False, "single_word": False},
+        "pad_token": "!", "model_max_length": 77, "additional_special_tokens": ["<toy>"]})
+    text(root / "settings" / "special_tokens_map.json", {"eos_token": {"content": end, "normalized": True}, "unk_token": end})
+    text(root / "settings" / "added_tokens.json", {"<toy>": 8, begin: 5})
+    text(root / "listed" / "tokenizer.json", {"model": {"type": "BPE", "vocab": small, "merges": [merge.split(" ") for merge in merges]}, "added_tokens": [
+        {"id": 5, "content": begin, "special": True, "normalized": False}, {"id": 7, "content": "<toy>", "special": False}]})
+    text(root / "listed" / "tokenizer_config.json", {"eos_token": end, "added_tokens_decoder": {"6": {"content": end, "special": True}}})
+
+
+def prompts(root):
+    text(root / "all.txt", "# previews\na photo, of a café --n blurry, bad --w 512 --h 768 --d 3 --l 7.5 --s 20\r\n\n  b\n")
+
+
 def low_rank(stem, down, up, out=6, columns=4, **more):
     return {f"{stem}.{down}": ("F32", (2, columns)), f"{stem}.{up}": ("F32", (out, 2)), **{f"{stem}.{name}": value for name, value in more.items()}}
 
@@ -232,6 +256,8 @@ def main():
         configurations(root / "configurations")
         models(root / "models")
         tokenizers(root / "tokenizers")
+        clip_tokenizers(root / "clip_tokenizers")
+        prompts(root / "prompts")
         peft_folders(root / "adapters")
         adapter_files(root / "adapters")
 
