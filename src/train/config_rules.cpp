@@ -9,6 +9,7 @@
 #include "dormer/core/error.hpp"
 #include "dormer/interop/consumer.hpp"
 #include "dormer/train/run_config.hpp"
+#include "train/optimizer_rules.hpp"
 
 namespace dormer::train {
 namespace {
@@ -53,10 +54,6 @@ void check_numbers(const RunConfig& config, Messages& messages) {
   if (config.batch.global % config.batch.micro != 0) {
     messages.push_back(
         fmt::format("batch.micro: {} does not divide batch.global, {}", config.batch.micro, config.batch.global));
-  }
-  const std::vector<double>& betas = config.optimizer.betas;
-  if (betas.size() != 2 || std::ranges::any_of(betas, [](double beta) { return !(beta >= 0.0 && beta < 1.0); })) {
-    messages.emplace_back("optimizer.betas: must be two numbers, each at least 0 and below 1");
   }
 }
 
@@ -207,6 +204,7 @@ std::vector<std::string> check(const RunConfig& config, const Registry<interop::
   Messages messages;
   check_run(config, messages);
   check_numbers(config, messages);
+  check_optimizer(config, messages);
   check_adapter(config, messages);
   check_export_names(config, messages);
   check_axes(config, consumers, messages);

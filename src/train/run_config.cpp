@@ -3,8 +3,6 @@
 #include "dormer/config/read.hpp"
 #include "dormer/config/write.hpp"
 #include "dormer/interop/consumer.hpp"
-#include "dormer/optim/optimizer.hpp"
-#include "dormer/optim/schedule.hpp"
 #include "train/foreign_names.hpp"
 
 namespace dormer::train {
@@ -99,45 +97,6 @@ void BatchSection::describe(config::Visitor& visitor) {
 
 void ObjectiveSection::describe(config::Visitor& visitor) {
   visitor.field("kind", kind, {.doc = "What is learned.", .choices = {"next_token"}});
-}
-
-void MagnitudeSection::describe(config::Visitor& visitor) {
-  visitor.field("learning_rate", learning_rate,
-                {.doc = "Learning rate of the magnitudes. null: the optimizer's.", .min = 0});
-  visitor.field("weight_decay", weight_decay, {.doc = "Weight decay of the magnitudes.", .min = 0});
-}
-
-void OptimizerSection::describe(config::Visitor& visitor) {
-  visitor.field("kind", kind, {.doc = "Rule of the update.", .choices = optim::optimizer_registry().names()});
-  visitor.field("learning_rate", learning_rate,
-                {.doc = "Learning rate after warm-up.", .min = 0, .exclusive_min = true});
-  visitor.field("betas", betas,
-                {.doc = "Decay of the first and of the second moment; each in [0, 1).", .min = 0, .max = 1});
-  visitor.field("epsilon", epsilon,
-                {.doc = "Added to the root of the second moment.", .min = 0, .exclusive_min = true});
-  visitor.field("weight_decay", weight_decay, {.doc = "Decoupled weight decay of the factors.", .min = 0});
-  visitor.field(
-      "max_gradient_norm", max_gradient_norm,
-      {.doc = "Gradients with a larger global norm are scaled down to it. null or 0: no clipping.", .min = 0});
-  visitor.field("loraplus_ratio", loraplus_ratio,
-                {.doc = "Learning rate of the outer factors (B) over that of the inner ones (A): LoRA+. 1: the same.",
-                 .min = 0,
-                 .exclusive_min = true});
-  visitor.field("max_skipped", max_skipped,
-                {.doc = "Updates of the run that are passed over, with parameters and moments as they were, because "
-                        "their loss or gradient is not finite; one more ends the run with exit code 5.",
-                 .min = 0});
-  visitor.group("magnitude", magnitude, "The magnitudes of a decomposed adapter.");
-}
-
-void ScheduleSection::describe(config::Visitor& visitor) {
-  visitor.field("kind", kind,
-                {.doc = "Shape of the learning rate after warm-up.", .choices = optim::schedule_registry().names()});
-  visitor.field("warmup", warmup,
-                {.doc = "Updates in which the learning rate rises: a number, or a share such as 3%."});
-  visitor.field("extend", extend,
-                {.doc = "What continuing with more updates does with the schedule: keep it, or stretch it over them.",
-                 .choices = {"keep", "stretch"}});
 }
 
 void ParallelSection::describe(config::Visitor& visitor) {

@@ -12,6 +12,7 @@
 #include "dormer/config/values.hpp"
 #include "dormer/config/visitor.hpp"
 #include "dormer/core/registry.hpp"
+#include "dormer/train/optimizer_section.hpp"
 
 namespace dormer::interop {
 struct Consumer;
@@ -74,32 +75,6 @@ struct BatchSection {
 
 struct ObjectiveSection {
   std::string kind = "next_token";
-  void describe(config::Visitor& visitor);
-};
-
-struct MagnitudeSection {
-  std::optional<double> learning_rate;  ///< absent: the optimizer's
-  double weight_decay = 0.0;
-  void describe(config::Visitor& visitor);
-};
-
-struct OptimizerSection {
-  std::string kind = "adamw";
-  double learning_rate = 2.0e-4;
-  std::vector<double> betas{0.9, 0.999};
-  double epsilon = 1.0e-8;
-  double weight_decay = 0.0;
-  std::optional<double> max_gradient_norm = 1.0;  ///< absent or 0: no clipping
-  double loraplus_ratio = 1.0;                    ///< learning rate of B over that of A
-  std::int64_t max_skipped = 0;                   ///< updates without a finite gradient before the run ends
-  MagnitudeSection magnitude;
-  void describe(config::Visitor& visitor);
-};
-
-struct ScheduleSection {
-  std::string kind = "cosine";
-  config::StepsOrShare warmup;
-  std::optional<std::string> extend;  ///< keep | stretch: what a resumed run with more steps does with the schedule
   void describe(config::Visitor& visitor);
 };
 
