@@ -94,7 +94,8 @@ void update_with_every_optimizer() {
   const std::vector<tensor::ParameterEntry> entries{{"a", {4, 64}, {16, 64}, tensor::ParameterRole::kFactorIn, 0}};
   optim::OptimizerSettings settings;
   settings.factors.learning_rate = 1.0;
-  for (const auto& [name, kind] : optim::optimizer_registry().entries()) {
+  const Registry<optim::OptimizerKind> kinds = optim::optimizer_registry();
+  for (const auto& [name, kind] : kinds.entries()) {
     const auto optimizer = kind({.settings = settings,
                                  .groups = optim::plan_groups(entries, kSize, settings),
                                  .slice = {0, kSize},

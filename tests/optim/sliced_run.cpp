@@ -6,6 +6,8 @@
 #include <numbers>
 #include <thread>
 
+#include <ATen/Parallel.h>
+
 #include "dormer/core/random_key.hpp"
 
 namespace dormer::optim {
@@ -60,6 +62,8 @@ struct SlicedRun::Meeting {
 SlicedRun::SlicedRun(std::string kind, const OptimizerSettings& settings, int slices,
                      std::vector<tensor::ParameterEntry> entries)
     : values(noise(1, 0.1)), meeting_(std::make_shared<Meeting>(slices)) {
+  at::set_num_threads(
+      1);  // arrays this small gain nothing from more, and waiting for them costs much on a busy machine
   constexpr std::int64_t kBlock = tensor::FlatSpace::kNormBlock;
   for (int index = 0; index < slices; ++index) {
     const std::int64_t begin = kSmallSize / kBlock * index / slices * kBlock;
