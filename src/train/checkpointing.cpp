@@ -13,12 +13,14 @@
 #include "dormer/core/log.hpp"
 #include "dormer/tensor/device_memory.hpp"
 #include "train/agreement.hpp"
+#include "train/evaluation_point.hpp"
 
 namespace dormer::train {
 namespace {
 
 constexpr std::string_view kParameters = "parameters/";
 constexpr std::string_view kMoments = "moments/";
+constexpr std::string_view kTrained = "moments/trained/";  // where `parameters` are an average of them
 constexpr std::string_view kStarts = "starts/";
 
 bool any_set_aside(const std::filesystem::path& folder) {
@@ -94,11 +96,12 @@ void copy_starts(const storage::Checkpoint& checkpoint, const std::filesystem::p
   }
 }
 
-void copy_parameters(const storage::Checkpoint& checkpoint, const std::filesystem::path& folder, Trial& trial) {
+void copy_parameters(const storage::Checkpoint& checkpoint, const std::filesystem::path& folder,
+                     std::string_view prefix, Trial& trial) {
   const tensor::FlatSpace& space = trial.adapters().space();
   change_on_host(space.values(), [&](std::span<float> values) {
     for (const tensor::ParameterEntry& entry : space.entries()) {
-      const std::string name = fmt::format("{}{}", kParameters, entry.name);
+      const std::string name = fmt::format("{}{}", prefix, entry.name);
       copy_into(values, {0, space.size()}, entry, require_array(checkpoint, name, entry.shape, folder));
     }
   });
@@ -108,6 +111,13 @@ void copy_parameters(const storage::Checkpoint& checkpoint, const std::filesyste
 }
 
 void copy_moments(const storage::Checkpoint& checkpoint, const std::filesystem::path& folder, Trial& trial) {
+  for (const optim::SharedArray& shared : trial.optimizer().shared_state()) {
+    const storage::StoredArray& array =
+        require_array(checkpoint, fmt::format("{}{}", kMoments, shared.name), shared.shape, folder);
+    change_on_host(tensor::borrowed(shared.values, shared.device), [&array](std::span<float> values) {
+      std::memcpy(values.data(), array.bytes.data(), values.size_bytes());
+    });
+  }
   for (const optim::StateArray& state : trial.optimizer().state()) {
     change_on_host(tensor::borrowed(state.values, trial.device()), [&](std::span<float> values) {
       for (const tensor::ParameterEntry& entry : trial.adapters().space().entries()) {
@@ -116,6 +126,7 @@ void copy_moments(const storage::Checkpoint& checkpoint, const std::filesystem::
       }
     });
   }
+  trial.optimizer().close_state(/*filled=*/true);
 }
 
 // The whole of a state array on rank 0; nothing elsewhere.
@@ -147,6 +158,16 @@ std::vector<storage::NamedArray> named_arrays(const tensor::FlatSpace& space, co
   for (const tensor::ParameterEntry& entry : space.entries()) {
     const auto values = flat.subspan(static_cast<std::size_t>(entry.offset), static_cast<std::size_t>(entry.count()));
     arrays.push_back({prefix + entry.name, DType::kF32, entry.shape, std::as_bytes(values)});
+  }
+  return arrays;
+}
+
+/// The optimizer's arrays that all ranks hold alike, on the host.
+std::vector<std::pair<std::string, at::Tensor>> shared_on_host(optim::Optimizer& optimizer) {
+  std::vector<std::pair<std::string, at::Tensor>> arrays;
+  for (const optim::SharedArray& shared : optimizer.shared_state()) {
+    const at::Tensor values = tensor::borrowed(shared.values, shared.device).view(shared.shape);
+    arrays.emplace_back(fmt::format("{}{}", kMoments, shared.name), values.cpu().clone());
   }
   return arrays;
 }
@@ -221,24 +242,32 @@ std::optional<std::filesystem::path> checkpoint_of(const RunPaths& paths, std::i
 void restore(comm::Communicator& communicator, const ResumePoint& point, Trial& trial) {
   agree(communicator, [&] {
     const storage::Checkpoint checkpoint = storage::load_checkpoint(point.folder);
-    copy_parameters(checkpoint, point.folder, trial);
+    copy_parameters(checkpoint, point.folder, trial.optimizer().averages() ? kTrained : kParameters, trial);
     copy_moments(checkpoint, point.folder, trial);
   });
 }
 
 void restore_parameters(comm::Communicator& communicator, const std::filesystem::path& folder, Trial& trial) {
-  agree(communicator, [&] { copy_parameters(storage::load_checkpoint(folder), folder, trial); });
+  agree(communicator, [&] { copy_parameters(storage::load_checkpoint(folder), folder, kParameters, trial); });
 }
 
 std::optional<storage::CheckpointImage> image_of(comm::Communicator& communicator, const RunState& state,
                                                  Trial& trial) {
   const tensor::FlatSpace& space = trial.adapters().space();
+  const EvaluationPoint evaluation(trial);
   std::vector<std::pair<std::string, std::vector<float>>> moments;
   for (const optim::StateArray& array : trial.optimizer().state()) {
     const at::Tensor own = tensor::borrowed(array.values, trial.device()).cpu();
     moments.emplace_back(fmt::format("{}{}/", kMoments, array.name),
                          gather_to_first(communicator, trial.plan(), tensor::span_of(own)));
   }
+  if (const at::Tensor* trained = evaluation.trained(); trained != nullptr && communicator.rank() == 0) {
+    const at::Tensor on_host = trained->cpu();
+    const std::span<float> values = tensor::span_of(on_host);
+    moments.emplace_back(kTrained, std::vector<float>(values.begin(), values.end()));
+  }
+  const std::vector<std::pair<std::string, at::Tensor>> shared = shared_on_host(trial.optimizer());
+  trial.optimizer().close_state(/*filled=*/false);
   std::optional<storage::CheckpointImage> image;
   agree(communicator, [&] {
     if (communicator.rank() > 0) {
@@ -251,6 +280,9 @@ std::optional<storage::CheckpointImage> image_of(comm::Communicator& communicato
     for (const auto& [prefix, values] : moments) {
       const std::vector<storage::NamedArray> more = named_arrays(space, prefix, values);
       arrays.insert(arrays.end(), more.begin(), more.end());
+    }
+    for (const auto& [name, values] : shared) {
+      arrays.push_back({name, DType::kF32, values.sizes().vec(), std::as_bytes(tensor::span_of(values))});
     }
     for (const auto& [parameter, values] : starts) {
       arrays.push_back({fmt::format("{}{}", kStarts, parameter), DType::kF32, values.sizes().vec(),

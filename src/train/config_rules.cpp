@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cmath>
 #include <set>
 #include <utility>
 
@@ -9,6 +10,7 @@
 #include "dormer/core/error.hpp"
 #include "dormer/interop/consumer.hpp"
 #include "dormer/train/run_config.hpp"
+#include "train/optimizer_rules.hpp"
 
 namespace dormer::train {
 namespace {
@@ -44,8 +46,63 @@ void check_run(const RunConfig& config, Messages& messages) {
       messages.push_back(fmt::format("run.watchdog.{}: must be above 0; null means no end", key));
     }
   }
-  if (config.validation.patience && config.data.validation.empty()) {
+  const bool held_out =
+      config.data.kind == "images"
+          ? std::ranges::any_of(config.data.images.concepts, [](const auto& each) { return each.role == "validation"; })
+          : !config.data.validation.empty();
+  if (config.validation.patience && !held_out) {
     messages.emplace_back("validation.patience: needs a held-out data set; write data.validation");
+  }
+}
+
+/// Keys of images and of text belong to data of their kind.
+void check_data(const RunConfig& config, Messages& messages) {
+  const bool images = config.data.kind == "images";
+  if (images != (config.objective.kind == "denoise")) {
+    messages.push_back(fmt::format("objective.kind: {} does not go with data.kind: {}; write {}", config.objective.kind,
+                                   config.data.kind, images ? "denoise" : "next_token"));
+  }
+  if (!images) {
+    if (config.data.train.empty()) {
+      messages.emplace_back("data.train: is missing");
+    }
+    if (!config.data.images.concepts.empty()) {
+      messages.emplace_back("data.concepts: are folders of images; write data.kind: images");
+    }
+    return;
+  }
+  const std::vector<data::ConceptConfig>& concepts = config.data.images.concepts;
+  if (std::ranges::none_of(concepts, [](const data::ConceptConfig& each) { return each.role == "train"; })) {
+    messages.emplace_back("data.concepts: must name at least one folder to train on");
+  }
+  const std::vector<std::string> found = data::check_concepts(concepts, "data.concepts");
+  messages.insert(messages.end(), found.begin(), found.end());
+  if (std::ranges::any_of(concepts, [](const data::ConceptConfig& each) { return each.role == "prior"; })) {
+    messages.emplace_back("data.concepts: role: prior is not done yet; write train or validation");
+  }
+  for (const double resolution : config.data.images.resolution) {
+    if (resolution != std::floor(resolution) || resolution < static_cast<double>(config.data.images.buckets.step)) {
+      messages.push_back(
+          fmt::format("data.resolution: {} is no whole number of pixels from data.buckets.step on", resolution));
+    }
+  }
+  if (config.data.images.resolution.empty()) {
+    messages.emplace_back("data.resolution: must name at least one");
+  }
+  if (config.model.train != std::vector<std::string>{"unet"}) {
+    messages.emplace_back("model.train: text encoders cannot be trained yet; write [unet]");
+  }
+  if (config.model.added_tokens != "none") {
+    messages.emplace_back("model.added_tokens: belongs to language models; take it away");
+  }
+  if (config.run.recompute) {
+    messages.emplace_back("run.recompute: is not done for diffusion models yet; take it away");
+  }
+  if (adapter::takes_from_data(adapter::start_named(config.adapter.start))) {
+    messages.emplace_back("adapter.start: eva reads tokens; write another for images");
+  }
+  if (config.text.max_tokens % 75 != 0) {
+    messages.emplace_back("text.max_tokens: must be a multiple of 75");
   }
 }
 
@@ -53,10 +110,6 @@ void check_numbers(const RunConfig& config, Messages& messages) {
   if (config.batch.global % config.batch.micro != 0) {
     messages.push_back(
         fmt::format("batch.micro: {} does not divide batch.global, {}", config.batch.micro, config.batch.global));
-  }
-  const std::vector<double>& betas = config.optimizer.betas;
-  if (betas.size() != 2 || std::ranges::any_of(betas, [](double beta) { return !(beta >= 0.0 && beta < 1.0); })) {
-    messages.emplace_back("optimizer.betas: must be two numbers, each at least 0 and below 1");
   }
 }
 
@@ -205,8 +258,10 @@ std::string settled_axis(const RunConfig& config, const Registry<interop::Consum
 
 std::vector<std::string> check(const RunConfig& config, const Registry<interop::Consumer>& consumers) {
   Messages messages;
+  check_data(config, messages);
   check_run(config, messages);
   check_numbers(config, messages);
+  check_optimizer(config, messages);
   check_adapter(config, messages);
   check_export_names(config, messages);
   check_axes(config, consumers, messages);

@@ -49,6 +49,8 @@ void write_logits(const std::filesystem::path& path, const TextTask& task, const
 
 Evaluation evaluate(const RunConfig& config, comm::Communicator& communicator, const EvaluateOptions& options) {
   tensor::configure_process(config.run.threads);
+  require(config.data.kind == "tokens", Fault::kUsage, "dormer evaluate does not know data.kind: {} yet",
+          config.data.kind);
   require(!config.data.validation.empty(), Fault::kUsage, "there is nothing to evaluate on: write data.validation");
   const Placement placement = take_device(communicator, config.run.device);
   const NumericChoice numerics = choose_numerics(communicator, config, placement, nullptr);

@@ -1,10 +1,12 @@
 #include <numeric>
+#include <optional>
 
 #include "dormer/core/error.hpp"
 #include "dormer/core/log.hpp"
 #include "dormer/tensor/process.hpp"
 #include "dormer/train/run.hpp"
 #include "train/checkpointing.hpp"
+#include "train/evaluation_point.hpp"
 #include "train/exporting.hpp"
 #include "train/preparation.hpp"
 
@@ -22,7 +24,10 @@ std::vector<std::filesystem::path> export_run(const RunConfig& config, comm::Com
   }
   preparation.load();
   const std::int64_t step = agree_on_exports(communicator, config, preparation.paths, preparation.state).step;
-  if (step != preparation.state.step) {
+  std::optional<EvaluationPoint> evaluation;  // a checkpoint's parameters are there already
+  if (step == preparation.state.step) {
+    evaluation.emplace(*preparation.trial);
+  } else {
     log::info("exporting step {}, the best by validation loss", step);
     restore_parameters(communicator, *checkpoint_of(preparation.paths, step), *preparation.trial);
   }
@@ -35,6 +40,7 @@ std::vector<std::filesystem::path> export_run(const RunConfig& config, comm::Com
                  .trial = *preparation.trial,
                  .step = step},
                 all);
+  evaluation.reset();
   preparation.close();
   return export_folders(config, preparation.paths);
 }

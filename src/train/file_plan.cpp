@@ -77,6 +77,9 @@ storage::CheckpointSize checkpoint_bytes(const FileFacts& facts) {
       arrays.push_back({prefix + entry.name, DType::kF32, entry.shape, {}});
     }
   }
+  for (const SharedShape& array : facts.shared_arrays) {
+    arrays.push_back({"moments/" + array.name, DType::kF32, array.shape, {}});
+  }
   for (const auto& [parameter, values] : facts.adapters.start_values()) {
     arrays.push_back({"starts/" + parameter, DType::kF32, values.sizes().vec(), {}});
   }

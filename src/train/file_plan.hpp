@@ -11,12 +11,19 @@
 
 namespace dormer::train {
 
+/// Name and shape of an array of the optimizer's that every rank holds whole.
+struct SharedShape {
+  std::string name;
+  std::vector<std::int64_t> shape;
+};
+
 /// What the files of a run follow from.
 struct FileFacts {
   const RunConfig& config;
   const adapter::AdapterSet& adapters;  ///< shapes do
   const std::filesystem::path& model_folder;
   std::vector<std::string> state_arrays{};  ///< names of the optimizer's, one of each for every parameter
+  std::vector<SharedShape> shared_arrays{};
   std::int64_t total_steps = 0;
   std::int64_t samples = 0;  ///< of the training set
 };

@@ -55,8 +55,12 @@ FingerprintComparison compare(const Fingerprint& stored, const Fingerprint& curr
 }
 
 std::string model_fingerprint(const std::filesystem::path& folder) {
+  return part_fingerprint(folder, "model");
+}
+
+std::string part_fingerprint(const std::filesystem::path& folder, std::string_view stem) {
   std::string sums = hash_text(read_file(folder / "config.json", "model configuration"));
-  const storage::SafetensorsSet weights = storage::SafetensorsSet::open_folder(folder);
+  const storage::SafetensorsSet weights = storage::SafetensorsSet::open_folder(folder, stem);
   for (const auto& file : weights.files()) {
     sums += hash_weights(*file);
   }

@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <map>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace dormer::train {
@@ -21,5 +22,8 @@ struct FingerprintComparison {
 
 /// Of a model's folder: config.json, and of every safetensors file its header, its size and 64 pages spread over it.
 [[nodiscard]] std::string model_fingerprint(const std::filesystem::path& folder);
+
+/// The same of one part of a diffusion model, whose files have this stem.
+[[nodiscard]] std::string part_fingerprint(const std::filesystem::path& folder, std::string_view stem);
 
 }  // namespace dormer::train

@@ -5,6 +5,8 @@
 
 #include <fmt/ranges.h>
 
+#include "dormer/optim/optimizer.hpp"
+
 namespace dormer::train {
 namespace {
 
@@ -17,10 +19,12 @@ GpuFit compare(std::int64_t peak, std::int64_t available) {
 
 std::vector<Saving> possible_savings(const RunConfig& config, int ranks) {
   std::vector<Saving> savings;
+  const Registry<optim::OptimizerKind> optimizers = optim::optimizer_registry();
   if (!config.run.recompute) {
     savings.push_back({"run.recompute: true", [](RunConfig& changed) { changed.run.recompute = true; }});
   }
-  if (ranks > 1 && !config.parallel.shard_optimizer) {
+  const optim::OptimizerKind* kind = optimizers.find(config.optimizer.kind);
+  if (ranks > 1 && !config.parallel.shard_optimizer && kind != nullptr && !kind->whole) {
     savings.push_back(
         {"parallel.shard_optimizer: true", [](RunConfig& changed) { changed.parallel.shard_optimizer = true; }});
   }

@@ -9,6 +9,7 @@
 #include "dormer/core/stop.hpp"
 #include "train/agreement.hpp"
 #include "train/checkpointing.hpp"
+#include "train/evaluation_point.hpp"
 #include "train/exporting.hpp"
 #include "train/trace_file.hpp"
 #include "train/validation.hpp"
@@ -71,7 +72,10 @@ TrainResult Loop::run() {
     throw;
   }
   run_.enter(Heartbeat::Phase::kIo, "closing the run");
-  report_.measure_layers();
+  {
+    const EvaluationPoint evaluation(*run_.trial);
+    report_.measure_layers();
+  }
   if (!stopped_) {
     export_at_end();
   }
@@ -114,6 +118,7 @@ void Loop::measure_pending() {
 
 std::optional<double> Loop::validate() {
   run_.enter(Heartbeat::Phase::kStep, "validation");
+  const EvaluationPoint evaluation(*run_.trial);
   const auto goes_on = [this] {
     run_.progress();
     run_.faults.reach("validation", state_.step);
@@ -134,7 +139,7 @@ std::optional<double> Loop::validate() {
 }
 
 UpdateReport Loop::update_and_trace(const UpdateInputs& inputs) {
-  if (options_.trace_step != inputs.step + 1) {
+  if (!options_.traced.contains(inputs.step + 1)) {
     return run_.trial->update(inputs, nullptr);
   }
   UpdateTrace trace;
@@ -314,8 +319,10 @@ void Loop::export_now(const std::vector<std::size_t>& indices) {
     return;
   }
   run_.enter(Heartbeat::Phase::kIo, "exporting");
-  const std::optional<Failure> failure =
-      caught([&] { write_exports(run_.communicator, export_request(state_.step), indices); });
+  const std::optional<Failure> failure = caught([&] {
+    const EvaluationPoint evaluation(*run_.trial);
+    write_exports(run_.communicator, export_request(state_.step), indices);
+  });
   if (failure) {
     log::warn_together("step {} was not exported ({}); training goes on", state_.step, failure->message);
   }
@@ -332,7 +339,10 @@ void Loop::export_at_end() {
   if (plan.missing.empty()) {
     return;
   }
-  if (plan.step != state_.step) {
+  std::optional<EvaluationPoint> evaluation;  // a checkpoint's parameters are there already
+  if (plan.step == state_.step) {
+    evaluation.emplace(*run_.trial);
+  } else {
     log::info("exporting step {}, the best by validation loss", plan.step);
     restore_parameters(run_.communicator, *checkpoint_of(run_.paths, plan.step), *run_.trial);
   }

@@ -16,6 +16,7 @@
 #include "dormer/model/model_folder.hpp"
 #include "train/agreement.hpp"
 #include "train/exporting.hpp"
+#include "train/image_task.hpp"
 #include "train/input_start.hpp"
 #include "train/memory_estimate.hpp"
 #include "train/model_staging.hpp"
@@ -41,7 +42,7 @@ Preparation::Preparation(const RunConfig& run_config, comm::Communicator& ranks,
   faults.reach("start", 0);
   require_equal(communicator, "build of the program", comm::mpi_build_id(), "start one program on all machines");
   require_equal(communicator, "configuration",
-                fmt::format("{}\ntrace {}", config::dump(config), options.trace_step.value_or(0)),
+                fmt::format("{}\ntrace {}-{}", config::dump(config), options.traced.first, options.traced.last),
                 "start all ranks with one file and one command line");
   placement = take_device(communicator, config.run.device);
   agree(communicator, [&] {
@@ -102,7 +103,11 @@ void Preparation::load() {
   if (device_communicator && heartbeat_ != nullptr) {
     device_communicator = comm::watched(std::move(device_communicator), *heartbeat_);
   }
-  load_text(numerics);
+  if (config.data.kind == "images") {
+    load_images(numerics);
+  } else {
+    load_text(numerics);
+  }
   enter(Heartbeat::Phase::kStart, "comparing the ranks' files");
   set_state(full_fingerprint(process));
   leave_if_asked();
@@ -113,7 +118,11 @@ void Preparation::load() {
 }
 
 Fingerprint Preparation::full_fingerprint(Fingerprint fingerprint) {
-  agree(communicator, [&] { fingerprint["model"] = model_fingerprint(model_folder); });
+  agree(communicator, [&] {
+    fingerprint["model"] = config.data.kind == "images"
+                               ? part_fingerprint(model_folder / "unet", "diffusion_pytorch_model")
+                               : model_fingerprint(model_folder);
+  });
   fingerprint.merge(task->fingerprints());
   for (const char* name : {"model", "data.train", "data.validation"}) {
     require_equal(communicator, name, fingerprint.at(name), "give all machines the same files");
@@ -257,6 +266,71 @@ void Preparation::open_tokens(std::unique_ptr<model::LanguageModel> model) {
   if (text.validation() != nullptr) {
     log::info("validating on {}", text.validation()->summary());
   }
+}
+
+void Preparation::load_images(const NumericChoice& numerics) {
+  std::unique_ptr<cache::ArrayStore> store;
+  std::vector<data::ClipTokenizer> tokenizers;
+  std::optional<ImagePlan> plan;
+  EncodedParts encoded;
+  enter(Heartbeat::Phase::kStart, "reading the images");
+  agree(communicator, [&] {
+    model_folder = model::resolve_model_or_pipeline(config.model.path);
+    encoded = encoded_parts(config, model_folder, numerics.dtype);
+    const data::BadFiles policy =
+        config.data.images.bad_files == "refuse" ? data::BadFiles::kRefuse : data::BadFiles::kSkip;
+    data::ConceptScan scan = data::scan_concepts(config.data.images.concepts, policy);
+    if (communicator.rank() == 0) {
+      for (const std::string& line : scan.bad) {
+        log::warn("left out: {}", line);
+      }
+    }
+    plan.emplace(config, std::move(scan), encoded.latents.downscale);
+    tokenizers = open_tokenizers(model_folder);
+    store = std::make_unique<cache::ArrayStore>(config.data.images.cache);
+  });
+  log::info("training on {}", plan->summary());
+  faults.reach("encoding", state.step);
+  const auto goes_on = [this] {
+    progress();
+    return !stop_requested();
+  };
+  if (!encode_missing(communicator,
+                      {.folder = model_folder,
+                       .plan = *plan,
+                       .parts = encoded,
+                       .tokenizers = tokenizers,
+                       .device = placement.device,
+                       .goes_on = goes_on},
+                      *store)) {
+    fail_together(Fault::kRequeue,
+                  "asked to stop while encoding; what was encoded stays, start the same command again");
+  }
+  faults.reach("opening", state.step);
+  leave_if_asked();
+  enter(Heartbeat::Phase::kStart, "loading the model");
+  agree(communicator, [&] {
+    auto model = std::make_unique<model::ImageModel>(
+        model_folder, model::ImageModelRequest{.train = config.model.train,
+                                               .placement = {numerics.dtype, placement.device},
+                                               .text_encoders = plan->captions_vary(),
+                                               .autoencoder = false});
+    objective::DenoiseSettings settings = config.objective.denoise;
+    if (settings.prediction == "auto") {
+      settings.prediction = model->noise().prediction;
+    }
+    require(!settings.zero_terminal_snr || settings.prediction == "v_prediction", Fault::kUsage,
+            "objective.zero_terminal_snr: the last step has no signal, of which nothing can be told by prediction: {}; "
+            "write prediction: v_prediction, or take it away",
+            settings.prediction);
+    task = std::make_unique<ImageTask>(ImageTask::Parts{.model = std::move(model),
+                                                        .folder = model_folder,
+                                                        .plan = std::move(*plan),
+                                                        .settings = std::move(settings),
+                                                        .encoded = std::move(encoded),
+                                                        .store = std::move(store),
+                                                        .tokenizers = std::move(tokenizers)});
+  });
 }
 
 // The line of a step whose validation is still to come is written again, with it.

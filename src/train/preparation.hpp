@@ -71,6 +71,7 @@ class Preparation {
   void require_training_memory(DType dtype) const;
   void leave_if_asked();
   void load_text(const NumericChoice& numerics);
+  void load_images(const NumericChoice& numerics);
   [[nodiscard]] std::unique_ptr<model::LanguageModel> load_language_model(const NumericChoice& numerics);
   void open_tokens(std::unique_ptr<model::LanguageModel> model);
   [[nodiscard]] Fingerprint full_fingerprint(Fingerprint fingerprint);

@@ -98,13 +98,7 @@ std::int64_t RehearsedTrial::mapped_bytes() const {
 
 std::unique_ptr<optim::Optimizer> RehearsedTrial::make_optimizer(optim::ElementRange slice,
                                                                  const std::string& device) const {
-  const tensor::FlatSpace& space = adapters_.space();
-  const optim::OptimizerSettings settings = optimizer_settings(config_.optimizer);
-  return optim::optimizer_registry().get(
-      "optimizer.kind", config_.optimizer.kind)({.settings = settings,
-                                                 .groups = optim::plan_groups(space.entries(), space.size(), settings),
-                                                 .slice = slice,
-                                                 .device = device});
+  return train::make_optimizer(config_, adapters_.space(), slice, device);
 }
 
 std::int64_t RehearsedTrial::state_bytes(optim::ElementRange slice) const {
@@ -117,7 +111,19 @@ std::vector<std::string> RehearsedTrial::state_names() const {
   for (const optim::StateArray& array : empty->state()) {
     names.push_back(array.name);
   }
+  if (empty->averages()) {
+    names.emplace_back("trained");
+  }
   return names;
+}
+
+std::vector<SharedShape> RehearsedTrial::shared_shapes() const {
+  std::vector<SharedShape> shapes;
+  const std::unique_ptr<optim::Optimizer> empty = make_optimizer({0, 0}, "cpu");
+  for (const optim::SharedArray& array : empty->shared_state()) {
+    shapes.push_back({array.name, array.shape});
+  }
+  return shapes;
 }
 
 // The logits of a chunk and the gradient of the hidden states, of which the graph has the values already.

@@ -12,6 +12,7 @@
 #include "dormer/optim/optimizer.hpp"
 #include "dormer/tensor/rehearsal.hpp"
 #include "dormer/train/run_config.hpp"
+#include "train/file_plan.hpp"
 
 namespace dormer::train {
 
@@ -51,6 +52,8 @@ class RehearsedTrial {
   [[nodiscard]] std::int64_t state_bytes(optim::ElementRange slice) const;
   /// Names of the optimizer's arrays.
   [[nodiscard]] std::vector<std::string> state_names() const;
+  /// Of those that every rank holds whole.
+  [[nodiscard]] std::vector<SharedShape> shared_shapes() const;
   /// Goes through a micro-batch (rows of several documents or of one), a validation and what follows an update.
   [[nodiscard]] PassingBytes pass(bool documents);
   /// At most while `rank` of `ranks` measures the inputs of layers for `adapter.start: eva`; 0 for other starts.

@@ -3,8 +3,6 @@
 #include "dormer/config/read.hpp"
 #include "dormer/config/write.hpp"
 #include "dormer/interop/consumer.hpp"
-#include "dormer/optim/optimizer.hpp"
-#include "dormer/optim/schedule.hpp"
 #include "train/foreign_names.hpp"
 
 namespace dormer::train {
@@ -70,12 +68,19 @@ void ModelSection::describe(config::Visitor& visitor) {
                 {.doc = "Tokens of the folder's tokenizer beyond the model's vocabulary. train: they get rows in "
                         "embedding and head, which start at the mean of the others and train with the adapter.",
                  .choices = {"none", "train"}});
+  visitor.field("train", train,
+                {.doc = "Parts of a diffusion model that get adapters, by their folders' names: unet."});
+  visitor.field("vae_dtype", vae_dtype,
+                {.doc = "Numbers of a diffusion model's autoencoder, which overflows in small ones.",
+                 .choices = {"float32", "bfloat16"}});
 }
 
 void DataSection::describe(config::Visitor& visitor) {
-  visitor.field("kind", kind, {.doc = "Form of the data.", .choices = {"tokens"}});
-  visitor.field("train", train,
-                {.doc = "Token data set to train on (HDF5, launch/prepare_text.py).", .required = true});
+  visitor.field("kind", kind,
+                {.doc = "Form of the data. tokens: for language models. images: pictures with captions, for diffusion "
+                        "models.",
+                 .choices = {"tokens", "images"}});
+  visitor.field("train", train, {.doc = "kind: tokens. Token data set to train on (HDF5, launch/prepare_text.py)."});
   visitor.field("validation", validation, {.doc = "Token data set for held-out loss. null: none."});
   visitor.field("sequence_length", sequence_length, {.doc = "Tokens of a sample.", .min = 1, .max = 1 << 24});
   visitor.field("packing", packing,
@@ -87,6 +92,7 @@ void DataSection::describe(config::Visitor& visitor) {
                 {.doc = "What happens, under packing: documents, to a document longer than sequence_length.",
                  .choices = {"truncate", "drop", "error"}});
   visitor.field("shuffle", shuffle, {.doc = "Visit the samples in an order that the seed decides."});
+  images.describe(visitor);
 }
 
 void BatchSection::describe(config::Visitor& visitor) {
@@ -98,46 +104,11 @@ void BatchSection::describe(config::Visitor& visitor) {
 }
 
 void ObjectiveSection::describe(config::Visitor& visitor) {
-  visitor.field("kind", kind, {.doc = "What is learned.", .choices = {"next_token"}});
-}
-
-void MagnitudeSection::describe(config::Visitor& visitor) {
-  visitor.field("learning_rate", learning_rate,
-                {.doc = "Learning rate of the magnitudes. null: the optimizer's.", .min = 0});
-  visitor.field("weight_decay", weight_decay, {.doc = "Weight decay of the magnitudes.", .min = 0});
-}
-
-void OptimizerSection::describe(config::Visitor& visitor) {
-  visitor.field("kind", kind, {.doc = "Rule of the update.", .choices = optim::optimizer_registry().names()});
-  visitor.field("learning_rate", learning_rate,
-                {.doc = "Learning rate after warm-up.", .min = 0, .exclusive_min = true});
-  visitor.field("betas", betas,
-                {.doc = "Decay of the first and of the second moment; each in [0, 1).", .min = 0, .max = 1});
-  visitor.field("epsilon", epsilon,
-                {.doc = "Added to the root of the second moment.", .min = 0, .exclusive_min = true});
-  visitor.field("weight_decay", weight_decay, {.doc = "Decoupled weight decay of the factors.", .min = 0});
-  visitor.field(
-      "max_gradient_norm", max_gradient_norm,
-      {.doc = "Gradients with a larger global norm are scaled down to it. null or 0: no clipping.", .min = 0});
-  visitor.field("loraplus_ratio", loraplus_ratio,
-                {.doc = "Learning rate of the outer factors (B) over that of the inner ones (A): LoRA+. 1: the same.",
-                 .min = 0,
-                 .exclusive_min = true});
-  visitor.field("max_skipped", max_skipped,
-                {.doc = "Updates of the run that are passed over, with parameters and moments as they were, because "
-                        "their loss or gradient is not finite; one more ends the run with exit code 5.",
-                 .min = 0});
-  visitor.group("magnitude", magnitude, "The magnitudes of a decomposed adapter.");
-}
-
-void ScheduleSection::describe(config::Visitor& visitor) {
   visitor.field("kind", kind,
-                {.doc = "Shape of the learning rate after warm-up.", .choices = optim::schedule_registry().names()});
-  visitor.field("warmup", warmup,
-                {.doc = "Updates in which the learning rate rises: a number, or a share such as 3%."});
-  visitor.field("extend", extend,
-                {.doc = "What continuing with more updates does with the schedule: keep it, or stretch it over them.",
-                 .choices = {"keep", "stretch"}});
+                {.doc = "What is learned. next_token: of language models. denoise: of diffusion models; the other keys "
+                        "here are its own.",
+                 .choices = {"next_token", "denoise"}});
+  denoise.describe(visitor);
 }
 
 void ParallelSection::describe(config::Visitor& visitor) {
@@ -197,6 +168,7 @@ void RunConfig::describe(config::Visitor& visitor) {
   visitor.group("model", model, "The frozen model.");
   visitor.group("adapter", adapter, "The trained change.");
   visitor.group("data", data, "What is learned from.");
+  visitor.group("text", text, "How a diffusion model reads captions.");
   visitor.group("batch", batch, "Samples of an update.");
   visitor.group("objective", objective, "The loss.");
   visitor.group("optimizer", optimizer, "From gradients to new values.");

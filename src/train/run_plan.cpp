@@ -126,7 +126,8 @@ std::int64_t check_bytes(const RehearsedTrial& trial, const FilesOfRun& files) {
 /// What rank 0 holds on the host while it writes: gathered moments and the shard's image, or an export's arrays with
 /// their check, then with their file's image.
 Writing writing_bytes(const RehearsedTrial& trial, const FilesOfRun& files) {
-  const std::int64_t moments = trial.state_bytes({0, trial.adapters().space().size()});
+  const std::int64_t moments =
+      std::ssize(trial.state_names()) * trial.adapters().space().size() * static_cast<std::int64_t>(sizeof(float));
   const std::int64_t check = check_bytes(trial, files);
   return {
       .saving = std::max({moments + files.checkpoint_shard, 2 * files.largest_export, files.largest_export + check}),
@@ -164,6 +165,7 @@ std::int64_t RunPlan::disk_bytes() const {
 }
 
 RunPlan plan_run(const RunConfig& config, const PlanTarget& target) {
+  require(config.data.kind == "tokens", Fault::kUsage, "dormer plan does not know data.kind: {} yet", config.data.kind);
   Scene scene{.target = target,
               .gpu = target.gpu_memory.has_value() || config.run.device == "cuda",
               .folder = model::resolve_model_folder(config.model.path)};
@@ -177,6 +179,7 @@ RunPlan plan_run(const RunConfig& config, const PlanTarget& target) {
                                          .adapters = trial.adapters(),
                                          .model_folder = scene.folder,
                                          .state_arrays = trial.state_names(),
+                                         .shared_arrays = trial.shared_shapes(),
                                          .total_steps = plan.total_steps,
                                          .samples = plan.training_samples});
     plan.files = files.files;

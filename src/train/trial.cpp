@@ -17,15 +17,22 @@
 namespace dormer::train {
 namespace {
 
-std::unique_ptr<optim::Optimizer> make_optimizer(const OptimizerSection& section, const adapter::AdapterSet& adapters,
-                                                 parallel::Range slice, const std::string& device) {
-  const tensor::FlatSpace& space = adapters.space();
-  const optim::OptimizerSettings settings = optimizer_settings(section);
-  return optim::optimizer_registry().get(
-      "optimizer.kind", section.kind)({.settings = settings,
-                                       .groups = optim::plan_groups(space.entries(), space.size(), settings),
-                                       .slice = {slice.begin, slice.end},
-                                       .device = device});
+/// What gathers the numbers of norm blocks from the owners of the slices. Links and plan must outlive it.
+optim::GatherBlocks block_gatherer(const parallel::Links& links, const parallel::ReductionPlan& plan) {
+  if (!plan.request.shard_optimizer) {
+    return {};
+  }
+  return [&links, &plan](std::span<const double> own, std::int64_t per_block) {
+    std::vector<std::int64_t> counts;
+    for (const parallel::Range& slice : plan.slices.slices) {
+      counts.push_back(slice.count() / parallel::kNormBlock * per_block);
+    }
+    return parallel::gather_in_rank_order(links.host, own, counts);
+  };
+}
+
+optim::ElementRange slice_of(const parallel::ReductionPlan& plan, int rank) {
+  return {plan.gradient_of(rank).begin, plan.gradient_of(rank).end};
 }
 
 parallel::ReductionRequest with_slots(parallel::ReductionRequest request, const tensor::FlatSpace& space) {
@@ -53,8 +60,9 @@ parallel::Reduction chosen_reduction(const RunConfig& config, bool on_gpu) {
 
 parallel::ReductionRequest reduction_request(const RunConfig& config, parallel::Reduction reduction,
                                              std::int64_t flat_size, int ranks) {
+  const optim::OptimizerKind kind = optim::optimizer_registry().get("optimizer.kind", config.optimizer.kind);
   return {.reduction = reduction,
-          .shard_optimizer = config.parallel.shard_optimizer,
+          .shard_optimizer = config.parallel.shard_optimizer && !kind.whole,
           .micro_batches = config.batch.global / config.batch.micro,
           .flat_size = flat_size,
           .ranks = ranks};
@@ -67,7 +75,35 @@ optim::OptimizerSettings optimizer_settings(const OptimizerSection& section) {
       .epsilon = section.epsilon,
       .factors = {section.learning_rate, section.weight_decay},
       .magnitudes = {section.magnitude.learning_rate.value_or(section.learning_rate), section.magnitude.weight_decay},
-      .outer_factor_ratio = section.loraplus_ratio};
+      .outer_factor_ratio = section.loraplus_ratio,
+      .adafactor = {.relative_step = section.adafactor.relative_step,
+                    .scale_parameter = section.adafactor.scale_parameter,
+                    .decay_exponent = section.adafactor.decay_exponent,
+                    .clip_threshold = section.adafactor.clip_threshold},
+      .came = {.confidence_beta = section.came.confidence_beta, .clip_threshold = section.came.clip_threshold},
+      .prodigy = {.initial_distance = section.prodigy.initial_distance,
+                  .coefficient = section.prodigy.coefficient,
+                  .growth_rate = section.prodigy.growth_rate,
+                  .bias_correction = section.prodigy.bias_correction,
+                  .safeguard_warmup = section.prodigy.safeguard_warmup}};
+}
+
+optim::ScheduleOptions schedule_options(const ScheduleSection& section) {
+  return {.cycles = section.cycles, .power = section.power, .minimum_factor = section.minimum_factor};
+}
+
+std::unique_ptr<optim::Optimizer> make_optimizer(const RunConfig& config, const tensor::FlatSpace& space,
+                                                 optim::ElementRange slice, const std::string& device,
+                                                 optim::GatherBlocks gather_blocks) {
+  const optim::OptimizerSettings settings = optimizer_settings(config.optimizer);
+  const optim::OptimizerKind kind = optim::optimizer_registry().get("optimizer.kind", config.optimizer.kind);
+  return kind({.settings = settings,
+               .groups = optim::plan_groups(space.entries(), space.size(), settings),
+               .slice = slice,
+               .device = device,
+               .entries = {space.entries().begin(), space.entries().end()},
+               .gather_blocks = std::move(gather_blocks),
+               .key = RandomKey{static_cast<std::uint64_t>(config.run.seed)}.child("optimizer")});
 }
 
 Trial::Trial(const RunConfig& config, const Task& task, optim::ScheduleHorizon horizon, const parallel::Links& links,
@@ -79,13 +115,14 @@ Trial::Trial(const RunConfig& config, const Task& task, optim::ScheduleHorizon h
       maximum_norm_(config.optimizer.max_gradient_norm.value_or(0.0)),
       links_(links),
       adapters_(config.adapter, task.layers(), seed_, task.added_tokens(), start),
-      schedule_(config.schedule.kind, horizon),
+      schedule_(config.schedule.kind, horizon, schedule_options(config.schedule)),
       plan_(
           parallel::plan_reduction(with_slots(reduction_request(config, chosen_reduction(config, links.device != "cpu"),
                                                                 adapters_.space().size(), links.host.size()),
                                               adapters_.space()))),
       reducer_(parallel::gradient_reducer(plan_, links_)),
-      optimizer_(make_optimizer(config.optimizer, adapters_, plan_.gradient_of(links.host.rank()), links_.device)) {
+      optimizer_(make_optimizer(config, adapters_.space(), slice_of(plan_, links.host.rank()), links_.device,
+                                block_gatherer(links_, plan_))) {
   adapters_.space().listen([this](std::size_t index) {
     if (last_backward_) {
       reducer_->announce(index);
@@ -203,12 +240,24 @@ UpdateReport Trial::update(const UpdateInputs& inputs, UpdateTrace* trace) {
 }
 
 void Trial::apply(std::span<const float> gradient, const optim::UpdateScalars& scalars) {
-  const std::span<float> values = tensor::span_of(adapters_.space().values());
+  optimizer_->update(own_values(), gradient, scalars);
+  spread_values();
+}
+
+void Trial::average() {
+  optimizer_->average(own_values());
+  spread_values();
+}
+
+std::span<float> Trial::own_values() const {
   const optim::ElementRange slice = optimizer_->slice();
-  optimizer_->update(values.subspan(static_cast<std::size_t>(slice.begin), static_cast<std::size_t>(slice.count())),
-                     gradient, scalars);
+  return tensor::span_of(adapters_.space().values())
+      .subspan(static_cast<std::size_t>(slice.begin), static_cast<std::size_t>(slice.count()));
+}
+
+void Trial::spread_values() {
   if (plan_.request.shard_optimizer) {
-    parallel::gather_slices(links_.gradients, plan_.slices, values);
+    parallel::gather_slices(links_.gradients, plan_.slices, tensor::span_of(adapters_.space().values()));
   }
   adapters_.space().mark_written();
   adapters_.refresh();

@@ -59,6 +59,10 @@ class Trial {
   /// records what happened.
   UpdateReport update(const UpdateInputs& inputs, UpdateTrace* trace);
 
+  /// Turns the parameters into the average that the optimizer keeps of them, on all ranks together, for
+  /// `EvaluationPoint`, which turns them back.
+  void average();
+
   [[nodiscard]] adapter::AdapterSet& adapters() { return adapters_; }
   [[nodiscard]] const adapter::AdapterSet& adapters() const { return adapters_; }
   [[nodiscard]] const BatchSection& batch() const { return batch_; }
@@ -73,6 +77,10 @@ class Trial {
   parallel::LeafLoss compute_micro_batch(const UpdateInputs& inputs, std::int64_t index,
                                          const objective::LossScale& scale);
   void apply(std::span<const float> gradient, const optim::UpdateScalars& scalars);
+  /// The parameters of the optimizer's slice.
+  [[nodiscard]] std::span<float> own_values() const;
+  /// Every rank has written its slice of the parameters: all get all, and norms follow.
+  void spread_values();
   /// Which loss, or that it is the gradient.
   [[nodiscard]] std::string describe_not_finite(const parallel::ReducedGradient& reduced) const;
 
@@ -99,5 +107,13 @@ class Trial {
 
 /// The optimizer's settings as the configuration says. Pure.
 [[nodiscard]] optim::OptimizerSettings optimizer_settings(const OptimizerSection& section);
+
+/// The schedule's, likewise. Pure.
+[[nodiscard]] optim::ScheduleOptions schedule_options(const ScheduleSection& section);
+
+/// The optimizer of a slice of these parameters, its state on `device`. Null `gather_blocks`: the slice is everything.
+[[nodiscard]] std::unique_ptr<optim::Optimizer> make_optimizer(const RunConfig& config, const tensor::FlatSpace& space,
+                                                               optim::ElementRange slice, const std::string& device,
+                                                               optim::GatherBlocks gather_blocks = {});
 
 }  // namespace dormer::train

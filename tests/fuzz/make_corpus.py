@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes the corpus of fuzz_readers: make_corpus.py [FOLDER]. Small files of every form that the readers know; equal calls on one machine give equal files.
 
-Needs h5py and numpy, and the program with its test tools ($DORMER_PROGRAM, $DORMER_BUILD) for what only it writes: a checkpoint and its own HDF5.
+Needs h5py, numpy and Pillow, and the program with its test tools ($DORMER_PROGRAM, $DORMER_BUILD) for what only it writes: a checkpoint and its own HDF5.
 """
 
 import json
@@ -15,6 +15,10 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+from PIL import Image, ImageCms
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
+from clip_vocabulary import write_folder
 
 NUMPY = {"F32": np.float32, "F16": np.float16, "F64": np.float64, "I64": np.int64, "U8": np.uint8}
 TOKENIZER = {"version": "1.0", "added_tokens": [{"id": 3, "content": "é", "special": True}],
@@ -159,6 +163,27 @@ def tokenizers(root):
     text(root / "pairs" / "tokenizer.json", {"model": {"vocab": {"a": 0}, "merges": [["a", "a"]]}})
 
 
+def clip_tokenizers(root):
+    begin, end = "<|startoftext|>", "<|endoftext|>"
+    write_folder(root / "whole", ["p h", "ph o", "Ã ©</w>", "c a", "ca t", "! !</w>"])
+    small = {token: index for index, token in enumerate(["l", "o", "w</w>", "lo", "low</w>", begin, end])}
+    merges = ["l o", "lo w</w>"]
+    text(root / "settings" / "vocab.json", small)
+    text(root / "settings" / "merges.txt", "\n".join(["#version: 0.2", *merges, ""]))
+    text(root / "settings" / "tokenizer_config.json", {
+        "bos_token": {"__type": "AddedToken", "content": begin, "lstrip": False, "normalized": True, "rstrip": False, "single_word": False},
+        "pad_token": "!", "model_max_length": 77, "additional_special_tokens": ["<toy>"]})
+    text(root / "settings" / "special_tokens_map.json", {"eos_token": {"content": end, "normalized": True}, "unk_token": end})
+    text(root / "settings" / "added_tokens.json", {"<toy>": 8, begin: 5})
+    text(root / "listed" / "tokenizer.json", {"model": {"type": "BPE", "vocab": small, "merges": [merge.split(" ") for merge in merges]}, "added_tokens": [
+        {"id": 5, "content": begin, "special": True, "normalized": False}, {"id": 7, "content": "<toy>", "special": False}]})
+    text(root / "listed" / "tokenizer_config.json", {"eos_token": end, "added_tokens_decoder": {"6": {"content": end, "special": True}}})
+
+
+def prompts(root):
+    text(root / "all.txt", "# previews\na photo, of a café --n blurry, bad --w 512 --h 768 --d 3 --l 7.5 --s 20\r\n\n  b\n")
+
+
 def low_rank(stem, down, up, out=6, columns=4, **more):
     return {f"{stem}.{down}": ("F32", (2, columns)), f"{stem}.{up}": ("F32", (out, 2)), **{f"{stem}.{name}": value for name, value in more.items()}}
 
@@ -220,6 +245,20 @@ def tiny_run(folder):
     return max((folder / "run" / "checkpoints").glob("step-*"))
 
 
+def images(root):
+    root.mkdir(parents=True)
+    y, x = np.mgrid[0:9, 0:13]
+    picture = Image.fromarray(np.stack([x * 19, y * 28, (x * y) * 2], -1).astype(np.uint8))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture.save(root / "turned.jpg", exif=exif)
+    picture.save(root / "plain.png", icc_profile=ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    picture.quantize(5).save(root / "palette.png", transparency=2)
+    picture.save(root / "frames.gif", save_all=True, append_images=[picture.rotate(180)])
+    picture.save(root / "plain.webp", lossless=True)
+    picture.save(root / "plain.tif", compression="tiff_lzw")
+
+
 def main():
     root = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).with_name("corpus")
     shutil.rmtree(root, ignore_errors=True)
@@ -232,8 +271,11 @@ def main():
         configurations(root / "configurations")
         models(root / "models")
         tokenizers(root / "tokenizers")
+        clip_tokenizers(root / "clip_tokenizers")
+        prompts(root / "prompts")
         peft_folders(root / "adapters")
         adapter_files(root / "adapters")
+        images(root / "images")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,10 @@
 #include "dormer/config/write.hpp"
 #include "dormer/core/error.hpp"
 #include "dormer/core/json_extent.hpp"
+#include "dormer/data/clip_tokenizer.hpp"
+#include "dormer/data/color_profile.hpp"
+#include "dormer/data/image.hpp"
+#include "dormer/data/prompt_lines.hpp"
 #include "dormer/data/token_dataset.hpp"
 #include "dormer/data/token_set_facts.hpp"
 #include "dormer/data/tokenizer_identity.hpp"
@@ -137,6 +141,28 @@ void read_tokenizer(const fs::path& folder, const Files&) {
          "a tokenizer that is there is not seen");
 }
 
+/// Ids that an embedding of the told size has, and no more of them than bytes.
+void read_clip_tokenizer(const fs::path& folder, const Files&) {
+  const data::ClipTokenizer tokenizer = data::ClipTokenizer::open(folder);
+  for (const std::string text : {"A photo of caf\u00E9's 42 cats!!<|endoftext|> <toy>", "\u732B\u0301 \u0130"}) {
+    const std::vector<std::int64_t> ids = tokenizer.encode(text);
+    demand(ids == tokenizer.encode(text), "ids that the second reading does not have");
+    demand(ids.size() <= text.size() + 1, "more ids than bytes");  // the dotted capital is a byte longer when small
+    demand(std::ranges::all_of(ids, [&](std::int64_t id) { return id >= 0 && id < tokenizer.size(); }),
+           "an id beyond the size");
+  }
+}
+
+void read_prompts(const fs::path&, const Files& files) {
+  std::size_t bytes = 0;
+  for (const data::PromptLine& prompt : data::parse_prompt_lines(only(files), "fuzz")) {
+    bytes += prompt.prompt.size() + prompt.negative.size() + 1;
+    demand(prompt.width.value_or(64) % 8 == 0 && prompt.height.value_or(64) % 8 == 0, "sizes that no image has");
+    demand(prompt.steps.value_or(1) > 0 && prompt.guidance.value_or(0) >= 0, "settings out of their range");
+  }
+  demand(bytes <= only(files).size() + 1, "more text than the file holds");
+}
+
 /// As `dormer inspect` and `dormer export ADAPTER` read it, of whatever form it looks like.
 void read_adapter(const fs::path& folder, const Files& files) {
   const auto weights =
@@ -161,10 +187,28 @@ void read_adapter(const fs::path& folder, const Files& files) {
   demand(values <= 2 * held, "more numbers than the file can hold");
 }
 
+#ifdef DORMER_READS_IMAGES
+/// The header, and the pixels where it promises few.
+void read_image(const fs::path& folder, const Files& files) {
+  static_cast<void>(data::is_srgb_profile(std::as_bytes(std::span(only(files)))));
+  const fs::path path = folder / files.begin()->first;
+  const data::ImageSize size = data::image_size(path);
+  demand(size.width >= data::kShortestSide && size.width <= data::kMostPixels / size.height,
+         "a size beyond the limits");
+  if (size.width * size.height <= 1 << 16) {
+    const at::Tensor image = data::load_image(path, data::plan_crop(size, {16, 16}));
+    demand(image.abs().max().item<float>() <= 1.0F, "values beyond [-1, 1]");
+  }
+}
+#endif
+
 }  // namespace
 
 std::vector<Reader> readers() {
   return {
+#ifdef DORMER_READS_IMAGES
+      {"images", true, read_image, {"images"}},
+#endif
       {"safetensors", false, read_safetensors, {"json", "safetensors"}},
       {"token_sets", true, read_token_set, {"token_sets"}},
       {"manifests", false, read_manifest, {"json", "manifests"}, sign_manifest},
@@ -172,6 +216,8 @@ std::vector<Reader> readers() {
       {"configurations", true, read_configuration, {"configurations"}},
       {"models", true, read_model, {"json", "models"}},
       {"tokenizers", true, read_tokenizer, {"json", "tokenizers"}},
+      {"clip_tokenizers", true, read_clip_tokenizer, {"json", "tokenizers", "clip_tokenizers"}},
+      {"prompts", false, read_prompts, {"prompts"}},
       {"adapters", true, read_adapter, {"json", "adapters"}},
   };
 }

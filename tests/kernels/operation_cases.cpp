@@ -358,6 +358,7 @@ std::vector<OperationCase> operation_cases() {
        {adamw_case, add_case, fill_case, squared_blocks_case, norms_from_terms_case, magnitude_factors_case}) {
     cases.push_back(make());
   }
+  add_optimizer_cases(cases);
   return cases;
 }
 

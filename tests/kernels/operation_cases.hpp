@@ -45,6 +45,9 @@ inline void PrintTo(const OperationCase& which, std::ostream* to) {
 /// At least one for every operation and element type.
 [[nodiscard]] std::vector<OperationCase> operation_cases();
 
+/// Those of optimizers.hpp, which `operation_cases` holds too.
+void add_optimizer_cases(std::vector<OperationCase>& cases);
+
 /// Largest excess of |actual - expected| over what rounding explains: one unit in the last place of the result's type,
 /// and 8 * 2^-24 * sqrt(terms) of the results' root mean square (sums in another order). At most 1 is good.
 [[nodiscard]] double rounding_excess(const OperationCase& which, const std::vector<double>& actual,

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <memory>
 #include <set>
 #include <typeindex>
@@ -7,6 +8,7 @@
 
 #include "dormer/comm/single.hpp"
 #include "dormer/kernels/kernels.hpp"
+#include "dormer/optim/optimizer.hpp"
 #include "dormer/parallel/reducer.hpp"
 #include "dormer/tensor/device_kernels.hpp"
 #include "dormer/tensor/process.hpp"
@@ -87,6 +89,27 @@ void add_two_leaves() {
   EXPECT_EQ(reducer->reduce({}).squared_norm, 9.0);
 }
 
+void update_with_every_optimizer() {
+  constexpr std::int64_t kSize = parallel::kNormBlock;
+  const std::vector<tensor::ParameterEntry> entries{{"a", {4, 64}, {16, 64}, tensor::ParameterRole::kFactorIn, 0}};
+  optim::OptimizerSettings settings;
+  settings.factors.learning_rate = 1.0;
+  const Registry<optim::OptimizerKind> kinds = optim::optimizer_registry();
+  for (const auto& [name, kind] : kinds.entries()) {
+    const auto optimizer = kind({.settings = settings,
+                                 .groups = optim::plan_groups(entries, kSize, settings),
+                                 .slice = {0, kSize},
+                                 .entries = entries});
+    std::vector<float> values(kSize, 0.0F);
+    std::vector<float> gradients(kSize, 0.0F);
+    std::fill_n(gradients.begin(), 256, 0.5F);
+    optimizer->update(values, gradients, {.step = 0});
+    EXPECT_LT(values[7], 0.0F) << name;
+    static_cast<void>(optimizer->state());
+    optimizer->close_state(true);
+  }
+}
+
 /// An operation that nobody asks for was called past the choice of the device.
 TEST_F(Dispatch, EveryOperationIsChosenByTheDevice) {
   const NotingLoops functors;
@@ -98,6 +121,7 @@ TEST_F(Dispatch, EveryOperationIsChosenByTheDevice) {
       static_cast<void>(scaled_images(dtype));
     }
     add_two_leaves();
+    update_with_every_optimizer();
   }
   const std::set<std::type_index> expected = types_of(kernels::EveryOperation{});
   for (const std::type_index operation : expected) {

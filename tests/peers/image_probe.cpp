@@ -1,62 +1,34 @@
-// What the peer tests ask the parts of a diffusion model, in fp32 unless said otherwise:
-//   image_probe autoencoder FOLDER IN OUT        "moments" of "images", "images" of "latents"
-//   image_probe conditions  MODEL  IN OUT SKIP   "states" and "pooled" of "tokens.0", "tokens.1"
-//   image_probe denoise     MODEL  IN OUT        "prediction" for "latents", "timesteps", "text", "pooled", "sizes"
-//   image_probe schedule    MODEL  IN OUT        "signal" of every step of the noise schedule
-//   image_probe gradients   MODEL  IN OUT YAML   the same with an adapter (YAML is its section): values "value.NAME",
-//   seeded and
-//                                                away from their start, and their gradients "gradient.NAME" of the mean
-//                                                square of prediction - "target"
-// IN and OUT are safetensors files.
+// What the peer tests ask about images:
+//   image_probe JOBS OUT
+// JOBS is JSON: a list of {"name", "path"} and, where the image shall also be cut, "plan": [scaled width, scaled
+// height, top, left, target width, target height, flip], and where it is a mask, "cell" and "unmasked_weight". OUT is a
+// safetensors file with "NAME.size" (width, height) and "NAME" (what load_image or load_mask gives; without a plan the
+// whole image as it is). What is refused stands as NAME: MESSAGE, a line each, on standard output.
 
 #include <cstdio>
-#include <filesystem>
-#include <functional>
-#include <map>
+#include <fstream>
 #include <string>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
-#include <ATen/ops/from_blob.h>
-#include <ATen/ops/mean.h>
-#include <ATen/ops/sub.h>
-#include <ATen/ops/zeros.h>
-#include <fmt/format.h>
+#include <ATen/ops/tensor.h>
+#include <nlohmann/json.hpp>
 
-#include "dormer/adapter/adapter_set.hpp"
-#include "dormer/config/read.hpp"
 #include "dormer/core/error.hpp"
-#include "dormer/model/image_model.hpp"
-#include "dormer/objective/noise_schedule.hpp"
+#include "dormer/data/image.hpp"
 #include "dormer/storage/safetensors.hpp"
-#include "dormer/tensor/differentiable.hpp"
 
 namespace dormer {
 namespace {
 
-class Input {
- public:
-  explicit Input(const std::filesystem::path& path) : file_(storage::SafetensorsFile::open(path)) {}
-  [[nodiscard]] bool has(const std::string& name) const { return file_->find(name) != nullptr; }
-  [[nodiscard]] at::Tensor get(const std::string& name, at::ScalarType type = at::kFloat) const {
-    const storage::TensorEntry* entry = file_->find(name);
-    require(entry != nullptr, Fault::kInput, "the input has no {}", name);
-    // NOLINTNEXTLINE(cppcoreguidelines-pro-type-const-cast): cloned at once
-    return at::from_blob(const_cast<std::byte*>(file_->bytes(*entry).data()), entry->shape, type).clone();
-  }
-
- private:
-  std::shared_ptr<const storage::SafetensorsFile> file_;
-};
-
 class Output {
  public:
   void add(const std::string& name, const at::Tensor& values) {
-    const at::Tensor& kept = kept_.emplace_back(values.to(at::kFloat).contiguous());
+    kept_.push_back(values);
     arrays_.push_back({.name = name,
                        .dtype = DType::kF32,
-                       .shape = {kept.sizes().begin(), kept.sizes().end()},
-                       .bytes = {static_cast<const std::byte*>(kept.const_data_ptr()), kept.nbytes()}});
+                       .shape = values.sizes().vec(),
+                       .bytes = {static_cast<const std::byte*>(values.const_data_ptr()), values.nbytes()}});
   }
   void write(const std::filesystem::path& path) const { storage::write_safetensors(path, arrays_, {}); }
 
@@ -65,128 +37,49 @@ class Output {
   std::vector<storage::NamedArray> arrays_;
 };
 
-struct Arguments {
-  std::filesystem::path model;
-  Input input;
-  std::filesystem::path out;
-  std::string extra;
-};
-
-void autoencoder(const Arguments& arguments) {
-  const model::ImageModel model(arguments.model,
-                                {.train = {}, .denoiser = false, .text_encoders = false, .autoencoder = true});
-  Output output;
-  output.add("moments", model.autoencoder()->encode(arguments.input.get("images")));
-  output.add("images", model.autoencoder()->decode(arguments.input.get("latents")));
-  output.write(arguments.out);
+data::CropPlan plan_of(const nlohmann::json& job, data::ImageSize size) {
+  data::CropPlan plan{.original = size, .scaled = size, .target = size};
+  if (job.contains("plan")) {
+    const auto numbers = job.at("plan").get<std::vector<std::int64_t>>();
+    plan.scaled = {numbers.at(0), numbers.at(1)};
+    plan.top = numbers.at(2);
+    plan.left = numbers.at(3);
+    plan.target = {numbers.at(4), numbers.at(5)};
+    plan.flip = numbers.at(6) != 0;
+  }
+  return plan;
 }
 
-void conditions(const Arguments& arguments) {
-  const model::ImageModel model(arguments.model,
-                                {.train = {}, .denoiser = false, .text_encoders = true, .autoencoder = false});
-  std::vector<at::Tensor> tokens;
-  for (std::size_t index = 0; index < model.text_encoders().size(); ++index) {
-    tokens.push_back(arguments.input.get(fmt::format("tokens.{}", index), at::kLong));
-  }
-  const model::TextConditions found =
-      model.conditions(tokens, std::stoll(arguments.extra), adapter::Pack::solo(nullptr, tokens.front().size(0)));
-  Output output;
-  output.add("states", found.at(0));
-  if (found.size() > 1) {
-    output.add("pooled", found.at(1));
-  }
-  output.write(arguments.out);
-}
-
-at::Tensor predict(const model::ImageModel& model, const Input& input, const adapter::Pack& pack) {
-  const at::Tensor latents = input.get("latents");
-  const at::Tensor timesteps = input.get("timesteps");
-  const at::Tensor text = input.get("text");
-  at::Tensor pooled;
-  at::Tensor sizes;
-  model::DenoiserInput request{.latents = latents, .timesteps = timesteps, .text = text};
-  if (input.has("pooled")) {
-    pooled = input.get("pooled");
-    sizes = input.get("sizes");
-    request.pooled = &pooled;
-    request.sizes = &sizes;
-  }
-  return model.denoiser()->predict(request, pack);
-}
-
-void denoise(const Arguments& arguments) {
-  const tensor::NoRecording guard;
-  const model::ImageModel model(arguments.model, {.text_encoders = false, .autoencoder = false});
-  const std::int64_t samples = arguments.input.get("latents").size(0);
-  Output output;
-  output.add("prediction", predict(model, arguments.input, adapter::Pack::solo(nullptr, samples)));
-  output.write(arguments.out);
-}
-
-void schedule(const Arguments& arguments) {
-  const model::ImageModel model(arguments.model,
-                                {.train = {}, .denoiser = false, .text_encoders = false, .autoencoder = false});
-  const objective::NoiseSchedule found(model.noise());
-  const at::Tensor signal = at::zeros({found.steps()});
-  for (std::int64_t step = 0; step < found.steps(); ++step) {
-    signal.mutable_data_ptr<float>()[step] = static_cast<float>(found.signal(step));
-  }
-  Output output;
-  output.add("signal", signal);
-  output.write(arguments.out);
-}
-
-void gradients(const Arguments& arguments) {
-  const model::ImageModel model(arguments.model, {.text_encoders = false, .autoencoder = false});
-  const auto config = config::load<adapter::AdapterConfig>({.name = "adapter", .text = arguments.extra});
-  adapter::AdapterSet adapters(config, model.layers(), RandomKey{7});
-  tensor::FlatSpace& space = adapters.space();
-  for (std::size_t index = 0; index < space.entries().size(); ++index) {
-    const tensor::ParameterEntry& entry = space.entries()[index];
-    const at::Tensor values = tensor::FlatSpace::unpadded_part(space.values(), entry);
-    float* first = values.mutable_data_ptr<float>();
-    for (std::int64_t i = 0; i < values.numel(); ++i) {
-      const auto word = philox(RandomKey{11}.child(entry.name), static_cast<std::uint64_t>(i))[0];
-      const float uniform = 2.0F * to_uniform(word) - 1.0F;
-      first[i] = entry.role == tensor::ParameterRole::kMagnitude ? first[i] * (1.0F + 0.2F * uniform) : 0.3F * uniform;
-    }
-  }
-  space.mark_written();
-  adapters.refresh();
-  const at::Tensor gradient = at::zeros({space.size()});
-  space.bind_gradient(gradient);
-  const at::Tensor target = arguments.input.get("target");
-  const at::Tensor prediction = predict(model, arguments.input, adapter::Pack::solo(&adapters, target.size(0)));
-  const at::Tensor difference = at::sub(tensor::detached(prediction), target);
-  tensor::run_backward(prediction, difference.mul(2.0 / static_cast<double>(difference.numel())));
-  Output output;
-  output.add("prediction", tensor::detached(prediction));
-  output.add("loss", at::mean(difference.square()).view({1}));
-  for (const tensor::ParameterEntry& entry : space.entries()) {
-    output.add("value." + entry.name, tensor::FlatSpace::unpadded_part(space.values(), entry));
-    output.add("gradient." + entry.name, tensor::FlatSpace::unpadded_part(gradient, entry));
-  }
-  output.write(arguments.out);
+void run(const nlohmann::json& job, Output& output) {
+  const std::string name = job.at("name");
+  const std::filesystem::path path = job.at("path").get<std::string>();
+  const data::ImageSize size = data::image_size(path);
+  const data::CropPlan plan = plan_of(job, size);
+  const at::Tensor values =
+      job.contains("cell")
+          ? data::load_mask(path, plan, {.cell = job.at("cell"), .unmasked_weight = job.at("unmasked_weight")})
+          : data::load_image(path, plan);
+  output.add(name, values);
+  output.add(name + ".size", at::tensor({static_cast<float>(size.width), static_cast<float>(size.height)}));
 }
 
 }  // namespace
 }  // namespace dormer
 
 int main(int count, char** words) {
-  const std::map<std::string, std::function<void(const dormer::Arguments&)>> commands{
-      {"autoencoder", dormer::autoencoder},
-      {"conditions", dormer::conditions},
-      {"denoise", dormer::denoise},
-      {"schedule", dormer::schedule},
-      {"gradients", dormer::gradients}};
-  if (count < 5 || !commands.contains(words[1])) {
-    return 2;
+  if (count != 3) {
+    std::fputs("usage: image_probe JOBS OUT\n", stderr);
+    return static_cast<int>(dormer::Fault::kUsage);
   }
-  try {
-    commands.at(words[1])({words[2], dormer::Input(words[3]), words[4], count > 5 ? words[5] : ""});
-  } catch (const std::exception& error) {
-    fmt::print(stderr, "image_probe: {}\n", error.what());
-    return 1;
+  dormer::Output output;
+  std::ifstream file(words[1]);
+  for (const nlohmann::json& job : nlohmann::json::parse(file)) {
+    try {
+      dormer::run(job, output);
+    } catch (const dormer::Error& error) {
+      std::printf("%s: %s\n", job.at("name").get<std::string>().c_str(), error.what());
+    }
   }
+  output.write(words[2]);
   return 0;
 }

@@ -19,11 +19,13 @@ THIRD_PARTY = {
     re.compile(r"hdf5(_hl)?\.h$|H5\w+\.h$"): "dormer_hdf5",
     re.compile(r"nlohmann/"): "dormer_json",
     re.compile(r"xxhash\.h$|xxh3\.h$"): "dormer_xxhash",
+    re.compile(r"utf8proc\.h$"): "dormer_utf8proc",
     re.compile(r"CLI/"): "dormer_cli11",
     re.compile(r"mpi\.h$|mpi-ext\.h$"): "MPI::MPI_CXX",
     re.compile(r"cuda_\w+\.h$|cuda\.h$"): "CUDA::cudart",
     re.compile(r"nccl\.h$"): "dormer_nccl",
     re.compile(r"sqlite3\.h$"): "dormer_sqlite",
+    re.compile(r"vips/|glib(-object)?\.h$"): "dormer_libvips",
     re.compile(r"g(test|mock)/"): "GTest::gtest",
 }
 EVERYWHERE = re.compile(r"fmt/")

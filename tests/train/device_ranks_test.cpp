@@ -62,7 +62,7 @@ class DeviceRanks : public RanksTest {
 };
 
 TEST_F(DeviceRanks, GiveTheBytesOfTheHost) {
-  const TrainOptions options{.trace_step = 2, .on_progress = nullptr};
+  const TrainOptions options{.traced = {2, 2}, .on_progress = nullptr};
   for (const bool recompute : {false, true}) {
     RunConfig together = config(recompute ? "recomputed" : "together");
     together.adapter.dropout = 0.25;

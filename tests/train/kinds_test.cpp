@@ -46,7 +46,7 @@ class KindsTest : public ::testing::Test {
 
 TEST_F(KindsTest, WhatStoppedKeepsParametersAndMomentsAndLeavesTheNorm) {
   const RunConfig config = mixed("run");
-  train_alone(config, {.trace_step = 5, .on_progress = {}});
+  train_alone(config, {.traced = {5, 5}, .on_progress = {}});
   const auto fourth = arrays_after(config, 4);
   const auto second = arrays_after(config, 2);
   for (const auto& [name, bytes] : arrays_after(config, 6)) {

@@ -42,7 +42,7 @@ void expect_error(const RunConfig& config, Fault fault, const std::string& text)
 
 /// Asks to stop after this many updates, as a signal would.
 TrainOptions stop_after(std::int64_t step) {
-  return {.trace_step = std::nullopt, .on_progress = [step](const Progress& progress) {
+  return {.traced = {}, .on_progress = [step](const Progress& progress) {
             if (progress.step == step) {
               request_stop();
             }
@@ -290,7 +290,7 @@ TEST_F(RunTest, ParametersThatAreNotFiniteAreNeverSaved) {
 TEST_F(RunTest, ATraceTellsOneUpdate) {
   RunConfig config = tiny_.config();
   config.validation.every = config::Cadence::never();
-  train_alone(config, {.trace_step = 3, .on_progress = {}});
+  train_alone(config, {.traced = {3, 3}, .on_progress = {}});
   const auto file = storage::SafetensorsFile::open(config.run.directory / "trace/update-000000003.safetensors");
   EXPECT_EQ(file->metadata().at("format"), "dormer.trace/1");
   EXPECT_EQ(file->metadata().at("step"), "3");

@@ -2,6 +2,7 @@
 
 #include <filesystem>
 #include <functional>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
@@ -42,9 +43,9 @@ void read(const Source& source, const Describe& target, const Describe& sample, 
 template <typename T>
 [[nodiscard]] T load(const Source& source, const std::function<std::vector<std::string>(const T&)>& rules = nullptr) {
   T value{};
-  T sample{};
+  const auto sample = std::make_unique<T>();  // GCC 12 takes one on the stack for used uninitialized
   read(
-      source, [&](Visitor& visitor) { value.describe(visitor); }, [&](Visitor& visitor) { sample.describe(visitor); },
+      source, [&](Visitor& visitor) { value.describe(visitor); }, [&](Visitor& visitor) { sample->describe(visitor); },
       [&] { return rules ? rules(value) : std::vector<std::string>{}; });
   return value;
 }

@@ -21,6 +21,7 @@ struct BaseFacts {
   std::filesystem::path folder;                    ///< tokenizer files are copied from here; empty: none are
   std::vector<std::string> linear_layers;          ///< names of all layers where an adapter could attach
   std::span<const adapter::FrozenLayer> layers{};  ///< those layers; the model must outlive this
+  ModelFamily family = ModelFamily::kLanguage;
 };
 
 [[nodiscard]] BaseFacts facts_of(std::span<const adapter::FrozenLayer> layers, const std::filesystem::path& folder);

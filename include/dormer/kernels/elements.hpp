@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "dormer/kernels/dropout.hpp"
+#include "dormer/kernels/optimizer_elements.hpp"
 #include "dormer/kernels/rows.hpp"
 #include "dormer/kernels/updates.hpp"
 

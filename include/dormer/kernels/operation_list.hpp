@@ -1,6 +1,7 @@
 #pragma once
 
 #include "dormer/kernels/dropout.hpp"
+#include "dormer/kernels/optimizers.hpp"
 #include "dormer/kernels/rows.hpp"
 #include "dormer/kernels/scaling.hpp"
 #include "dormer/kernels/updates.hpp"
@@ -24,6 +25,8 @@ using EveryOperation =
                   CrossEntropyArguments<float>, CrossEntropyArguments<BFloat16>, RotaryArguments<float>,
                   RotaryArguments<BFloat16>, DropoutArguments<float>, DropoutArguments<BFloat16>, AdamWArguments,
                   AddArguments, FillArguments, SquaredBlocksArguments, NormsFromTermsArguments,
-                  CancellingNormsArguments<float>, CancellingNormsArguments<BFloat16>, MagnitudeFactorsArguments>;
+                  CancellingNormsArguments<float>, CancellingNormsArguments<BFloat16>, MagnitudeFactorsArguments,
+                  LionArguments, ScheduleFreeArguments, ProdigyMomentsArguments, ProdigySumsArguments,
+                  ProdigyStepArguments, EncodeMomentsArguments, DecodeMomentsArguments>;
 
 }  // namespace dormer::kernels

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstdint>
 
+#include "dormer/kernels/optimizer_elements.hpp"
 #include "dormer/kernels/rows.hpp"
 #include "dormer/kernels/team.hpp"
 #include "dormer/kernels/team_scaling.hpp"

@@ -24,9 +24,16 @@ struct Progress {
   double seconds_left = 0.0;  ///< an estimate
 };
 
+/// Updates, counted from 1; none by default.
+struct UpdateRange {
+  std::int64_t first = 1;
+  std::int64_t last = 0;
+  [[nodiscard]] bool contains(std::int64_t update) const { return first <= update && update <= last; }
+};
+
 struct TrainOptions {
-  /// Update (counted from 1) of which `trace/update-000000001.safetensors` is written (docs/trace.md).
-  std::optional<std::int64_t> trace_step;
+  /// Updates of which `trace/update-000000001.safetensors`, … are written (docs/trace.md).
+  UpdateRange traced{};
   /// Called on rank 0 after every update.
   std::function<void(const Progress&)> on_progress;
   /// Is told what this process does, for a watchdog; null: nobody watches. Must outlive the run.

@@ -12,6 +12,9 @@
 #include "dormer/config/values.hpp"
 #include "dormer/config/visitor.hpp"
 #include "dormer/core/registry.hpp"
+#include "dormer/objective/denoise.hpp"
+#include "dormer/train/image_section.hpp"
+#include "dormer/train/optimizer_section.hpp"
 
 namespace dormer::interop {
 struct Consumer;
@@ -49,9 +52,11 @@ struct RunSection {
 
 struct ModelSection {
   std::filesystem::path path;
-  std::string dtype = "auto";         ///< auto | float32 | bfloat16 | float16
-  std::string stage = "auto";         ///< auto | none | a folder of this machine
-  std::string added_tokens = "none";  ///< none | train: rows for the tokenizer's tokens that the model has not
+  std::string dtype = "auto";              ///< auto | float32 | bfloat16 | float16
+  std::string stage = "auto";              ///< auto | none | a folder of this machine
+  std::string added_tokens = "none";       ///< none | train: rows for the tokenizer's tokens that the model has not
+  std::vector<std::string> train{"unet"};  ///< of a diffusion model: the parts that get adapters
+  std::string vae_dtype = "float32";       ///< of its autoencoder
   void describe(config::Visitor& visitor);
 };
 
@@ -63,6 +68,7 @@ struct DataSection {
   std::string packing = "auto";       ///< auto | blocks | documents
   std::string too_long = "truncate";  ///< truncate | drop | error
   bool shuffle = true;
+  ImageSection images;  ///< keys of kind: images, beside the others
   void describe(config::Visitor& visitor);
 };
 
@@ -74,32 +80,7 @@ struct BatchSection {
 
 struct ObjectiveSection {
   std::string kind = "next_token";
-  void describe(config::Visitor& visitor);
-};
-
-struct MagnitudeSection {
-  std::optional<double> learning_rate;  ///< absent: the optimizer's
-  double weight_decay = 0.0;
-  void describe(config::Visitor& visitor);
-};
-
-struct OptimizerSection {
-  std::string kind = "adamw";
-  double learning_rate = 2.0e-4;
-  std::vector<double> betas{0.9, 0.999};
-  double epsilon = 1.0e-8;
-  double weight_decay = 0.0;
-  std::optional<double> max_gradient_norm = 1.0;  ///< absent or 0: no clipping
-  double loraplus_ratio = 1.0;                    ///< learning rate of B over that of A
-  std::int64_t max_skipped = 0;                   ///< updates without a finite gradient before the run ends
-  MagnitudeSection magnitude;
-  void describe(config::Visitor& visitor);
-};
-
-struct ScheduleSection {
-  std::string kind = "cosine";
-  config::StepsOrShare warmup;
-  std::optional<std::string> extend;  ///< keep | stretch: what a resumed run with more steps does with the schedule
+  objective::DenoiseSettings denoise;  ///< keys of kind: denoise, beside it
   void describe(config::Visitor& visitor);
 };
 
@@ -151,6 +132,7 @@ struct RunConfig {
   ModelSection model;
   adapter::AdapterConfig adapter;
   DataSection data;
+  TextSection text;
   BatchSection batch;
   ObjectiveSection objective;
   OptimizerSection optimizer;

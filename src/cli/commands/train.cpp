@@ -1,6 +1,7 @@
-#include <cstdint>
+#include <charconv>
 #include <memory>
-#include <optional>
+#include <string>
+#include <system_error>
 
 #include <unistd.h>
 #include <CLI/CLI.hpp>
@@ -10,6 +11,7 @@
 #include "cli/progress.hpp"
 #include "cli/ranks.hpp"
 #include "dormer/comm/world.hpp"
+#include "dormer/core/error.hpp"
 #include "dormer/core/heartbeat.hpp"
 #include "dormer/core/log.hpp"
 #include "dormer/core/stop.hpp"
@@ -22,7 +24,7 @@ namespace {
 
 struct Options {
   ConfigOptions config;
-  std::optional<std::int64_t> trace;
+  std::string trace;
   bool quiet = false;
 };
 
@@ -48,6 +50,22 @@ void tell_end(const train::RunConfig& config, const train::TrainResult& result) 
   }
 }
 
+train::UpdateRange traced_updates(const std::string& text) {
+  if (text.empty()) {
+    return {};
+  }
+  train::UpdateRange range;
+  const char* const end = text.data() + text.size();
+  std::from_chars_result read = std::from_chars(text.data(), end, range.first);
+  range.last = range.first;
+  if (read.ec == std::errc{} && read.ptr != end && *read.ptr == '-') {
+    read = std::from_chars(read.ptr + 1, end, range.last);
+  }
+  require(read.ec == std::errc{} && read.ptr == end && range.first >= 1 && range.last >= range.first, Fault::kUsage,
+          "--trace: '{}' names no update; write one number from 1, or two such as 1-20", text);
+  return range;
+}
+
 int train_run(const Options& options) {
   const train::RunConfig config = options.config.load();
   comm::refuse_lone_rank(comm::current_environment());
@@ -61,7 +79,8 @@ int train_run(const Options& options) {
   const auto body = [&](comm::Communicator& world) {
     watchdog.meet(world);
     ProgressLine line(!options.quiet && isatty(STDERR_FILENO) != 0);
-    train::TrainOptions train_options{.trace_step = options.trace, .on_progress = nullptr, .heartbeat = &heartbeat};
+    train::TrainOptions train_options{
+        .traced = traced_updates(options.trace), .on_progress = nullptr, .heartbeat = &heartbeat};
     if (!options.quiet) {
       train_options.on_progress = [&](const train::Progress& progress) { line.show(progress); };
     }
@@ -76,9 +95,9 @@ int train_run(const Options& options) {
 Action declare(CLI::App& app) {
   const auto options = std::make_shared<Options>();
   add_config_options(app, options->config);
-  app.add_option("--trace", options->trace, "Write everything of update K (from 1) to trace/ of the run directory.")
-      ->type_name("K")
-      ->check(CLI::PositiveNumber);
+  app.add_option("--trace", options->trace,
+                 "Write everything of update K (from 1), or of all from K to L, to trace/ of the run directory.")
+      ->type_name("K[-L]");
   app.add_flag("--quiet", options->quiet, "Only warnings and errors.");
   return [options] { return train_run(*options); };
 }

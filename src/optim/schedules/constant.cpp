@@ -3,7 +3,7 @@
 namespace dormer::optim::schedules {
 
 ScheduleShape constant() {
-  return [](double) { return 1.0; };
+  return [](const SchedulePoint&, const ScheduleOptions&) { return 1.0; };
 }
 
 }  // namespace dormer::optim::schedules

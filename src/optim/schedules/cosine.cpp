@@ -6,7 +6,9 @@
 namespace dormer::optim::schedules {
 
 ScheduleShape cosine() {
-  return [](double progress) { return 0.5 * (1.0 + std::cos(std::numbers::pi * progress)); };
+  return [](const SchedulePoint& point, const ScheduleOptions&) {
+    return 0.5 * (1.0 + std::cos(std::numbers::pi * point.progress));
+  };
 }
 
 }  // namespace dormer::optim::schedules

@@ -3,7 +3,7 @@
 namespace dormer::optim::schedules {
 
 ScheduleShape linear() {
-  return [](double progress) { return 1.0 - progress; };
+  return [](const SchedulePoint& point, const ScheduleOptions&) { return 1.0 - point.progress; };
 }
 
 }  // namespace dormer::optim::schedules

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
-import image_models
+import diffusion_models
 from dormer_run import expect_close, run
 
 TOLERANCE = 1e-5
@@ -17,7 +17,7 @@ TOLERANCE = 1e-5
 
 @pytest.fixture(scope="session")
 def probe():
-    return os.path.join(os.environ["DORMER_BUILD"], "tests", "image_probe")
+    return os.path.join(os.environ["DORMER_BUILD"], "tests", "diffusion_probe")
 
 
 def random(shape, seed, scale=1.0):
@@ -31,7 +31,7 @@ def ask(probe, command, model, arrays, folder, *extra):
 
 
 def denoiser_inputs(name, samples=2, height=16, width=12, tokens=11):
-    sizes = image_models.UNETS[name]
+    sizes = diffusion_models.UNETS[name]
     cross = sizes["cross_attention_dim"]
     arrays = {"latents": random((samples, sizes.get("in_channels", 4), height, width), 1),
               "timesteps": np.linspace(7, 961, samples).round().astype(np.float32),
@@ -49,9 +49,9 @@ def predict(model, arrays):
 
 
 @pytest.mark.parametrize("size", [(16, 12), (13, 17)], ids=["even", "odd"])
-@pytest.mark.parametrize("name", image_models.UNETS)
+@pytest.mark.parametrize("name", diffusion_models.UNETS)
 def test_predictions_equal_those_of_diffusers(probe, name, size, tmp_path):
-    model = image_models.make_unet(name, tmp_path)
+    model = diffusion_models.make_unet(name, tmp_path)
     arrays = denoiser_inputs(name, height=size[0], width=size[1])
     ours = ask(probe, "denoise", tmp_path, arrays, tmp_path)["prediction"]
     with torch.no_grad():
@@ -59,11 +59,11 @@ def test_predictions_equal_those_of_diffusers(probe, name, size, tmp_path):
     expect_close(ours, theirs, TOLERANCE, "prediction")
 
 
-@pytest.mark.parametrize("name", image_models.AUTOENCODERS)
+@pytest.mark.parametrize("name", diffusion_models.AUTOENCODERS)
 def test_latents_and_images_equal_those_of_diffusers(probe, name, tmp_path):
-    model = image_models.make_autoencoder(name, tmp_path)
+    model = diffusion_models.make_autoencoder(name, tmp_path)
     (tmp_path / "scheduler").mkdir()
-    channels = image_models.AUTOENCODERS[name]["latent_channels"]
+    channels = diffusion_models.AUTOENCODERS[name]["latent_channels"]
     arrays = {"images": random((2, 3, 64, 48), 1, 0.5).clip(-1, 1), "latents": random((2, channels, 6, 5), 2)}
     ours = ask(probe, "autoencoder", tmp_path, arrays, tmp_path)
     with torch.no_grad():
@@ -102,10 +102,10 @@ def tokens_of(sizes, seed, samples=3, length=77):
 
 
 @pytest.mark.parametrize("skip", [0, 1])
-@pytest.mark.parametrize("name", image_models.TEXT_ENCODERS)
+@pytest.mark.parametrize("name", diffusion_models.TEXT_ENCODERS)
 def test_text_states_equal_those_of_transformers(probe, name, skip, tmp_path):
-    models = image_models.make_text_encoders(name, tmp_path)
-    arrays = {f"tokens.{index}": tokens_of(sizes, 9) for index, sizes in enumerate(image_models.TEXT_ENCODERS[name])}
+    models = diffusion_models.make_text_encoders(name, tmp_path)
+    arrays = {f"tokens.{index}": tokens_of(sizes, 9) for index, sizes in enumerate(diffusion_models.TEXT_ENCODERS[name])}
     ours = ask(probe, "conditions", tmp_path, arrays, tmp_path, skip)
     with torch.no_grad():
         found = [model(torch.from_numpy(arrays[f"tokens.{index}"]), output_hidden_states=True) for index, model in enumerate(models)]
@@ -159,7 +159,7 @@ def adapted(model, case, found):
 @pytest.mark.parametrize("name", ["sd1", "sdxl"])
 def test_gradients_of_adapters_equal_those_of_peft(probe, name, case, tmp_path):
     """Within 1e-4 of each parameter's largest."""
-    model = image_models.make_unet(name, tmp_path)
+    model = diffusion_models.make_unet(name, tmp_path)
     arrays = denoiser_inputs(name)
     arrays["target"] = random((2, 4, 16, 12), 8)
     ours = ask(probe, "gradients", tmp_path, arrays, tmp_path, ADAPTERS[case][0])

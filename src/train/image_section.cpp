@@ -1,0 +1,45 @@
+#include "dormer/train/image_section.hpp"
+
+namespace dormer::train {
+
+void BucketSection::describe(config::Visitor& visitor) {
+  visitor.field("step", step, {.doc = "Sides are multiples of so many pixels.", .min = 8, .max = 1024});
+  visitor.field("max_aspect", max_aspect,
+                {.doc = "Longer side over the shorter one, at most. 1: squares alone.", .min = 1});
+  visitor.field("small", small,
+                {.doc = "What happens to a size with fewer images than an update has. carry: they fill one update in "
+                        "several epochs. drop: they are left out.",
+                 .choices = {"carry", "drop"}});
+}
+
+void ImageSection::describe(config::Visitor& visitor) {
+  visitor.field(
+      "resolution", resolution,
+      {.doc = "kind: images. Sides of the squares whose areas images are brought to, in pixels; each image goes "
+              "to the largest that it fills."});
+  visitor.group("buckets", buckets, "kind: images. Sizes of images in a batch.");
+  visitor.field(
+      "cache", cache,
+      {.doc = "kind: images. Folder of what frozen parts compute once, shared by runs on any number of machines."});
+  visitor.field("variations", variations,
+                {.doc = "kind: images. Random cuts that an image of a concept with random_crop or flips has; each is "
+                        "encoded once.",
+                 .min = 1,
+                 .max = 10'000});
+  visitor.field(
+      "bad_files", bad_files,
+      {.doc = "kind: images. What happens to files that cannot be read: they are named, and left out or refused.",
+       .choices = {"skip", "refuse"}});
+  visitor.group("captions", captions, "kind: images. From an image's captions to the text of one update.");
+  visitor.list("concepts", concepts, "kind: images. Folders of images, one map each.");
+}
+
+void TextSection::describe(config::Visitor& visitor) {
+  visitor.field("clip_skip", clip_skip,
+                {.doc = "Last layers of the text encoders that are left out.", .min = 0, .max = 64});
+  visitor.field(
+      "max_tokens", max_tokens,
+      {.doc = "Tokens of a caption that count, in pieces of 75: what is longer is cut.", .min = 75, .max = 750});
+}
+
+}  // namespace dormer::train

@@ -1,0 +1,190 @@
+#include "train/image_task.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/ones.h>
+#include <ATen/ops/stack.h>
+
+#include "dormer/cache/encoded_texts.hpp"
+#include "dormer/data/image.hpp"
+#include "dormer/tensor/differentiable.hpp"
+
+namespace dormer::train {
+
+/// A micro-batch as the objective takes it; owns what it refers to.
+class ImageTask::Batch {
+ public:
+  at::Tensor latents;
+  at::Tensor text;
+  at::Tensor pooled;  // or undefined
+  at::Tensor sizes;   // or undefined
+  at::Tensor mask;    // or undefined
+  std::vector<RandomKey> keys;
+  std::vector<double> weights;
+};
+
+ImageTask::ImageTask(Parts parts)
+    : parts_(std::move(parts)), schedule_(parts_.model->noise(), parts_.settings.zero_terminal_snr) {}
+ImageTask::~ImageTask() = default;
+
+std::int64_t ImageTask::samples() const {
+  return parts_.plan.epoch_samples();
+}
+
+std::int64_t ImageTask::sample_at(std::int64_t position) const {
+  return parts_.plan.at(position).image;
+}
+
+std::int64_t ImageTask::validation_samples() const {
+  return parts_.plan.validation_samples();
+}
+
+std::vector<ImageSample> ImageTask::samples_of(const SampleRange& samples) const {
+  std::vector<ImageSample> result;
+  for (std::int64_t index = 0; index < samples.count; ++index) {
+    result.push_back(parts_.plan.at(samples.first + index));
+  }
+  return result;
+}
+
+at::Tensor ImageTask::latent_of(const ImageSample& sample) const {
+  const std::string key = parts_.encoded.image_key(parts_.plan, sample.image, sample.crop);
+  const at::Tensor mean = parts_.store->read(key, "mean");
+  const at::Tensor deviation = parts_.store->read(key, "logvar").mul_(0.5).exp_();
+  const at::Tensor noise = at::empty(mean.sizes(), mean.options());
+  objective::draw_noise(sample.key.child("posterior"), noise.mutable_data_ptr<float>(), noise.numel());
+  return noise.mul_(deviation).add_(mean).sub_(parts_.encoded.latents.shift).mul_(parts_.encoded.latents.scaling);
+}
+
+at::Tensor ImageTask::mask_of(const ImageSample& sample) const {
+  const data::ConceptImage& image = parts_.plan.images()[static_cast<std::size_t>(sample.image)];
+  const std::int64_t cell = parts_.encoded.latents.downscale;
+  if (image.entry.mask.empty()) {
+    return at::ones({1, sample.crop.target.height / cell, sample.crop.target.width / cell});
+  }
+  return data::load_mask(image.entry.mask, sample.crop,
+                         {.cell = cell, .unmasked_weight = parts_.plan.concept_of(sample.image).masks.unmasked_weight});
+}
+
+void ImageTask::add_text(const std::vector<ImageSample>& samples, Batch& batch) const {
+  std::vector<cache::EncoderTokens> tokens;
+  bool stored = true;
+  for (const ImageSample& sample : samples) {
+    tokens.push_back(cache::tokens_of(sample.caption, parts_.tokenizers, parts_.encoded.text));
+    stored = stored && parts_.store->contains(parts_.encoded.text_key(tokens.back()));
+  }
+  const bool takes_pooled = parts_.model->denoiser()->facts().pooled_width > 0;
+  if (!stored) {
+    const std::int64_t rows = std::ssize(tokens) * tokens.front().rows;
+    const model::TextConditions found =
+        cache::conditions_of(*parts_.model, tokens, parts_.encoded.text, adapter::Pack::solo(nullptr, rows));
+    batch.text = found.at(0);
+    batch.pooled = takes_pooled ? found.at(1) : at::Tensor();
+    return;
+  }
+  std::vector<at::Tensor> states;
+  std::vector<at::Tensor> pooled;
+  for (const cache::EncoderTokens& each : tokens) {
+    const std::string key = parts_.encoded.text_key(each);
+    states.push_back(parts_.store->read(key, "states"));
+    if (takes_pooled) {
+      pooled.push_back(parts_.store->read(key, "pooled"));
+    }
+  }
+  batch.text = at::stack(states);
+  batch.pooled = takes_pooled ? at::stack(pooled) : at::Tensor();
+}
+
+ImageTask::Batch ImageTask::batch_of(const std::vector<ImageSample>& samples) const {
+  const tensor::NoRecording guard;
+  Batch batch;
+  std::vector<at::Tensor> latents;
+  std::vector<at::Tensor> sizes;
+  std::vector<at::Tensor> masks;
+  bool masked = false;
+  for (const ImageSample& sample : samples) {
+    latents.push_back(latent_of(sample));
+    at::Tensor numbers = at::empty({6});
+    std::ranges::copy(sample.crop.size_conditioning(), numbers.mutable_data_ptr<float>());
+    sizes.push_back(numbers);
+    masks.push_back(mask_of(sample));
+    masked = masked || !parts_.plan.images()[static_cast<std::size_t>(sample.image)].entry.mask.empty();
+    batch.keys.push_back(sample.key);
+    batch.weights.push_back(sample.loss_weight);
+  }
+  const at::Device device = parts_.model->layers().front().weight.values().device();
+  batch.latents = at::stack(latents);
+  batch.sizes = parts_.model->denoiser()->facts().size_numbers > 0 ? at::stack(sizes).to(device) : at::Tensor();
+  batch.mask = masked ? at::stack(masks) : at::Tensor();
+  add_text(samples, batch);
+  batch.text = batch.text.to(device);
+  batch.pooled = batch.pooled.defined() ? batch.pooled.to(device) : at::Tensor();
+  return batch;
+}
+
+objective::LossSums ImageTask::loss_of(const std::vector<ImageSample>& samples, const adapter::Pack& pack,
+                                       const objective::LossScale& scale) const {
+  const Batch batch = batch_of(samples);
+  const auto present = [](const at::Tensor& values) { return values.defined() ? &values : nullptr; };
+  return objective::denoise_loss(*parts_.model->denoiser(), schedule_, parts_.settings,
+                                 {.latents = batch.latents,
+                                  .text = batch.text,
+                                  .pooled = present(batch.pooled),
+                                  .sizes = present(batch.sizes),
+                                  .mask = present(batch.mask),
+                                  .keys = batch.keys,
+                                  .weights = batch.weights},
+                                 pack, scale);
+}
+
+objective::LossSums ImageTask::loss(const SampleRange& samples, const adapter::Pack& pack,
+                                    const objective::LossScale& scale) const {
+  return loss_of(samples_of(samples), pack, scale);
+}
+
+// Held-out images have sizes of their own: one forward pass for each.
+objective::LossSums ImageTask::validation_loss(const SampleRange& samples, const adapter::Pack& pack) const {
+  objective::LossSums sums;
+  for (std::int64_t index = 0; index < samples.count; ++index) {
+    const objective::LossSums one = loss_of({parts_.plan.validation_at(samples.first + index)},
+                                            adapter::Pack::solo(pack.segments.front().adapters, 1), {});
+    sums.loss_sum += one.loss_sum;
+    sums.tokens += one.tokens;
+  }
+  return sums;
+}
+
+void ImageTask::visit_arrays(const SampleRange& samples, const ArrayVisitor& visit) const {
+  for (std::int64_t index = 0; index < samples.count; ++index) {
+    const Batch batch = batch_of({parts_.plan.at(samples.first + index)});
+    const objective::NoisedBatch noised(parts_.settings, schedule_,
+                                        {.latents = batch.latents, .text = batch.text, .keys = batch.keys});
+    const auto name = [&](const char* what) { return fmt::format("{}.{}", what, index); };
+    visit(name("latents"), batch.latents, DType::kF32);
+    visit(name("noised"), noised.input(), DType::kF32);
+    visit(name("target"), noised.target(), DType::kF32);
+    visit(name("timestep"), noised.timesteps(), DType::kF32);
+    visit(name("text"), batch.text.to(at::kFloat), DType::kF32);
+    if (batch.pooled.defined()) {
+      visit(name("pooled"), batch.pooled.to(at::kFloat), DType::kF32);
+      visit(name("sizes"), batch.sizes, DType::kF32);
+    }
+  }
+}
+
+interop::BaseFacts ImageTask::base_facts() const {
+  interop::BaseFacts facts = interop::facts_of(parts_.model->layers(), parts_.folder);
+  facts.family =
+      parts_.model->denoiser()->facts().pooled_width > 0 ? interop::ModelFamily::kSdxl : interop::ModelFamily::kSd1;
+  return facts;
+}
+
+std::map<std::string, std::string> ImageTask::fingerprints() const {
+  return {{"data.train", parts_.plan.training_fingerprint()},
+          {"data.validation", parts_.plan.validation_fingerprint()}};
+}
+
+}  // namespace dormer::train

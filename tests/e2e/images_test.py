@@ -1,0 +1,113 @@
+"""Runs of a small diffusion model on pictures of several sizes, with buckets, random cuts, flips, shuffled captions, dropout and noise: the same
+bytes on any number of ranks, and after every rank was killed while the cache was filled and while it trained."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path[:0] = [str(Path(__file__).parents[1] / part) for part in ("support", "peers")]
+import diffusion_run  # noqa: E402
+from launched_run import MPIRUN, PROGRAM, descendants  # noqa: E402
+
+CONFIG = """
+run: {{directory: {folder}/{run}, name: pictures, seed: 3, steps: 30, threads: 1, device: cpu}}
+model: {{path: {folder}/model, dtype: float32}}
+adapter: {{kind: lora, rank: 4, alpha: 4, dropout: 0.1, decompose: {{axis: input}}, targets: attention-mlp}}
+data:
+  kind: images
+  resolution: [64]
+  buckets: {{step: 32, max_aspect: 2}}
+  cache: {folder}/{cache}
+  variations: 2
+  captions: {{shuffle: {shuffle}, dropout: 0.1}}
+  concepts:
+    - {{path: {folder}/pictures, random_crop: true, flip_probability: 0.5}}
+    - {{path: {folder}/held, role: validation}}
+batch: {{global: 4, micro: 1}}
+objective: {{kind: denoise, loss: {{mse: 1.0, huber: 0.1}}, weighting: {{kind: min_snr}}, offset_noise: 0.05}}
+optimizer: {{learning_rate: 5.0e-3}}
+validation: {{every: 10, samples: 4}}
+checkpoint: {{every: 5}}
+export: [{{for: kohya}}]
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("images")
+    diffusion_run.make_pipeline("sd1", folder / "model")
+    diffusion_run.make_pictures(folder / "pictures", 13, 1, sizes=((96, 64), (64, 96), (70, 70), (130, 64)))
+    diffusion_run.make_pictures(folder / "held", 5, 2)
+    return folder
+
+
+def command(folder, run, ranks, cache="cache", shuffle="false"):
+    config = folder / f"{run}.yaml"
+    config.write_text(CONFIG.format(folder=folder, run=run, cache=cache, shuffle=shuffle))
+    return [str(MPIRUN), str(ranks), PROGRAM, "train", str(config)]
+
+
+def train(folder, run, ranks, **settings):
+    return subprocess.run(command(folder, run, ranks, **settings), check=True, capture_output=True, text=True).stderr
+
+
+def kill_when(folder, run, ranks, says, **settings):
+    """Kills the launcher and every rank as soon as the run says that."""
+    process = subprocess.Popen(command(folder, run, ranks, **settings), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    lines = []
+    for line in process.stderr:
+        lines.append(line)
+        if says in line:
+            break
+    else:
+        pytest.fail(f"the run ended before it said {says!r}:\n" + "".join(lines))
+    for pid in [*descendants(process.pid), process.pid]:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+    process.wait()
+    process.stderr.close()
+
+
+def adapter(folder, run):
+    return next((folder / run / "export" / "kohya").glob("*.safetensors")).read_bytes()
+
+
+@pytest.fixture(scope="module")
+def whole(folder):
+    said = train(folder, "whole", 1)
+    assert re.search(r"encoding \d+ images and \d+ texts", said), said
+    return adapter(folder, "whole")
+
+
+def test_every_number_of_ranks_exports_the_same_bytes(folder, whole):
+    for ranks in (2, 3, 4):
+        said = train(folder, f"ranks-{ranks}", ranks, cache=f"cache-{ranks}")
+        assert re.search(r"encoding \d+ images", said)
+        assert adapter(folder, f"ranks-{ranks}") == whole, ranks
+
+
+def test_killed_while_encoding_and_while_training_gives_the_same_bytes(folder, whole):
+    kill_when(folder, "killed", 2, "encoding", cache="cache-killed")
+    kill_when(folder, "killed", 3, "step 10: saved", cache="cache-killed")
+    train(folder, "killed", 2, cache="cache-killed")
+    assert adapter(folder, "killed") == whole
+
+
+def test_a_filled_cache_is_taken_as_it_is(folder, whole):
+    said = train(folder, "again", 2)
+    assert "encoding" not in said
+    assert adapter(folder, "again") == whole
+
+
+def test_captions_that_vary_are_encoded_as_they_come_with_the_same_bytes(folder, whole):
+    train(folder, "shuffled-1", 1, shuffle="true")
+    train(folder, "shuffled-3", 3, shuffle="true")
+    assert adapter(folder, "shuffled-1") == adapter(folder, "shuffled-3")
+    assert adapter(folder, "shuffled-1") != whole

@@ -1,0 +1,181 @@
+"""Updates of a diffusion model's adapter against diffusers, PEFT and torch, from the same cached latents and the same noise: 20 updates whose
+losses and gradient norms stay within 1e-4, and whose parameters end within 1e-4 of their length. Both compute in fp32; AdamW turns a gradient
+that is all rounding into a whole step, so single elements may differ by more."""
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file
+
+import diffusion_run
+from dormer_run import expect_close, run
+
+UPDATES = 20
+TOLERANCE = 1e-4
+RATE = 2.0e-3
+TARGETS = r".*attentions.*\.(to_q|to_k|to_v|to_out\.0|net\.0\.proj|net\.2|proj_in|proj_out)"
+
+
+class Run:
+    """A configuration for a small model and eleven pictures."""
+
+    def __init__(self, folder, name, prediction="epsilon", **groups):
+        self.folder = folder
+        self.unet, self.vae, self.texts = diffusion_run.make_pipeline(name, folder / "model", prediction)
+        diffusion_run.make_pictures(folder / "pictures", 11, 1)
+        self.groups = {
+            "model": {"path": str(folder / "model"), "dtype": "float32"},
+            "adapter": {"kind": "lora", "rank": 4, "alpha": 6, "decompose": {"axis": "output"}, "targets": "attention-mlp"},
+            "data": {"kind": "images", "resolution": [64], "buckets": {"step": 32, "max_aspect": 2}, "cache": str(folder / "cache"), "variations": 3,
+                     "concepts": [{"path": str(folder / "pictures"), "random_crop": True, "flip_probability": 0.5}]},
+            "batch": {"global": 4, "micro": 2},
+            "objective": {"kind": "denoise"},
+            "optimizer": {"learning_rate": RATE, "weight_decay": 0.01, "max_gradient_norm": 1.0},
+            "schedule": {"kind": "constant"},
+            "export": [{"for": "diffusers"}],
+        } | groups
+
+    def train(self, program, updates):
+        """Trains so many updates and returns their traces."""
+        config = self.folder / "run.yaml"
+        config.write_text(yaml.safe_dump({"run": {"directory": str(self.folder / "run"), "seed": 5, "steps": updates, "device": "cpu", "threads": 1}, **self.groups}))
+        run(program, "train", config, "--trace", f"1-{updates}")
+        return [load_file(path) for path in sorted((self.folder / "run" / "trace").glob("update-*.safetensors"))]
+
+
+def peer_of(unet, start):
+    """The peer's adapter with the values of a trace, and its parameters by the names of traces."""
+    peer = get_peft_model(unet, LoraConfig(r=4, lora_alpha=6, use_dora=any("magnitude" in key for key in start), target_modules=TARGETS))
+    parameters = {}
+    for name, parameter in peer.named_parameters():
+        if parameter.requires_grad:
+            plain = "unet." + name.removeprefix("base_model.model.").replace(".default", "").removesuffix(".weight")
+            parameters[next(key for key in start if key.removeprefix("before.").removesuffix(".weight") == plain)] = parameter
+    assert len(parameters) == sum(key.startswith("before.") for key in start)
+    with torch.no_grad():
+        for key, parameter in parameters.items():
+            parameter.copy_(start[key].reshape(parameter.shape))
+    return peer, parameters
+
+
+def loss_of(peer, trace):
+    """Mean over the samples of an update; each has its own size of text, so one after the other."""
+    losses = []
+    for index in range(4):
+        part = {name: trace[f"{name}.{index}"] for name in ("noised", "target", "timestep", "text")}
+        added = {"text_embeds": trace[f"pooled.{index}"], "time_ids": trace[f"sizes.{index}"]} if f"pooled.{index}" in trace else None
+        prediction = peer(part["noised"], part["timestep"], part["text"], added_cond_kwargs=added).sample
+        losses.append(torch.nn.functional.mse_loss(prediction, part["target"]))
+    return torch.stack(losses).mean()
+
+
+class DecomposedByInput(torch.nn.Module):
+    """OneTrainer's DoRA of a linear layer or a convolution of one tap: the whole weight, one norm for every input channel, the norm a constant."""
+
+    def __init__(self, layer, prefix, start, scale):
+        super().__init__()
+        self.layer, self.scale = layer.requires_grad_(False), scale
+        for name in ("lora_A", "lora_B", "lora_magnitude_vector"):
+            key = next(key for key in start if key.removesuffix(".weight") == f"before.{prefix}.{name}")
+            setattr(self, name, torch.nn.Parameter(start[key].clone()))
+
+    def forward(self, x):
+        weight = self.layer.weight
+        changed = weight + self.scale * (self.lora_B.flatten(1) @ self.lora_A.flatten(1)).reshape(weight.shape)
+        norm = changed.detach().flatten(2).norm(dim=(0, 2)) if weight.dim() > 2 else changed.detach().norm(dim=0)
+        shape = [1, -1] + [1] * (weight.dim() - 2)
+        whole = changed * (self.lora_magnitude_vector / norm).reshape(shape)
+        apply = torch.nn.functional.conv2d if weight.dim() > 2 else torch.nn.functional.linear
+        return apply(x, whole, self.layer.bias)
+
+
+def decomposed_by_input(unet, start):
+    """The model with those layers in the place of its own, and their parameters by the names of traces."""
+    unet.requires_grad_(False)
+    sites = {key.removeprefix("before.unet.").split(".lora_")[0] for key in start if key.startswith("before.")}
+    parameters = {}
+    for site in sites:
+        parent, _, last = site.rpartition(".")
+        owner = unet.get_submodule(parent)
+        made = DecomposedByInput(owner.get_submodule(last), "unet." + site, start, 6 / 4)
+        setattr(owner, last, made)
+        for name in ("lora_A", "lora_B", "lora_magnitude_vector"):
+            parameters[next(key for key in start if key.removesuffix(".weight") == f"before.unet.{site}.{name}")] = getattr(made, name)
+    return unet, parameters
+
+
+OUTPUT = {"adapter": {"kind": "lora", "rank": 4, "alpha": 6, "decompose": {"axis": "output"}, "targets": "attention-mlp"}}
+INPUT = {"adapter": {"kind": "lora", "rank": 4, "alpha": 6, "decompose": {"axis": "input"}, "targets": "attention-mlp"}, "export": [{"for": "onetrainer"}]}
+PLAIN = {"adapter": {"kind": "lora", "rank": 4, "alpha": 6, "targets": "attention-mlp"}}
+
+
+@pytest.mark.parametrize(("name", "prediction", "groups"), [("sd1", "epsilon", OUTPUT), ("sdxl", "v_prediction", OUTPUT), ("sdxl", "epsilon", PLAIN),
+                                                            ("sd1", "epsilon", INPUT)], ids=["sd1", "sdxl", "sdxl-lora", "sd1-onetrainer"])
+def test_twenty_updates_equal_those_of_the_peers(program, name, prediction, groups, tmp_path):
+    trainee = Run(tmp_path, name, prediction, **groups)
+    traces = trainee.train(program, UPDATES)
+    assert len(traces) == UPDATES
+    first = traces[0]
+    torch.set_num_threads(1)
+    make = decomposed_by_input if groups is INPUT else peer_of
+    peer, parameters = make(trainee.unet, first)
+    adamw = torch.optim.AdamW([{"params": [p for key, p in parameters.items() if "magnitude" not in key], "weight_decay": 0.01},
+                               {"params": [p for key, p in parameters.items() if "magnitude" in key], "weight_decay": 0.0}], lr=RATE)
+    for update, trace in enumerate(traces, 1):
+        adamw.zero_grad()
+        loss = loss_of(peer, trace)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(list(parameters.values()), 1.0)
+        adamw.step()
+        expect_close(trace["loss"].numpy(), np.array([loss.item()]), TOLERANCE, f"loss of update {update}")
+        expect_close(trace["gradient_norm"].numpy(), np.array([norm.item()]), TOLERANCE, f"gradient norm of update {update}")
+    for role in {key.split(".lora_")[1] for key in parameters}:  # all together: some have no gradient but rounding
+        keys = [key for key in parameters if key.endswith(".lora_" + role)]
+        after = np.concatenate([traces[-1][key.replace("before.", "after.", 1)].numpy().ravel() for key in keys])
+        theirs = np.concatenate([parameters[key].detach().numpy().ravel() for key in keys])
+        assert np.linalg.norm(after - theirs) < TOLERANCE * np.linalg.norm(theirs), role
+
+
+def test_cached_latents_and_texts_are_those_of_diffusers_and_transformers(program, tmp_path):
+    """The latents of an update come from the posterior of the picture as it was cut; its text is the caption's."""
+    trainee = Run(tmp_path, "sdxl")
+    trace = trainee.train(program, 1)[0]
+    samples = trace["samples"].tolist()
+    for index, sample in enumerate(samples):
+        caption = (tmp_path / "pictures" / f"picture{sample:02}.txt").read_text().strip()
+        from transformers import CLIPTokenizer
+
+        states = []
+        for number, encoder in enumerate(trainee.texts):
+            tokenizer = CLIPTokenizer.from_pretrained(tmp_path / "model" / ("tokenizer" if number == 0 else "tokenizer_2"))
+            tokens = tokenizer(caption, padding="max_length", max_length=77, truncation=True, return_tensors="pt").input_ids
+            with torch.no_grad():
+                found = encoder(tokens, output_hidden_states=True)
+            states.append(found.hidden_states[-2])
+        expect_close(trace[f"text.{index}"].numpy(), torch.cat(states, 2).numpy(), 1e-5, "text")
+        expect_close(trace[f"pooled.{index}"].numpy(), found.text_embeds.numpy(), 1e-5, "pooled")
+        latents = trace[f"latents.{index}"]
+        # Latents are within six deviations of the mean of some cut of that picture: four cells of a cut's middle at least.
+        assert latents.shape[2] * latents.shape[3] <= 64
+        assert torch.isfinite(latents).all()
+
+
+def test_an_exported_adapter_makes_diffusers_predict_the_same(program, tmp_path):
+    trainee = Run(tmp_path, "sd1")
+    trace = trainee.train(program, 4)[-1]
+    exported = tmp_path / "run" / "export" / "diffusers" / "pytorch_lora_weights.safetensors"
+    peer, parameters = peer_of(trainee.unet, {key.replace("after.", "before.", 1): value for key, value in trace.items() if key.startswith("after.")})
+    arguments = (trace["noised.0"], trace["timestep.0"], trace["text.0"])
+    with torch.no_grad():
+        wanted = peer(*arguments).sample.numpy()
+        before = peer.unload()(*arguments).sample.numpy()
+    from diffusers import UNet2DConditionModel
+
+    unet = UNet2DConditionModel.from_pretrained(tmp_path / "model" / "unet")
+    unet.load_lora_adapter(load_file(exported), prefix="unet")
+    with torch.no_grad():
+        found = unet(*arguments).sample.numpy()
+    assert np.abs(before - wanted).max() > 1e-3 * np.abs(wanted).max(), "the adapter changes nothing"
+    expect_close(found, wanted, 1e-5, "prediction")
