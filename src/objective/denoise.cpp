@@ -1,10 +1,9 @@
 #include "dormer/objective/denoise.hpp"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <numbers>
-#include <utility>
+#include <span>
 
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/clamp.h>
@@ -17,7 +16,7 @@
 #include <ATen/ops/zeros_like.h>
 
 #include "dormer/core/error.hpp"
-#include "dormer/core/philox.hpp"
+#include "dormer/data/normal_numbers.hpp"
 #include "dormer/tensor/differentiable.hpp"
 
 namespace dormer::objective {
@@ -28,19 +27,16 @@ double open_uniform(std::uint32_t word) {
   return (static_cast<double>(word) + 0.5) * 0x1p-32;
 }
 
-/// Two standard normal numbers of two words (Box & Muller 1958).
-std::pair<double, double> normal_pair(std::uint32_t first, std::uint32_t second) {
-  const double radius = std::sqrt(-2.0 * std::log(open_uniform(first)));
-  const double angle = 2.0 * std::numbers::pi * open_uniform(second);
-  return {radius * std::cos(angle), radius * std::sin(angle)};
+std::span<float> span_of(const at::Tensor& values) {
+  return {values.mutable_data_ptr<float>(), static_cast<std::size_t>(values.numel())};
 }
 
 /// The noise of one sample, with its offset.
 void draw_sample_noise(const DenoiseSettings& settings, RandomKey key, const at::Tensor& noise) {
-  draw_noise(key.child("noise"), noise.mutable_data_ptr<float>(), noise.numel());
+  data::draw_normal_numbers(key.child("noise"), span_of(noise));
   if (settings.offset_noise != 0.0) {
     std::vector<float> offsets(static_cast<std::size_t>(noise.size(0)));
-    draw_noise(key.child("offset"), offsets.data(), noise.size(0));
+    data::draw_normal_numbers(key.child("offset"), offsets);
     for (std::int64_t channel = 0; channel < noise.size(0); ++channel) {
       noise.select(0, channel).add_(settings.offset_noise * offsets[static_cast<std::size_t>(channel)]);
     }
@@ -48,8 +44,8 @@ void draw_sample_noise(const DenoiseSettings& settings, RandomKey key, const at:
 }
 
 /// One sample: z is its latent, the others are to be written.
-void noise_sample(const DenoiseSettings& settings, const NoiseSchedule& schedule, std::int64_t step, RandomKey key,
-                  const at::Tensor& z, at::Tensor input, at::Tensor target) {
+void noise_sample(const DenoiseSettings& settings, const model::NoiseSchedule& schedule, std::int64_t step,
+                  RandomKey key, const at::Tensor& z, at::Tensor input, at::Tensor target) {
   const double signal = schedule.signal(step);
   const double amount = schedule.noise(step);
   const at::Tensor noise = at::empty(z.sizes(), z.options());
@@ -63,7 +59,7 @@ void noise_sample(const DenoiseSettings& settings, const NoiseSchedule& schedule
   }
   if (settings.input_perturbation != 0.0) {
     const at::Tensor more = at::empty(z.sizes(), z.options());
-    draw_noise(key.child("perturbation"), more.mutable_data_ptr<float>(), more.numel());
+    data::draw_normal_numbers(key.child("perturbation"), span_of(more));
     noise.add_(more, settings.input_perturbation);
   }
   input.copy_(z.mul(signal).add_(noise, amount));
@@ -103,7 +99,7 @@ at::Tensor mixed_slope(const LossMix& mix, const at::Tensor& d) {
   return result;
 }
 
-LossSums loss_of(const model::Denoiser& denoiser, const NoiseSchedule& schedule, const DenoiseSettings& settings,
+LossSums loss_of(const model::Denoiser& denoiser, const model::NoiseSchedule& schedule, const DenoiseSettings& settings,
                  const DenoiseBatch& batch, const adapter::Pack& pack, const LossScale& scale) {
   const NoisedBatch made(settings, schedule, batch);
   const at::Device device = batch.text.device();
@@ -140,7 +136,8 @@ LossSums loss_of(const model::Denoiser& denoiser, const NoiseSchedule& schedule,
 
 }  // namespace
 
-NoisedBatch::NoisedBatch(const DenoiseSettings& settings, const NoiseSchedule& schedule, const DenoiseBatch& batch) {
+NoisedBatch::NoisedBatch(const DenoiseSettings& settings, const model::NoiseSchedule& schedule,
+                         const DenoiseBatch& batch) {
   const at::Tensor latents = batch.latents.cpu();
   const std::int64_t samples = latents.size(0);
   invariant(std::ssize(batch.keys) == samples, "{} samples have {} keys", samples, batch.keys.size());
@@ -172,7 +169,7 @@ std::int64_t drawn_timestep(const TimestepChoice& choice, std::int64_t steps, Ra
   const auto words = philox(key, 0);
   double share = open_uniform(words[0]);
   if (choice.distribution == "logit_normal") {
-    const double normal = choice.mean + choice.deviation * normal_pair(words[0], words[1]).first;
+    const double normal = choice.mean + choice.deviation * data::normal_number(key);
     share = 1.0 / (1.0 + std::exp(-normal));
   } else if (choice.distribution == "heavy_tail") {  // Esser et al. 2024: "mode"
     const double cosine = std::cos(std::numbers::pi / 2.0 * share);
@@ -186,18 +183,6 @@ std::int64_t drawn_timestep(const TimestepChoice& choice, std::int64_t steps, Ra
   const auto count = static_cast<double>(steps);
   const double step = std::floor(count * (choice.minimum + (choice.maximum - choice.minimum) * share));
   return std::clamp(static_cast<std::int64_t>(step), std::int64_t{0}, steps - 1);
-}
-
-void draw_noise(RandomKey key, float* values, std::int64_t count) {
-  for (std::int64_t first = 0; first < count; first += 4) {
-    const auto words = philox(key, static_cast<std::uint64_t>(first / 4));
-    const auto [a, b] = normal_pair(words[0], words[1]);
-    const auto [c, d] = normal_pair(words[2], words[3]);
-    const std::array<double, 4> four{a, b, c, d};
-    for (std::int64_t index = first; index < std::min(first + 4, count); ++index) {
-      values[index] = static_cast<float>(four[static_cast<std::size_t>(index - first)]);
-    }
-  }
 }
 
 double weight_of(const Weighting& weighting, const std::string& prediction, double signal_to_noise) {
@@ -216,8 +201,9 @@ double weight_of(const Weighting& weighting, const std::string& prediction, doub
   return 1.0;
 }
 
-LossSums denoise_loss(const model::Denoiser& denoiser, const NoiseSchedule& schedule, const DenoiseSettings& settings,
-                      const DenoiseBatch& batch, const adapter::Pack& pack, const LossScale& scale) {
+LossSums denoise_loss(const model::Denoiser& denoiser, const model::NoiseSchedule& schedule,
+                      const DenoiseSettings& settings, const DenoiseBatch& batch, const adapter::Pack& pack,
+                      const LossScale& scale) {
   invariant(settings.prediction != "auto", "the prediction is settled by whoever starts");
   if (scale.backward) {
     return loss_of(denoiser, schedule, settings, batch, pack, scale);

@@ -10,6 +10,7 @@
 
 #include "dormer/cache/encoded_texts.hpp"
 #include "dormer/data/image.hpp"
+#include "dormer/data/normal_numbers.hpp"
 #include "dormer/tensor/differentiable.hpp"
 
 namespace dormer::train {
@@ -55,7 +56,8 @@ at::Tensor ImageTask::latent_of(const ImageSample& sample) const {
   const at::Tensor mean = parts_.store->read(key, "mean");
   const at::Tensor deviation = parts_.store->read(key, "logvar").mul_(0.5).exp_();
   const at::Tensor noise = at::empty(mean.sizes(), mean.options());
-  objective::draw_noise(sample.key.child("posterior"), noise.mutable_data_ptr<float>(), noise.numel());
+  data::draw_normal_numbers(sample.key.child("posterior"),
+                            {noise.mutable_data_ptr<float>(), static_cast<std::size_t>(noise.numel())});
   return noise.mul_(deviation).add_(mean).sub_(parts_.encoded.latents.shift).mul_(parts_.encoded.latents.scaling);
 }
 

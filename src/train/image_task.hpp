@@ -56,7 +56,7 @@ class ImageTask final : public Task {
                                             const objective::LossScale& scale) const;
 
   Parts parts_;
-  objective::NoiseSchedule schedule_;
+  model::NoiseSchedule schedule_;
 };
 
 }  // namespace dormer::train

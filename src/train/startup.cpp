@@ -61,6 +61,16 @@ NumericChoice choose_numerics(comm::Communicator& communicator, const RunConfig&
   return choice;
 }
 
+DType compute_dtype(const std::string& name, bool gpu) {
+  if (name == "auto") {
+    return gpu || tensor::cpu_has_bfloat16() ? DType::kBF16 : DType::kF32;
+  }
+  const std::optional<DType> dtype = dtype_from_name(name);
+  require(dtype == DType::kF32 || dtype == DType::kBF16, Fault::kUsage,
+          "the model cannot be computed in '{}'; use auto, float32 or bfloat16", name);
+  return *dtype;
+}
+
 adapter::AddedTokensRequest added_tokens(const ModelSection& section, const model::LanguageModel& model,
                                          const std::filesystem::path& model_folder) {
   if (section.added_tokens != "train") {

@@ -22,6 +22,10 @@ struct NumericChoice {
   tensor::ProductPath path = tensor::ProductPath::kPlain;
 };
 
+/// The dtype of this name; auto is bfloat16 on GPUs and on processors that have it, else float32. A usage error for
+/// others.
+[[nodiscard]] DType compute_dtype(const std::string& name, bool gpu);
+
 /// Rank 0 chooses where the configuration says "auto": as an earlier life of the run did, else bfloat16 on GPUs and on
 /// processors that have it. Sets the product path on every rank, and on GPUs whether LibTorch's kernels are
 /// deterministic; a rank that lacks the path is a usage error unless `run.exact: false`.

@@ -6,22 +6,9 @@
 #include "dormer/model/model_folder.hpp"
 #include "dormer/tensor/process.hpp"
 #include "train/placement.hpp"
+#include "train/startup.hpp"
 
 namespace dormer::train {
-namespace {
-
-DType compute_dtype(const std::string& name, const Placement& placement) {
-  if (name == "auto") {
-    return placement.gpu || tensor::cpu_has_bfloat16() ? DType::kBF16 : DType::kF32;
-  }
-  const std::optional<DType> dtype = dtype_from_name(name);
-  require(dtype == DType::kF32 || dtype == DType::kBF16, Fault::kUsage,
-          "the model cannot be computed in '{}'; use auto, float32 or bfloat16", name);
-  return *dtype;
-}
-
-}  // namespace
-
 adapter::AdapterConfig stored_adapter_config(const std::filesystem::path& source) {
   return interop::adapter_config_of(interop::read_adapter(source), source.string());
 }
@@ -50,7 +37,7 @@ StoredModel load_stored_model(const StoredModelRequest& request) {
   result.folder = model::resolve_model_folder(request.model);
   const Placement placement = take_device(*comm::single(), request.device);
   result.model = model::load_language_model(
-      result.folder, {.dtype = compute_dtype(request.dtype, placement), .device = placement.device});
+      result.folder, {.dtype = compute_dtype(request.dtype, placement.gpu.has_value()), .device = placement.device});
   if (request.adapter) {
     const interop::StoredAdapter stored = interop::read_adapter(*request.adapter);
     const std::string where = request.adapter->string();

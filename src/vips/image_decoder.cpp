@@ -205,11 +205,43 @@ DecodedImage decode(const std::filesystem::path& path) {
   return explained(path, [&] { return decode_once(path); });
 }
 
+std::vector<std::byte> encode_png(ImageSize size, std::span<const std::uint8_t> samples, const data::PngTexts& texts) {
+  constexpr int kChannels = 3;
+  invariant(std::ssize(samples) == size.width * size.height * kChannels, "{} samples for {} x {} pixels",
+            samples.size(), size.width, size.height);
+  return explained("a picture", [&] {
+    const Image image(vips_image_new_from_memory(samples.data(), samples.size(), static_cast<int>(size.width),
+                                                 static_cast<int>(size.height), kChannels, VIPS_FORMAT_UCHAR));
+    if (image == nullptr) {
+      throw Refused{};
+    }
+    const Image named(vips_image_copy_memory(image.get()));
+    if (named == nullptr) {
+      throw Refused{};
+    }
+    for (std::size_t index = 0; index < texts.size(); ++index) {
+      const std::string name = fmt::format("png-comment-{}-{}", index, texts[index].first);
+      vips_image_set_string(named.get(), name.c_str(), texts[index].second.c_str());
+    }
+    void* bytes = nullptr;
+    std::size_t count = 0;
+    if (vips_pngsave_buffer(named.get(), &bytes, &count, nullptr) != 0) {
+      throw Refused{};
+    }
+    const auto* first = static_cast<const std::byte*>(bytes);
+    std::vector<std::byte> result(first, first + count);
+    g_free(bytes);
+    return result;
+  });
+}
+
 }  // namespace
 }  // namespace dormer::vips
 
 extern "C" const dormer::data::ImageModule* dormer_image_module() {
-  static constexpr dormer::data::ImageModule module{
-      .build_id = DORMER_IMAGE_BUILD_ID, .size = dormer::vips::size, .decode = dormer::vips::decode};
+  static constexpr dormer::data::ImageModule module{.build_id = DORMER_IMAGE_BUILD_ID,
+                                                    .size = dormer::vips::size,
+                                                    .decode = dormer::vips::decode,
+                                                    .encode_png = dormer::vips::encode_png};
   return &module;
 }

@@ -12,15 +12,15 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "dormer/tensor/differentiable.hpp"
+#include "dormer/data/normal_numbers.hpp"
 
 namespace dormer::objective {
 namespace {
 
 using ::testing::DoubleNear;
 
-const NoiseSchedule& schedule() {
-  static const NoiseSchedule value{model::NoiseFacts{}};
+const model::NoiseSchedule& schedule() {
+  static const model::NoiseSchedule value{model::NoiseFacts{}};
   return value;
 }
 
@@ -53,11 +53,11 @@ std::vector<RandomKey> keys_of(std::int64_t samples) {
 }
 
 TEST(NoiseSchedule, KeepsTheVarianceAndEndsWithNoSignalWhereItIsAskedTo) {
-  const NoiseSchedule rescaled(model::NoiseFacts{}, true);
+  const model::NoiseSchedule rescaled(model::NoiseFacts{}, true);
   EXPECT_EQ(rescaled.signal(999), 0.0);
   EXPECT_EQ(rescaled.signal_to_noise(999), 0.0);
   EXPECT_DOUBLE_EQ(rescaled.signal(0), schedule().signal(0));
-  for (const NoiseSchedule& each : {schedule(), rescaled}) {
+  for (const model::NoiseSchedule& each : {schedule(), rescaled}) {
     for (std::int64_t step = 0; step < each.steps(); ++step) {
       EXPECT_NEAR(each.signal(step) * each.signal(step) + each.noise(step) * each.noise(step), 1.0, 1e-15);
     }
@@ -68,7 +68,7 @@ TEST(NoiseSchedule, KeepsTheVarianceAndEndsWithNoSignalWhereItIsAskedTo) {
 TEST(Noise, IsStandardNormalAndAFunctionOfTheKeyAlone) {
   constexpr std::int64_t kCount = 40'001;
   std::vector<float> values(kCount);
-  draw_noise(RandomKey{3}, values.data(), kCount);
+  data::draw_normal_numbers(RandomKey{3}, values);
   double sum = 0.0;
   double squares = 0.0;
   for (const float value : values) {
@@ -78,7 +78,7 @@ TEST(Noise, IsStandardNormalAndAFunctionOfTheKeyAlone) {
   EXPECT_NEAR(sum / kCount, 0.0, 0.025);
   EXPECT_NEAR(squares / kCount, 1.0, 0.036);
   std::vector<float> first(6);
-  draw_noise(RandomKey{3}, first.data(), 6);
+  data::draw_normal_numbers(RandomKey{3}, first);
   EXPECT_TRUE(std::equal(first.begin(), first.end(), values.begin()));
 }
 

@@ -3,7 +3,12 @@
 //   diffusion_probe conditions  MODEL  IN OUT SKIP   "states" and "pooled" of "tokens.0", "tokens.1"
 //   diffusion_probe denoise     MODEL  IN OUT        "prediction" for "latents", "timesteps", "text", "pooled", "sizes"
 //   diffusion_probe schedule    MODEL  IN OUT        "signal" of every step of the noise schedule
-//   diffusion_probe gradients   MODEL  IN OUT YAML   the same with an adapter (YAML is its section): values
+//   diffusion_probe sampler     MODEL  IN OUT KIND   "latents" after every step from "start" with "noise.K" where the
+//   kind takes
+//                                                   some; the denoiser is 0.3 tanh(x) + t / 5000, "steps" has their
+//                                                   number
+//   diffusion_probe start       MODEL  IN OUT SEED   the "noise" that pictures of this seed begin with, of the shape of
+//   "like" diffusion_probe gradients   MODEL  IN OUT YAML   the same with an adapter (YAML is its section): values
 //   "value.NAME", seeded and
 //                                                away from their start, and their gradients "gradient.NAME" of the mean
 //                                                square of prediction - "target"
@@ -26,8 +31,10 @@
 #include "dormer/adapter/adapter_set.hpp"
 #include "dormer/config/read.hpp"
 #include "dormer/core/error.hpp"
+#include "dormer/data/normal_numbers.hpp"
+#include "dormer/inference/image_sampler.hpp"
 #include "dormer/model/image_model.hpp"
-#include "dormer/objective/noise_schedule.hpp"
+#include "dormer/model/noise_schedule.hpp"
 #include "dormer/storage/safetensors.hpp"
 #include "dormer/tensor/differentiable.hpp"
 
@@ -126,13 +133,41 @@ void denoise(const Arguments& arguments) {
 void schedule(const Arguments& arguments) {
   const model::ImageModel model(arguments.model,
                                 {.train = {}, .denoiser = false, .text_encoders = false, .autoencoder = false});
-  const objective::NoiseSchedule found(model.noise());
+  const model::NoiseSchedule found(model.noise());
   const at::Tensor signal = at::zeros({found.steps()});
   for (std::int64_t step = 0; step < found.steps(); ++step) {
     signal.mutable_data_ptr<float>()[step] = static_cast<float>(found.signal(step));
   }
   Output output;
   output.add("signal", signal);
+  output.write(arguments.out);
+}
+
+void sampler(const Arguments& arguments) {
+  const model::ImageModel model(arguments.model,
+                                {.train = {}, .denoiser = false, .text_encoders = false, .autoencoder = false});
+  const model::NoiseSchedule found(model.noise());
+  const std::int64_t steps = arguments.input.get("steps").numel();
+  const auto made = inference::image_samplers().get(
+      "sampler", arguments.extra)({.schedule = found, .prediction = model.noise().prediction, .steps = steps});
+  at::Tensor latents = arguments.input.get("start").mul_(made->initial_scale());
+  Output output;
+  for (std::int64_t step = 0; step < made->steps(); ++step) {
+    const at::Tensor prediction =
+        latents.mul(made->input_scale(step)).tanh_().mul_(0.3).add_(made->timestep(step) / 5000.0);
+    const at::Tensor noise = made->takes_noise() ? arguments.input.get(fmt::format("noise.{}", step)) : at::Tensor();
+    latents = made->advance(step, latents, prediction, noise);
+    output.add(fmt::format("latents.{}", step), latents);
+  }
+  output.write(arguments.out);
+}
+
+void start(const Arguments& arguments) {
+  const at::Tensor noise = at::zeros(arguments.input.get("like").sizes());
+  data::draw_normal_numbers(RandomKey{std::stoull(arguments.extra)}.child("picture").child("start"),
+                            {noise.mutable_data_ptr<float>(), static_cast<std::size_t>(noise.numel())});
+  Output output;
+  output.add("noise", noise);
   output.write(arguments.out);
 }
 
@@ -174,10 +209,8 @@ void gradients(const Arguments& arguments) {
 
 int main(int count, char** words) {
   const std::map<std::string, std::function<void(const dormer::Arguments&)>> commands{
-      {"autoencoder", dormer::autoencoder},
-      {"conditions", dormer::conditions},
-      {"denoise", dormer::denoise},
-      {"schedule", dormer::schedule},
+      {"autoencoder", dormer::autoencoder}, {"conditions", dormer::conditions}, {"denoise", dormer::denoise},
+      {"schedule", dormer::schedule},       {"sampler", dormer::sampler},       {"start", dormer::start},
       {"gradients", dormer::gradients}};
   if (count < 5 || !commands.contains(words[1])) {
     return 2;

@@ -2,6 +2,9 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "dormer/data/buckets.hpp"
 #include "dormer/data/crop_plan.hpp"
@@ -27,6 +30,11 @@ inline constexpr std::int64_t kMostPixels = 200'000'000;
 /// depend on the file, the plan and, for formats with loss, the decoder; not on threads or processors. An input error
 /// where the image is not of the plan's original size. May be called from several threads.
 [[nodiscard]] at::Tensor load_image(const std::filesystem::path& path, const CropPlan& plan);
+
+/// Writes fp32 [3, height, width] in [-1, 1] as a PNG of 8 bits, rounded to nearest, whole or not at all, with these
+/// texts in it. The same picture gives the same bytes, as long as libvips is the same.
+void write_png(const std::filesystem::path& path, const at::Tensor& picture,
+               const std::vector<std::pair<std::string, std::string>>& texts);
 
 /// How a mask image becomes weights of the loss.
 struct MaskUse {

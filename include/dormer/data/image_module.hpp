@@ -1,8 +1,13 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "dormer/data/buckets.hpp"
 
@@ -17,14 +22,21 @@ struct DecodedImage {
   std::unique_ptr<const void, void (*)(const void*)> samples{nullptr, nullptr};
 };
 
+/// Words and texts of a PNG's text chunks ("parameters" is where WebUIs look).
+using PngTexts = std::vector<std::pair<std::string, std::string>>;
+
 /// What the image module offers. The module is a file of its own, so that the program starts without libvips and the
-/// fifty libraries behind it. Both functions apply the orientation of EXIF, take the first image of an animation, and
-/// may be called from several threads. They throw input errors that name the file, the reason and the remedy.
+/// fifty libraries behind it. `size` and `decode` apply the orientation of EXIF, take the first image of an animation,
+/// and may be called from several threads. They throw input errors that name the file, the reason and the remedy.
 struct ImageModule {
   const char* build_id = nullptr;  ///< must equal `image_build_id()`
   /// From the header alone.
   ImageSize (*size)(const std::filesystem::path& path) = nullptr;
   DecodedImage (*decode)(const std::filesystem::path& path) = nullptr;
+  /// The bytes of a PNG with these samples (sRGB, 8 bits, rows from the top, channels of a pixel together) and these
+  /// words and texts in its text chunks.
+  std::vector<std::byte> (*encode_png)(ImageSize size, std::span<const std::uint8_t> samples,
+                                       const PngTexts& texts) = nullptr;
 };
 
 /// Name and type of the module's one exported function.

@@ -9,8 +9,8 @@
 #include "dormer/config/visitor.hpp"
 #include "dormer/core/random_key.hpp"
 #include "dormer/model/denoiser.hpp"
+#include "dormer/model/noise_schedule.hpp"
 #include "dormer/objective/next_token.hpp"
-#include "dormer/objective/noise_schedule.hpp"
 #include "dormer/tensor/forward.hpp"
 
 namespace dormer::objective {
@@ -66,10 +66,8 @@ struct DenoiseBatch {
   std::vector<double> weights{};       ///< one a sample; empty: 1
 };
 
-/// The step of the schedule, and a sample's noise, that a key draws. Pure.
+/// The step of the schedule that a key draws. Pure.
 [[nodiscard]] std::int64_t drawn_timestep(const TimestepChoice& choice, std::int64_t steps, RandomKey key);
-/// Standard normal, fp32 [count] elements on the host: a function of (key, index) alone.
-void draw_noise(RandomKey key, float* values, std::int64_t count);
 
 /// What a sample at this step counts. `prediction` is not auto. Pure.
 [[nodiscard]] double weight_of(const Weighting& weighting, const std::string& prediction, double signal_to_noise);
@@ -78,7 +76,7 @@ void draw_noise(RandomKey key, float* values, std::int64_t count);
 class NoisedBatch {
  public:
   /// `settings.prediction` is not auto.
-  NoisedBatch(const DenoiseSettings& settings, const NoiseSchedule& schedule, const DenoiseBatch& batch);
+  NoisedBatch(const DenoiseSettings& settings, const model::NoiseSchedule& schedule, const DenoiseBatch& batch);
   [[nodiscard]] const at::Tensor& input() const;                                 ///< [samples, channels, height, width]
   [[nodiscard]] const at::Tensor& target() const;                                ///< the same
   [[nodiscard]] const at::Tensor& timesteps() const;                             ///< [samples]
@@ -92,7 +90,7 @@ class NoisedBatch {
 /// The loss of predicting what `settings` says of noised latents: for every sample the mean over its elements of the
 /// mixed differences, times its weights; `tokens` of the result counts samples. With `scale.backward` its gradient runs
 /// back through the denoiser.
-[[nodiscard]] LossSums denoise_loss(const model::Denoiser& denoiser, const NoiseSchedule& schedule,
+[[nodiscard]] LossSums denoise_loss(const model::Denoiser& denoiser, const model::NoiseSchedule& schedule,
                                     const DenoiseSettings& settings, const DenoiseBatch& batch,
                                     const adapter::Pack& pack, const LossScale& scale);
 

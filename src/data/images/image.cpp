@@ -3,6 +3,7 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
 
+#include "dormer/core/atomic_file.hpp"
 #include "dormer/core/error.hpp"
 #include "pixels.hpp"
 
@@ -50,6 +51,15 @@ at::Tensor load_image(const std::filesystem::path& path, const CropPlan& plan) {
 at::Tensor load_mask(const std::filesystem::path& path, const CropPlan& plan, const MaskUse& use) {
   return to_tensor(cut_mask(decode(path, plan.original), plan, use),
                    {1, plan.target.height / use.cell, plan.target.width / use.cell});
+}
+
+void write_png(const std::filesystem::path& path, const at::Tensor& picture, const PngTexts& texts) {
+  const at::Tensor samples = picture.add(1.0).mul_(127.5).round_().clamp_(0.0, 255.0).to(at::kByte);
+  const at::Tensor rows = samples.permute({1, 2, 0}).contiguous();
+  const std::vector<std::byte> bytes =
+      image_module().encode_png({picture.size(2), picture.size(1)},
+                                {rows.const_data_ptr<std::uint8_t>(), static_cast<std::size_t>(rows.numel())}, texts);
+  write_file_atomically(path, std::span<const std::byte>(bytes));
 }
 
 }  // namespace dormer::data

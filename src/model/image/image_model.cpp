@@ -77,6 +77,32 @@ std::unique_ptr<Denoiser> load_denoiser(const fs::path& folder, const std::share
        folder.string());
 }
 
+/// Python writes numbers that JSON has not (a solver's lambda_min_clipped is -Infinity): they become null.
+std::string without_infinities(const std::string& text) {
+  std::string result;
+  bool quoted = false;
+  for (std::size_t place = 0; place < text.size();) {
+    const std::string_view rest = std::string_view(text).substr(place);
+    const std::array<std::string_view, 3> words{"-Infinity", "Infinity", "NaN"};
+    const auto word =
+        std::ranges::find_if(words, [&](std::string_view each) { return !quoted && rest.starts_with(each); });
+    if (word != words.end()) {
+      result += "null";
+      place += word->size();
+      continue;
+    }
+    if (quoted && rest.front() == '\\' && rest.size() > 1) {
+      result += rest.substr(0, 2);
+      place += 2;
+      continue;
+    }
+    quoted = quoted != (rest.front() == '"');
+    result += rest.front();
+    ++place;
+  }
+  return result;
+}
+
 }  // namespace
 
 struct ImageModel::State {
@@ -148,7 +174,7 @@ TextConditions ImageModel::conditions(std::span<const at::Tensor> tokens, std::i
 
 NoiseFacts read_noise_facts(const std::string& text, const std::string& where) {
   require_shallow_json(text, where);
-  const nlohmann::json object = nlohmann::json::parse(text, nullptr, false);
+  const nlohmann::json object = nlohmann::json::parse(without_infinities(text), nullptr, false);
   require(object.is_object(), Fault::kInput, "{} is not a JSON object", where);
   ConfigFields fields(object);
   NoiseFacts facts;

@@ -1,4 +1,4 @@
-#include "dormer/objective/noise_schedule.hpp"
+#include "dormer/model/noise_schedule.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -6,7 +6,7 @@
 
 #include "dormer/core/error.hpp"
 
-namespace dormer::objective {
+namespace dormer::model {
 namespace {
 
 /// `count` numbers from `first` to `last`.
@@ -35,7 +35,7 @@ std::vector<double> cosine_betas(std::int64_t count) {
   return betas;
 }
 
-std::vector<double> betas_of(const model::NoiseFacts& facts) {
+std::vector<double> betas_of(const NoiseFacts& facts) {
   if (facts.betas == "squaredcos_cap_v2") {
     return cosine_betas(facts.steps);
   }
@@ -50,7 +50,7 @@ std::vector<double> betas_of(const model::NoiseFacts& facts) {
 
 }  // namespace
 
-NoiseSchedule::NoiseSchedule(const model::NoiseFacts& facts, bool zero_terminal_snr) {
+NoiseSchedule::NoiseSchedule(const NoiseFacts& facts, bool zero_terminal_snr) {
   double left = 1.0;
   for (const double beta : betas_of(facts)) {
     left *= 1.0 - beta;
@@ -73,4 +73,4 @@ double NoiseSchedule::signal_to_noise(std::int64_t step) const {
   return ratio * ratio;
 }
 
-}  // namespace dormer::objective
+}  // namespace dormer::model

@@ -5,7 +5,7 @@
 
 #include "dormer/model/image_model.hpp"
 
-namespace dormer::objective {
+namespace dormer::model {
 
 /// How much of a latent and how much noise a step of a variance-preserving diffusion has (Ho et al. 2020): z_t =
 /// signal(t) z + noise(t) e with signal² + noise² = 1. Pure numbers.
@@ -13,7 +13,7 @@ class NoiseSchedule {
  public:
   /// `zero_terminal_snr` shifts and scales the signal so that the last step has none (Lin et al. 2024, "Common
   /// diffusion noise schedules and sample steps are flawed"), if the facts do not say so already.
-  explicit NoiseSchedule(const model::NoiseFacts& facts, bool zero_terminal_snr = false);
+  explicit NoiseSchedule(const NoiseFacts& facts, bool zero_terminal_snr = false);
 
   [[nodiscard]] std::int64_t steps() const { return static_cast<std::int64_t>(signal_.size()); }
   [[nodiscard]] double signal(std::int64_t step) const { return signal_.at(static_cast<std::size_t>(step)); }
@@ -26,4 +26,4 @@ class NoiseSchedule {
   std::vector<double> noise_;
 };
 
-}  // namespace dormer::objective
+}  // namespace dormer::model

@@ -1,0 +1,33 @@
+#include "dormer/train/stored_image_model.hpp"
+
+#include "dormer/comm/single.hpp"
+#include "dormer/core/error.hpp"
+#include "dormer/interop/adapter_values.hpp"
+#include "dormer/model/model_folder.hpp"
+#include "train/encoded_parts.hpp"
+#include "train/placement.hpp"
+#include "train/startup.hpp"
+
+namespace dormer::train {
+
+StoredImageModel load_stored_image_model(const StoredImageModelRequest& request) {
+  const std::filesystem::path folder = model::resolve_model_or_pipeline(request.model);
+  require(std::filesystem::exists(folder / "model_index.json"), Fault::kInput,
+          "{} has no model_index.json: it is no folder of a diffusion model", folder.string());
+  const Placement placement = take_device(*comm::single(), request.device);
+  StoredImageModel result;
+  result.model = std::make_unique<model::ImageModel>(
+      folder, model::ImageModelRequest{
+                  .placement = {compute_dtype(request.dtype, placement.gpu.has_value()), placement.device}});
+  result.tokenizers = open_tokenizers(folder);
+  if (request.adapter) {
+    const interop::StoredAdapter stored = interop::read_adapter(*request.adapter);
+    const std::string where = request.adapter->string();
+    result.adapters = std::make_unique<adapter::AdapterSet>(interop::adapter_config_of(stored, where),
+                                                            result.model->layers(), RandomKey{});
+    interop::load_into(*result.adapters, stored, where);
+  }
+  return result;
+}
+
+}  // namespace dormer::train

@@ -1,0 +1,98 @@
+"""Samplers and pictures against diffusers: trajectories within 1e-5 of the largest, pictures within 2 of 255 levels from the same noise."""
+
+import os
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.numpy import load_file, save_file
+
+import diffusion_run
+from dormer_run import expect_close, run
+
+SHARED = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012, "steps_offset": 1}
+
+
+def schedulers():
+    from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, EulerAncestralDiscreteScheduler, EulerDiscreteScheduler
+
+    return {"ddim": (DDIMScheduler, {"clip_sample": False, "set_alpha_to_one": False}),
+            "euler": (EulerDiscreteScheduler, {"timestep_spacing": "leading"}),
+            "euler_a": (EulerAncestralDiscreteScheduler, {"timestep_spacing": "leading"}),
+            "dpmpp_2m": (DPMSolverMultistepScheduler, {"timestep_spacing": "leading"})}
+
+
+@pytest.fixture(scope="session")
+def probe():
+    return os.path.join(os.environ["DORMER_BUILD"], "tests", "diffusion_probe")
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+@pytest.mark.parametrize("steps", [1, 7, 20])
+@pytest.mark.parametrize("kind", ["ddim", "euler", "euler_a", "dpmpp_2m"])
+def test_trajectories_equal_those_of_diffusers(probe, kind, steps, prediction, tmp_path, monkeypatch):
+    kind_of, options = schedulers()[kind]
+    scheduler = kind_of(**SHARED, **options, prediction_type=prediction)
+    scheduler.save_pretrained(tmp_path / "scheduler")
+    generator = np.random.default_rng(steps)
+    arrays = {"start": generator.standard_normal((1, 4, 3, 5)).astype(np.float32), "steps": np.zeros(steps, np.float32)}
+    arrays |= {f"noise.{step}": generator.standard_normal((1, 4, 3, 5)).astype(np.float32) for step in range(steps)}
+    save_file(arrays, tmp_path / "in.safetensors")
+    run(probe, "sampler", tmp_path, tmp_path / "in.safetensors", tmp_path / "out.safetensors", kind)
+    ours = load_file(tmp_path / "out.safetensors")
+
+    noises = iter(torch.from_numpy(arrays[f"noise.{step}"]) for step in range(steps))
+    if kind == "euler_a":
+        from diffusers.schedulers import scheduling_euler_ancestral_discrete
+
+        monkeypatch.setattr(scheduling_euler_ancestral_discrete, "randn_tensor", lambda *_, **__: next(noises))
+    scheduler.set_timesteps(steps)
+    latents = torch.from_numpy(arrays["start"]) * scheduler.init_noise_sigma
+    assert len(scheduler.timesteps) == steps
+    for step, timestep in enumerate(scheduler.timesteps):
+        output = 0.3 * torch.tanh(scheduler.scale_model_input(latents, timestep)) + float(timestep) / 5000
+        latents = scheduler.step(output, timestep, latents).prev_sample
+        expect_close(ours[f"latents.{step}"], latents.numpy(), 1e-5, f"latents after step {step}")
+
+
+@pytest.mark.parametrize("adapted", [False, True], ids=["base", "adapter"])
+def test_pictures_equal_those_of_diffusers(program, probe, adapted, tmp_path):
+    from diffusers import EulerDiscreteScheduler, StableDiffusionPipeline
+    from transformers import CLIPTokenizer
+
+    unet, vae, texts = diffusion_run.make_pipeline("sd1", tmp_path / "model")
+    arguments = []
+    if adapted:
+        diffusion_run.make_pictures(tmp_path / "pictures", 5, 1)
+        (tmp_path / "run.yaml").write_text(f"""
+run: {{directory: {tmp_path}/run, seed: 3, steps: 5, threads: 1, device: cpu}}
+model: {{path: {tmp_path}/model, dtype: float32}}
+adapter: {{kind: lora, rank: 4, decompose: {{axis: output}}, targets: attention-mlp}}
+data: {{kind: images, resolution: [64], cache: {tmp_path}/cache, concepts: [{{path: {tmp_path}/pictures}}]}}
+batch: {{global: 2}}
+objective: {{kind: denoise}}
+optimizer: {{learning_rate: 3.0e-2}}
+export: [{{for: diffusers}}]
+""")
+        run(program, "train", tmp_path / "run.yaml")
+        arguments = ["--adapter", tmp_path / "run" / "export" / "diffusers" / "pytorch_lora_weights.safetensors"]
+    run(program, "sample", "--model", tmp_path / "model", "--prompt", "a red thing", "--negative", "blue", "--steps", 6, "--guidance", 3.0, "--seed", 5,
+        "--width", 128, "--height", 64, "--dtype", "float32", "--output", tmp_path / "made", *arguments)
+    ours = np.asarray(Image.open(tmp_path / "made" / "0000.png"), np.int64)
+    assert "Seed: 5" in Image.open(tmp_path / "made" / "0000.png").text["parameters"]
+
+    save_file({"like": np.zeros((1, 4, 8, 16), np.float32)}, tmp_path / "in.safetensors")
+    run(probe, "start", tmp_path / "model", tmp_path / "in.safetensors", tmp_path / "noise.safetensors", 5)
+    pipeline = StableDiffusionPipeline(vae=vae, text_encoder=texts[0], tokenizer=CLIPTokenizer.from_pretrained(tmp_path / "model" / "tokenizer"), unet=unet,
+                                       scheduler=EulerDiscreteScheduler(**SHARED, timestep_spacing="leading"), safety_checker=None, feature_extractor=None)
+    pipeline.set_progress_bar_config(disable=True)
+    ask = {"prompt": "a red thing", "negative_prompt": "blue", "num_inference_steps": 6, "guidance_scale": 3.0, "width": 128, "height": 64, "output_type": "np"}
+    noise = torch.from_numpy(load_file(tmp_path / "noise.safetensors")["noise"])
+    before = pipeline(**ask, latents=noise).images[0]
+    if adapted:
+        pipeline.load_lora_weights(tmp_path / "run" / "export" / "diffusers", weight_name="pytorch_lora_weights.safetensors")
+    theirs = pipeline(**ask, latents=noise).images[0]
+    if adapted:
+        assert np.abs(before - theirs).max() > 8 / 255, "the adapter changes nothing"
+    assert np.abs(ours - np.round(255 * theirs)).max() <= 2
