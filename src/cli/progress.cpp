@@ -28,8 +28,11 @@ std::string time_text(double seconds) {
 }
 
 std::string progress_text(const train::Progress& progress) {
-  return fmt::format("update {}/{}  loss {:.4f}  {:.0f} tokens/s  {} left", progress.step, progress.total,
-                     progress.loss, progress.tokens_per_second, time_text(progress.seconds_left));
+  const std::string speed = progress.samples_per_second > 0.0
+                                ? fmt::format("{:.2f} samples/s", progress.samples_per_second)
+                                : fmt::format("{:.0f} tokens/s", progress.tokens_per_second);
+  return fmt::format("update {}/{}  loss {:.4f}  {}  {} left", progress.step, progress.total, progress.loss, speed,
+                     time_text(progress.seconds_left));
 }
 
 void ProgressLine::show(const train::Progress& progress) {

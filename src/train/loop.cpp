@@ -183,8 +183,7 @@ void Loop::one_update() {
 }
 
 void Loop::take_in(const UpdateReport& report, double seconds) {
-  tokens_per_second_ =
-      static_cast<double>(run_.config.batch.global * run_.config.data.sequence_length) / std::max(seconds, 1e-9);
+  samples_per_second_ = static_cast<double>(run_.config.batch.global) / std::max(seconds, 1e-9);
   state_.step_validation_loss.reset();
   if (!report.skipped.empty()) {
     ++state_.skipped;
@@ -195,8 +194,13 @@ void Loop::take_in(const UpdateReport& report, double seconds) {
   }
   state_.step_metrics = {{"loss", report.loss},  // null in the file where the update was skipped
                          {"learning_rate", report.learning_rate},
-                         {"gradient_norm", report.gradient_norm},
-                         {"tokens_per_second", tokens_per_second_}};
+                         {"gradient_norm", report.gradient_norm}};
+  const auto tokens = static_cast<double>(run_.task->tokens_per_sample());
+  if (tokens > 0.0) {
+    state_.step_metrics.push_back({"tokens_per_second", samples_per_second_ * tokens});
+  } else {
+    state_.step_metrics.push_back({"samples_per_second", samples_per_second_});
+  }
   if (state_.skipped > 0) {
     state_.step_metrics.push_back({"skipped", state_.skipped});
   }
@@ -359,7 +363,8 @@ void Loop::tell(const UpdateReport& report) const {
                         .loss = report.loss,
                         .learning_rate = report.learning_rate,
                         .gradient_norm = report.gradient_norm,
-                        .tokens_per_second = tokens_per_second_,
+                        .tokens_per_second = samples_per_second_ * static_cast<double>(run_.task->tokens_per_sample()),
+                        .samples_per_second = run_.task->tokens_per_sample() > 0 ? 0.0 : samples_per_second_,
                         .validation_loss = state_.step_validation_loss,
                         .seconds_left = per_update * static_cast<double>(state_.total_steps - state_.step)});
 }

@@ -53,7 +53,7 @@ class Loop {
   std::int64_t saving_step_ = 0;  ///< of the last save begun
   std::optional<double> last_loss_;
   double previous_seconds_ = 0.0;
-  double tokens_per_second_ = 0.0;
+  double samples_per_second_ = 0.0;
   int told_straggler_ = -1;  ///< the one that the log named last
   std::int64_t first_step_;
   bool stopped_ = false;

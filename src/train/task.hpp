@@ -36,6 +36,8 @@ class Task {
   [[nodiscard]] virtual adapter::AddedTokensRequest added_tokens() const { return {}; }
   /// Samples of an epoch.
   [[nodiscard]] virtual std::int64_t samples() const = 0;
+  /// Tokens of a sample, in which speed is told; 0: it is told in samples.
+  [[nodiscard]] virtual std::int64_t tokens_per_sample() const { return 0; }
   /// Which of the data's samples stands at a position of the run's sequence.
   [[nodiscard]] virtual std::int64_t sample_at(std::int64_t position) const = 0;
   /// What the loss of these samples counts over (tokens, or samples): known before any of them is read.

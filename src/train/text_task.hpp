@@ -28,6 +28,7 @@ class TextTask final : public Task {
   [[nodiscard]] std::span<const adapter::FrozenLayer> layers() const override { return parts_.model->layers(); }
   [[nodiscard]] adapter::AddedTokensRequest added_tokens() const override { return parts_.added_tokens; }
   [[nodiscard]] std::int64_t samples() const override { return parts_.training->samples(); }
+  [[nodiscard]] std::int64_t tokens_per_sample() const override { return parts_.training->sequence_length(); }
   [[nodiscard]] std::int64_t sample_at(std::int64_t position) const override { return order_.sample_at(position); }
   [[nodiscard]] std::int64_t targets(const SampleRange& samples) const override;
   [[nodiscard]] objective::LossSums loss(const SampleRange& samples, const adapter::Pack& pack,

@@ -20,6 +20,7 @@ struct Progress {
   double learning_rate = 0.0;
   double gradient_norm = 0.0;  ///< before clipping
   double tokens_per_second = 0.0;
+  double samples_per_second = 0.0;  ///< in place of tokens where samples have none
   std::optional<double> validation_loss;
   double seconds_left = 0.0;  ///< an estimate
 };
