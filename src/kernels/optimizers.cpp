@@ -57,7 +57,16 @@ DORMER_CLONES void compute_range(const ProdigyStepArguments& arguments, Range el
 }
 DORMER_CLONES void compute_range(const EncodeMomentsArguments& arguments, Range blocks) {
   for (std::int64_t block = blocks.begin; block < blocks.end; ++block) {
-    compute_row(arguments, block, SimulatedTeam<1>());
+    const std::int64_t first = block * arguments.width;
+    const std::int64_t rest = arguments.size - first;
+    const std::int64_t count = rest < arguments.width ? rest : arguments.width;
+    const float largest =
+        SimulatedTeam<1>().maximum(count, [&](std::int64_t i) { return std::fabs(arguments.values[first + i]); });
+    arguments.largest[block] = largest;
+    for (std::int64_t quad = 0; 4 * quad < count; ++quad) {  // four elements share their random words
+      const std::int64_t left = count - 4 * quad;
+      encode_quad(arguments, first / 4 + quad, left < 4 ? left : 4, largest);
+    }
   }
 }
 DORMER_CLONES void compute_range(const DecodeMomentsArguments& arguments, Range elements) {

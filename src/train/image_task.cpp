@@ -106,14 +106,17 @@ ImageTask::Batch ImageTask::batch_of(const std::vector<ImageSample>& samples) co
   std::vector<at::Tensor> latents;
   std::vector<at::Tensor> sizes;
   std::vector<at::Tensor> masks;
-  bool masked = false;
+  const bool masked = std::ranges::any_of(samples, [&](const ImageSample& sample) {
+    return !parts_.plan.images()[static_cast<std::size_t>(sample.image)].entry.mask.empty();
+  });
   for (const ImageSample& sample : samples) {
     latents.push_back(latent_of(sample));
     at::Tensor numbers = at::empty({6});
     std::ranges::copy(sample.crop.size_conditioning(), numbers.mutable_data_ptr<float>());
     sizes.push_back(numbers);
-    masks.push_back(mask_of(sample));
-    masked = masked || !parts_.plan.images()[static_cast<std::size_t>(sample.image)].entry.mask.empty();
+    if (masked) {
+      masks.push_back(mask_of(sample));
+    }
     batch.keys.push_back(sample.key);
     batch.weights.push_back(sample.loss_weight);
   }

@@ -1,9 +1,7 @@
 """Runs of a small diffusion model on pictures of several sizes, with buckets, random cuts, flips, shuffled captions, dropout and noise: the same
 bytes on any number of ranks, and after every rank was killed while the cache was filled and while it trained."""
 
-import os
 import re
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +10,7 @@ import pytest
 
 sys.path[:0] = [str(Path(__file__).parents[1] / part) for part in ("support", "peers")]
 import diffusion_run  # noqa: E402
-from launched_run import MPIRUN, PROGRAM, descendants  # noqa: E402
+from launched_run import MPIRUN, PROGRAM, kill_when  # noqa: E402
 
 CONFIG = """
 run: {{directory: {folder}/{run}, name: pictures, seed: 3, steps: 30, threads: 1, device: cpu}}
@@ -56,25 +54,6 @@ def train(folder, run, ranks, **settings):
     return subprocess.run(command(folder, run, ranks, **settings), check=True, capture_output=True, text=True).stderr
 
 
-def kill_when(folder, run, ranks, says, **settings):
-    """Kills the launcher and every rank as soon as the run says that."""
-    process = subprocess.Popen(command(folder, run, ranks, **settings), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
-    lines = []
-    for line in process.stderr:
-        lines.append(line)
-        if says in line:
-            break
-    else:
-        pytest.fail(f"the run ended before it said {says!r}:\n" + "".join(lines))
-    for pid in [*descendants(process.pid), process.pid]:
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-    process.wait()
-    process.stderr.close()
-
-
 def adapter(folder, run):
     return next((folder / run / "export" / "kohya").glob("*.safetensors")).read_bytes()
 
@@ -94,8 +73,8 @@ def test_every_number_of_ranks_exports_the_same_bytes(folder, whole):
 
 
 def test_killed_while_encoding_and_while_training_gives_the_same_bytes(folder, whole):
-    kill_when(folder, "killed", 2, "encoding", cache="cache-killed")
-    kill_when(folder, "killed", 3, "step 10: saved", cache="cache-killed")
+    kill_when(command(folder, "killed", 2, cache="cache-killed"), "encoding")
+    kill_when(command(folder, "killed", 3, cache="cache-killed"), "step 10: saved")
     train(folder, "killed", 2, cache="cache-killed")
     assert adapter(folder, "killed") == whole
 

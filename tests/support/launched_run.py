@@ -60,16 +60,16 @@ def descendants(pid):
     return found
 
 
-def train_and_kill(folder, run, ranks, after):
-    """Starts a run and kills its launcher and every rank as soon as it says `after`. Returns the last saved step."""
-    process = subprocess.Popen(command(folder, run, ranks), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+def kill_when(line_of_run, says):
+    """Starts a run by this command line and kills its launcher and every rank as soon as it says that."""
+    process = subprocess.Popen(line_of_run, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
     lines = []
     for line in process.stderr:
         lines.append(line)
-        if after in line:
+        if says in line:
             break
     else:
-        pytest.fail("the run ended before it was killed:\n" + "".join(lines))
+        pytest.fail(f"the run ended before it said {says!r}:\n" + "".join(lines))
     for pid in [*descendants(process.pid), process.pid]:
         try:
             os.kill(pid, signal.SIGKILL)
@@ -77,6 +77,10 @@ def train_and_kill(folder, run, ranks, after):
             pass
     process.wait()
     process.stderr.close()
+
+
+def train_and_kill(folder, run, ranks, after):
+    kill_when(command(folder, run, ranks), after)
 
 
 def adapter(folder, run):
