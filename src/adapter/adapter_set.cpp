@@ -243,6 +243,12 @@ const AddedTokens* AdapterSet::added_tokens() const {
   return state_->tokens.get();
 }
 
+bool AdapterSet::packs() const {
+  return added_tokens() == nullptr && std::ranges::all_of(state_->layers, [](const FrozenLayer& layer) {
+           return layer.site.form == LayerForm::kLinear;
+         });
+}
+
 const AddedTokens* Pack::added_tokens() const {
   const AddedTokens* found = nullptr;
   for (const Segment& segment : segments) {

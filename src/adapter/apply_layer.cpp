@@ -62,7 +62,12 @@ struct LayerRecord {
   at::Tensor weight;
   at::Tensor bias;
   std::vector<SegmentRecord> segments;
+  bool products_apart = false;  ///< of the segments
 
+  /// Whether one product with the frozen weight serves all segments.
+  [[nodiscard]] bool one_product() const {
+    return !products_apart && std::ranges::none_of(segments, &SegmentRecord::has_own_weight);
+  }
   [[nodiscard]] at::Tensor weight_of(const SegmentRecord& segment) const {
     if (segment.combines()) {
       return segment.adapter->change().combined_weight();
@@ -126,9 +131,8 @@ std::vector<SegmentInput> inputs_of(const LayerRecord& record, const at::Tensor&
 /// The layer's own product: of x, of (x - x~) for segments that split, of the scaled x for those decomposed by input.
 /// One product where all segments take the frozen weight.
 at::Tensor base_product(const LayerRecord& record, const at::Tensor& x, const std::vector<SegmentInput>& inputs) {
-  if (std::ranges::none_of(record.segments, [](const SegmentRecord& segment) {
-        return segment.splits() || segment.dropout.whole() || segment.has_own_weight() ||
-               segment.decomposition(Axis::kInput) != nullptr;
+  if (record.one_product() && std::ranges::none_of(record.segments, [](const SegmentRecord& segment) {
+        return segment.splits() || segment.dropout.whole() || segment.decomposition(Axis::kInput) != nullptr;
       })) {
     return apply_weight(record.site, x, record.weight);
   }
@@ -136,7 +140,7 @@ at::Tensor base_product(const LayerRecord& record, const at::Tensor& x, const st
   for (const SegmentInput& input : inputs) {
     parts.push_back(input.base);
   }
-  if (std::ranges::none_of(record.segments, &SegmentRecord::has_own_weight)) {
+  if (record.one_product()) {
     return apply_weight(record.site, tensor::joined_rows(parts), record.weight);
   }
   for (std::size_t i = 0; i < parts.size(); ++i) {
@@ -147,7 +151,7 @@ at::Tensor base_product(const LayerRecord& record, const at::Tensor& x, const st
 
 /// The gradient that these parts of the output's gradient give the input of `base_product`.
 at::Tensor base_product_backward(const LayerRecord& record, std::vector<at::Tensor> parts) {
-  if (std::ranges::none_of(record.segments, &SegmentRecord::has_own_weight)) {
+  if (record.one_product()) {
     return input_gradient(record.site, tensor::joined_rows(parts), record.input, record.weight);
   }
   for (std::size_t i = 0; i < parts.size(); ++i) {
@@ -335,7 +339,8 @@ at::Tensor apply_layer(const at::Tensor& x, const FrozenLayer& layer, const Pack
                            {},
                            layer.weight.values(),
                            layer.bias.defined() ? layer.bias.values() : at::Tensor(),
-                           segments_of(pack, layer, x.size(0))};
+                           segments_of(pack, layer, x.size(0)),
+                           pack.products_apart && pack.segments.size() > 1};
   std::vector<at::Tensor> inputs{x};
   if (std::ranges::any_of(layer_record.segments,
                           [](const SegmentRecord& segment) { return segment.adapter != nullptr; })) {

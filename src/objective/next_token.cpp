@@ -5,14 +5,26 @@
 #include <ATen/core/Tensor.h>
 
 #include "dormer/adapter/head.hpp"
+#include "dormer/core/error.hpp"
 #include "dormer/tensor/differentiable.hpp"
 #include "dormer/tensor/operations.hpp"
 
 namespace dormer::objective {
 namespace {
 
-LossSums loss_of(const model::LanguageModel& model, const data::TokenBatch& batch, const adapter::Pack& pack,
-                 const LossScale& scale) {
+std::vector<tensor::CrossEntropyPart> parts_of(const adapter::Pack& pack, std::span<const double> divisors,
+                                               std::int64_t rows) {
+  invariant(divisors.size() == pack.segments.size(), "{} divisors of {} segments", divisors.size(),
+            pack.segments.size());
+  std::vector<tensor::CrossEntropyPart> parts;
+  for (std::size_t i = 0; i < divisors.size(); ++i) {
+    parts.push_back({.rows = rows / pack.samples() * pack.segments[i].samples, .divisor = divisors[i]});
+  }
+  return parts;
+}
+
+std::vector<LossSums> losses_of(const model::LanguageModel& model, const data::TokenBatch& batch,
+                                const adapter::Pack& pack, std::span<const double> divisors, const LossScale& scale) {
   const at::Tensor inputs = batch.inputs();
   const at::Tensor targets = batch.targets().reshape({-1}).contiguous();
   const at::Tensor hidden = model.hidden_states(
@@ -31,24 +43,40 @@ LossSums loss_of(const model::LanguageModel& model, const data::TokenBatch& batc
     head_slot = trained->gradient();
     rows.head_gradient = &head_slot;
   }
-  const tensor::CrossEntropySums sums = tensor::linear_cross_entropy(
-      hidden, trained ? trained->weight() : model.head().values(), targets,
-      {.divisor = scale.divisor, .backward = scale.backward, .soft_cap = model.facts().logit_soft_cap}, rows);
+  const std::vector<tensor::CrossEntropySums> sums = tensor::linear_cross_entropy(
+      hidden, trained ? trained->weight() : model.head().values(), targets, parts_of(pack, divisors, targets.size(0)),
+      {.backward = scale.backward, .soft_cap = model.facts().logit_soft_cap}, rows);
   if (scale.backward && trained) {
     trained->announce_gradient();
   }
-  return {sums.loss_sum, sums.targets};
+  std::vector<LossSums> losses;
+  for (const tensor::CrossEntropySums& sum : sums) {
+    losses.push_back({sum.loss_sum, sum.targets});
+  }
+  return losses;
 }
 
 }  // namespace
 
-LossSums next_token_loss(const model::LanguageModel& model, const data::TokenBatch& batch, const adapter::Pack& pack,
-                         const LossScale& scale) {
+std::vector<LossSums> next_token_losses(const model::LanguageModel& model, const data::TokenBatch& batch,
+                                        const adapter::Pack& pack, std::span<const double> divisors,
+                                        const LossScale& scale) {
   if (scale.backward) {
-    return loss_of(model, batch, pack, scale);
+    return losses_of(model, batch, pack, divisors, scale);
   }
   const tensor::NoRecording guard;
-  return loss_of(model, batch, pack, scale);
+  return losses_of(model, batch, pack, divisors, scale);
+}
+
+LossSums next_token_loss(const model::LanguageModel& model, const data::TokenBatch& batch, const adapter::Pack& pack,
+                         const LossScale& scale) {
+  const std::vector<double> divisors(pack.segments.size(), scale.divisor);
+  LossSums total;
+  for (const LossSums& sums : next_token_losses(model, batch, pack, divisors, scale)) {
+    total.loss_sum += sums.loss_sum;
+    total.tokens += sums.tokens;
+  }
+  return total;
 }
 
 at::Tensor logits(const model::LanguageModel& model, const at::Tensor& tokens, const adapter::Pack& pack) {

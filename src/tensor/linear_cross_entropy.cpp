@@ -6,6 +6,7 @@
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 
+#include "dormer/core/error.hpp"
 #include "dormer/tensor/differentiable.hpp"
 #include "dormer/tensor/frozen_product.hpp"
 #include "dormer/tensor/operations.hpp"
@@ -64,26 +65,64 @@ at::Tensor logits_backward(const at::Tensor& gradient, const at::Tensor& x, cons
   return multiply(frozen, head).add_(multiply(fresh, *added.values));
 }
 
-/// Adds the losses of the rows in their order. Waits for the device: the one copy to the host of a micro-batch.
-CrossEntropySums host_sums(const at::Tensor& losses, const at::Tensor& targets) {
+/// Losses of rows [first, end), and with `gradient` theirs of the input.
+struct PartArguments {
+  const at::Tensor& input;
+  const at::Tensor& head;
+  const at::Tensor& targets;
+  const AddedRows& added;
+  double soft_cap = 0.0;
+  at::Tensor losses;
+  at::Tensor gradient;  ///< undefined: nobody asks
+};
+
+void compute_part(const PartArguments& all, std::int64_t first, std::int64_t end, float scale) {
+  const std::int64_t chunk = chunk_rows(all.head.size(0));
+  const bool wants_gradient = all.gradient.defined();
+  for (; first < end; first += chunk) {
+    const std::int64_t rows = std::min(chunk, end - first);
+    const at::Tensor x = all.input.narrow(0, first, rows);
+    const at::Tensor logits = logits_of(x, all.head, all.added);
+    at::Tensor capped;
+    if (all.soft_cap > 0.0) {
+      soft_cap_(logits, all.soft_cap);
+      capped = wants_gradient ? logits.clone() : at::Tensor();
+    }
+    chunk_losses(logits, all.targets.narrow(0, first, rows), all.losses.narrow(0, first, rows),
+                 wants_gradient ? std::optional(scale) : std::nullopt);
+    if (capped.defined()) {
+      soft_cap_gradient(capped, logits, all.soft_cap);
+    }
+    if (wants_gradient) {
+      all.gradient.narrow(0, first, rows).copy_(logits_backward(logits, x, all.head, all.added));
+    }
+  }
+}
+
+/// Adds the losses of each part's rows in their order. Waits for the device: the one copy to the host of a micro-batch.
+std::vector<CrossEntropySums> host_sums(const at::Tensor& losses, const at::Tensor& targets,
+                                        std::span<const CrossEntropyPart> parts) {
   const at::Tensor on_host = losses.cpu();
-  const float* values = on_host.const_data_ptr<float>();
+  const float* value = on_host.const_data_ptr<float>();
   const std::int64_t* wanted = targets.const_data_ptr<std::int64_t>();
-  CrossEntropySums sums;
-  for (std::int64_t row = 0; row < losses.size(0); ++row) {
-    sums.loss_sum += static_cast<double>(values[row]);
-    sums.targets += wanted[row] >= 0 ? 1 : 0;
+  std::vector<CrossEntropySums> sums;
+  for (const CrossEntropyPart& part : parts) {
+    CrossEntropySums& sum = sums.emplace_back();
+    for (std::int64_t row = 0; row < part.rows; ++row) {
+      sum.loss_sum += static_cast<double>(*value++);
+      sum.targets += *wanted++ >= 0 ? 1 : 0;
+    }
   }
   return sums;
 }
 
 }  // namespace
 
-CrossEntropySums linear_cross_entropy(const at::Tensor& hidden, const at::Tensor& head, const at::Tensor& targets,
-                                      const CrossEntropyScale& how, const AddedRows& added) {
+std::vector<CrossEntropySums> linear_cross_entropy(const at::Tensor& hidden, const at::Tensor& head,
+                                                   const at::Tensor& targets, std::span<const CrossEntropyPart> parts,
+                                                   const CrossEntropyScale& how, const AddedRows& added) {
   const at::Tensor input = detached(hidden);
   const bool wants_gradient = how.backward && (hidden.requires_grad() || added.head_gradient != nullptr);
-  const auto scale = static_cast<float>(1.0 / how.divisor);
   const at::Tensor losses = at::empty({input.size(0)}, input.options().dtype(at::kFloat));
   at::Tensor gradient;
   if (wants_gradient) {
@@ -92,30 +131,24 @@ CrossEntropySums linear_cross_entropy(const at::Tensor& hidden, const at::Tensor
   {
     const NoRecording guard;
     const at::Tensor own_targets = targets.to(input.device());
-    const std::int64_t chunk = chunk_rows(head.size(0));
-    for (std::int64_t first = 0; first < input.size(0); first += chunk) {
-      const std::int64_t rows = std::min(chunk, input.size(0) - first);
-      const at::Tensor x = input.narrow(0, first, rows);
-      const at::Tensor logits = logits_of(x, head, added);
-      at::Tensor capped;
-      if (how.soft_cap > 0.0) {
-        soft_cap_(logits, how.soft_cap);
-        capped = wants_gradient ? logits.clone() : at::Tensor();
-      }
-      chunk_losses(logits, own_targets.narrow(0, first, rows), losses.narrow(0, first, rows),
-                   wants_gradient ? std::optional(scale) : std::nullopt);
-      if (capped.defined()) {
-        soft_cap_gradient(capped, logits, how.soft_cap);
-      }
-      if (wants_gradient) {
-        gradient.narrow(0, first, rows).copy_(logits_backward(logits, x, head, added));
-      }
+    const PartArguments arguments{input, head, own_targets, added, how.soft_cap, losses, gradient};
+    std::int64_t first = 0;
+    for (const CrossEntropyPart& part : parts) {
+      compute_part(arguments, first, first + part.rows, static_cast<float>(1.0 / part.divisor));
+      first += part.rows;
     }
+    invariant(first == input.size(0), "parts of {} rows over {}", first, input.size(0));
   }
   if (wants_gradient && hidden.requires_grad()) {
     run_backward(hidden, gradient);
   }
-  return host_sums(losses, targets);
+  return host_sums(losses, targets, parts);
+}
+
+CrossEntropySums linear_cross_entropy(const at::Tensor& hidden, const at::Tensor& head, const at::Tensor& targets,
+                                      const CrossEntropyScale& how, const AddedRows& added) {
+  const CrossEntropyPart all{.rows = hidden.size(0), .divisor = how.divisor};
+  return linear_cross_entropy(hidden, head, targets, std::span(&all, 1), how, added).front();
 }
 
 }  // namespace dormer::tensor

@@ -50,12 +50,17 @@ NextActions decide(const RunConfig& config, const LoopFacts& facts) {
   const auto due = [&](const config::Cadence& cadence, const Clock& last) {
     return is_due(cadence, facts.now, last, facts.global_batch, facts.samples);
   };
+  actions.pause = !actions.finished && !actions.stop && facts.until && facts.now.step >= *facts.until;
   const bool validates = facts.has_validation && config.validation.every.unit != config::Cadence::Unit::kNever;
-  const bool validation_due = validates && (actions.finished || due(config.validation.every, facts.last_validation));
+  const bool validation_due =
+      (validates && (actions.finished || due(config.validation.every, facts.last_validation))) ||
+      (actions.pause && facts.has_validation);
+  actions.pause = actions.pause || (!actions.finished && !actions.stop && facts.dropped);
   // A stop saves first: validation takes time that the system may not give.
   actions.validate = validation_due && !actions.stop;
   actions.validation_pending = validation_due && actions.stop;
-  actions.checkpoint = actions.finished || actions.stop || due(config.checkpoint.every, facts.last_checkpoint);
+  actions.checkpoint =
+      actions.finished || actions.stop || actions.pause || due(config.checkpoint.every, facts.last_checkpoint);
   for (std::size_t index = 0; index < config.exports.size() && !actions.stop; ++index) {
     if (actions.finished || due(config.exports[index].every, facts.last_exports.at(index))) {
       actions.exports.push_back(index);

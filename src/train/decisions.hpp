@@ -35,6 +35,8 @@ struct LoopFacts {
   bool stop_requested = false;            ///< of any rank
   std::optional<double> seconds_allowed;  ///< this process must have ended by then
   double seconds_per_update = 0.0;        ///< the slowest so far
+  std::optional<std::int64_t> until;      ///< updates after which the run pauses
+  bool dropped = false;                   ///< it shall pause now
 };
 
 /// What happens after an update, in this order.
@@ -45,10 +47,12 @@ struct NextActions {
   std::vector<std::size_t> exports;  ///< indices into the configuration's list
   bool finished = false;             ///< all updates are done
   bool stop = false;                 ///< save and end with "requeue me"
+  bool pause = false;                ///< measure, save and end, to be gone on with
   bool operator==(const NextActions&) const = default;
 };
 
-/// Decides after every update. The last update validates, saves and exports everything; a stop saves. Pure.
+/// Decides after every update. The last update validates, saves and exports everything; a stop saves; a pause
+/// measures and saves. Pure.
 [[nodiscard]] NextActions decide(const RunConfig& config, const LoopFacts& facts);
 
 /// Updates of the whole run: `run.steps`, or `run.epochs` rounded up. Pure.

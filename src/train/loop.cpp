@@ -29,21 +29,21 @@ std::optional<double> agree_on_seconds_allowed(comm::Communicator& communicator,
   return !text.empty() && code == std::errc{} ? std::optional(seconds) : std::nullopt;
 }
 
-void warn_not_saved(std::int64_t step, const std::string& problem) {
-  log::warn_together("step {} was not saved ({}); training goes on, earlier checkpoints are as they were", step,
-                     problem);
+void warn_not_saved(std::int64_t step, const std::string& why) {
+  log::warn_together("step {} was not saved ({}); training goes on, earlier checkpoints are as they were", step, why);
 }
 
 }  // namespace
 
-Loop::Loop(Preparation& prepared, const TrainOptions& options, RunReport& report)
+Loop::Loop(Preparation& prepared, const TrainOptions& options, RunReport& report, std::size_t lane)
     : run_(prepared),
       options_(options),
       report_(report),
       state_(prepared.state),
       start_(std::chrono::steady_clock::now()),
       writer_(prepared.paths, prepared.lock.get(), prepared.config.checkpoint, prepared.faults),
-      first_step_(prepared.state.step) {
+      first_step_(prepared.state.step),
+      lane_(lane) {
   seconds_allowed_ = agree_on_seconds_allowed(run_.communicator, run_.config.run.time_limit);
   const Clock now{.step = state_.step, .position = state_.position, .seconds = 0.0};
   facts_.now = facts_.last_validation = facts_.last_checkpoint = now;
@@ -53,30 +53,28 @@ Loop::Loop(Preparation& prepared, const TrainOptions& options, RunReport& report
   facts_.samples = run_.task->samples();
   facts_.has_validation = run_.task->validation_samples() > 0;
   facts_.seconds_allowed = seconds_allowed_;
+  facts_.until = options.until;
 }
 
 double Loop::elapsed() const {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
 }
 
-TrainResult Loop::run() {
+void Loop::begin() {
   log::info("training {} parameters of {} sites, updates {} to {}", run_.trial->parameter_count(),
             run_.trial->adapters().site_indices().size(), state_.step + 1, state_.total_steps);
-  try {
-    validate_before_updates();
-    while (!state_.finished && !stopped_) {
-      one_update();
-    }
-  } catch (...) {
-    settle_earlier_save(/*wait=*/true);  // what is under way was good, and worth keeping
-    throw;
-  }
+  validate_before_updates();
+  // A life that was killed between its pause and whoever waited for it.
+  paused_ = !state_.finished && !stopped_ && options_.until && state_.step >= *options_.until;
+}
+
+TrainResult Loop::finish() {
   run_.enter(Heartbeat::Phase::kIo, "closing the run");
-  {
+  if (!options_.bare) {
     const EvaluationPoint evaluation(*run_.trial);
     report_.measure_layers();
   }
-  if (!stopped_) {
+  if (!stopped_ && !paused_) {
     export_at_end();
   }
   return result();
@@ -84,11 +82,15 @@ TrainResult Loop::run() {
 
 void Loop::validate_before_updates() {
   const bool validates = facts_.has_validation && run_.config.validation.every.unit != config::Cadence::Unit::kNever;
-  if (!validates || (state_.step > 0 && !state_.validation_pending) || state_.finished) {
+  if ((!validates && !state_.validation_pending) || (state_.step > 0 && !state_.validation_pending) ||
+      state_.finished) {
     return;
   }
   if (state_.step > 0) {  // what the life before had no time for
     measure_pending();
+    return;
+  }
+  if (options_.bare) {
     return;
   }
   state_.first_validation_loss = validate();
@@ -138,33 +140,36 @@ std::optional<double> Loop::validate() {
   return loss;
 }
 
-UpdateReport Loop::update_and_trace(const UpdateInputs& inputs) {
-  if (!options_.traced.contains(inputs.step + 1)) {
-    return run_.trial->update(inputs, nullptr);
-  }
-  UpdateTrace trace;
-  const UpdateReport report = run_.trial->update(inputs, &trace);
-  write_trace(run_.communicator, run_.paths.trace(static_cast<long>(inputs.step + 1)),
-              {trace, inputs, report, *run_.trial});
-  return report;
-}
-
-void Loop::one_update() {
+PackMember Loop::begin_update() {
   settle_earlier_save(/*wait=*/false);
   run_.enter(Heartbeat::Phase::kStep, "update");
-  const double begin = elapsed();
-  const UpdateReport report = update_and_trace({.task = *run_.task,
-                                                .step = state_.step,
-                                                .position = state_.position,
-                                                .seconds = begin,
-                                                .skipped = state_.skipped,
-                                                .may_skip = state_.skipped < run_.config.optimizer.max_skipped,
-                                                .faults = run_.faults});
+  update_began_ = elapsed();
+  trace_.reset();
+  if (options_.traced.contains(state_.step + 1)) {
+    trace_.emplace();
+  }
+  return {.trial = *run_.trial,
+          .inputs = {.task = *run_.task,
+                     .step = state_.step,
+                     .position = state_.position,
+                     .seconds = update_began_,
+                     .skipped = state_.skipped,
+                     .may_skip = state_.skipped < run_.config.optimizer.max_skipped,
+                     .faults = run_.faults},
+          .trace = trace_ ? &*trace_ : nullptr};
+}
+
+void Loop::end_update(const UpdateReport& report) {
+  if (trace_) {
+    const UpdateInputs inputs{.task = *run_.task, .step = state_.step, .position = state_.position};
+    write_trace(run_.communicator, run_.paths.trace(static_cast<long>(state_.step + 1)),
+                {*trace_, inputs, report, *run_.trial});
+  }
   ++state_.step;
   state_.position += run_.config.batch.global;
   run_.enter(Heartbeat::Phase::kStep, "between updates");
   run_.faults.reach("updated", state_.step);
-  take_in(report, elapsed() - begin);
+  take_in(report, elapsed() - update_began_);
   NextActions actions = decide_next(report);
   if (actions.validate) {
     measure(actions);
@@ -175,11 +180,12 @@ void Loop::one_update() {
   if (actions.checkpoint) {
     checkpoint(actions);
   }
-  if (!actions.finished) {
+  if (!actions.finished && !actions.pause) {
     export_now(actions.exports);
   }
   tell(report);
   stopped_ = actions.stop;
+  paused_ = actions.pause;
 }
 
 void Loop::take_in(const UpdateReport& report, double seconds) {
@@ -219,6 +225,7 @@ void Loop::take_in(const UpdateReport& report, double seconds) {
 NextActions Loop::decide_next(const UpdateReport& report) {
   facts_.now = {.step = state_.step, .position = state_.position, .seconds = report.seconds};
   facts_.stop_requested = report.stop;
+  facts_.dropped = options_.goes_on && on_any_rank(run_.communicator, !options_.goes_on(lane_));
   facts_.seconds_per_update = std::max(facts_.seconds_per_update, report.seconds - previous_seconds_);
   previous_seconds_ = report.seconds;
   return decide(run_.config, facts_);
@@ -249,6 +256,8 @@ void Loop::write_metrics() {
   agree(run_.communicator, [&] {
     if (run_.metrics) {
       run_.metrics->write(state_.step, state_.step_metrics);
+    }
+    if (run_.events) {
       run_.events->write(state_.step, state_.step_metrics);
     }
   });
@@ -278,7 +287,7 @@ void Loop::checkpoint(const NextActions& actions) {
     }
     problem = error.what();
   }
-  const bool last = actions.stop || actions.finished;
+  const bool last = actions.stop || actions.finished || actions.pause;
   if (last || !run_.config.checkpoint.background) {
     problem = agree_on_text(run_.communicator, [&] {
       const std::string written = settle_save(/*wait=*/true);
@@ -366,18 +375,21 @@ void Loop::tell(const UpdateReport& report) const {
                         .tokens_per_second = samples_per_second_ * static_cast<double>(run_.task->tokens_per_sample()),
                         .samples_per_second = run_.task->tokens_per_sample() > 0 ? 0.0 : samples_per_second_,
                         .validation_loss = state_.step_validation_loss,
-                        .seconds_left = per_update * static_cast<double>(state_.total_steps - state_.step)});
+                        .seconds_left = per_update * static_cast<double>(state_.total_steps - state_.step),
+                        .lane = lane_});
 }
 
 TrainResult Loop::result() const {
-  return {.outcome = stopped_ ? Outcome::kSavedForRequeue : Outcome::kFinished,
+  const Outcome outcome = stopped_ ? Outcome::kSavedForRequeue : paused_ ? Outcome::kPaused : Outcome::kFinished;
+  return {.outcome = outcome,
           .step = state_.step,
           .first_step = first_step_,
           .loss = last_loss_,
           .first_validation_loss = state_.first_validation_loss,
           .last_validation_loss = state_.last_validation_loss,
           .best_validation_loss = state_.best.loss,
-          .exports = stopped_ ? std::vector<std::filesystem::path>{} : export_folders(run_.config, run_.paths),
+          .exports = outcome == Outcome::kFinished ? export_folders(run_.config, run_.paths)
+                                                   : std::vector<std::filesystem::path>{},
           .trainable_parameters = run_.trial->parameter_count(),
           .state_bytes = run_.trial->optimizer().state_bytes()};
 }

@@ -8,23 +8,34 @@
 #include "train/checkpoint_writer.hpp"
 #include "train/decisions.hpp"
 #include "train/exporting.hpp"
+#include "train/packed_update.hpp"
 #include "train/preparation.hpp"
 #include "train/run_report.hpp"
+#include "train/trace_file.hpp"
 
 namespace dormer::train {
 
-/// Updates until the run is finished or must stop, with what comes between them.
+/// The updates of one run with what comes between them. `run_lanes` turns it: `begin`, then updates while `active`,
+/// then `finish`.
 class Loop {
  public:
-  Loop(Preparation& prepared, const TrainOptions& options, RunReport& report);
-  [[nodiscard]] TrainResult run();
+  /// `lane` is the run's place in its pack.
+  Loop(Preparation& prepared, const TrainOptions& options, RunReport& report, std::size_t lane = 0);
+  /// What is measured before the first update, or what the life before had no time to measure.
+  void begin();
+  /// Whether there is another update to make.
+  [[nodiscard]] bool active() const { return !state_.finished && !stopped_ && !paused_; }
+  [[nodiscard]] PackMember begin_update();
+  void end_update(const UpdateReport& report);
+  /// Waits for the save that is under way: what was saved is good, and worth keeping, whatever comes.
+  void settle() { settle_earlier_save(/*wait=*/true); }
+  /// Exports, and says what the run was.
+  [[nodiscard]] TrainResult finish();
 
  private:
   void validate_before_updates();
-  void one_update();
   /// What an update means for the state and for its line of metrics.
   void take_in(const UpdateReport& report, double seconds);
-  UpdateReport update_and_trace(const UpdateInputs& inputs);
   void measure_pending();
   /// Nothing if a rank was asked to stop meanwhile.
   std::optional<double> validate();
@@ -56,7 +67,11 @@ class Loop {
   double samples_per_second_ = 0.0;
   int told_straggler_ = -1;  ///< the one that the log named last
   std::int64_t first_step_;
+  std::size_t lane_;
+  double update_began_ = 0.0;
+  std::optional<UpdateTrace> trace_;  ///< of the update under way
   bool stopped_ = false;
+  bool paused_ = false;
 };
 
 }  // namespace dormer::train

@@ -37,7 +37,12 @@ bool same_length(const std::map<std::string, std::string>& stored, const std::ma
 }  // namespace
 
 Preparation::Preparation(const RunConfig& run_config, comm::Communicator& ranks, const TrainOptions& options)
-    : config(run_config), communicator(ranks), paths{run_config.run.directory}, heartbeat_(options.heartbeat) {
+    : config(run_config),
+      communicator(ranks),
+      paths{run_config.run.directory},
+      heartbeat_(options.heartbeat),
+      bases_(options.bases),
+      bare_(options.bare) {
   agree(communicator, [&] { faults = FaultHooks::from_environment(communicator.rank()); });
   faults.reach("start", 0);
   require_equal(communicator, "build of the program", comm::mpi_build_id(), "start one program on all machines");
@@ -48,7 +53,9 @@ Preparation::Preparation(const RunConfig& run_config, comm::Communicator& ranks,
   agree(communicator, [&] {
     if (communicator.rank() == 0) {
       lock = std::make_unique<RunLock>(paths);
-      log::also_to(paths.log());
+      if (!bare_) {
+        log::also_to(paths.log());
+      }
     }
   });
   find_checkpoint();
@@ -218,24 +225,35 @@ void Preparation::leave_if_asked() {
 
 void Preparation::load_text(const NumericChoice& numerics) {
   enter(Heartbeat::Phase::kStart, "loading the model");
-  std::unique_ptr<model::LanguageModel> model = load_language_model(numerics);
+  SharedBases::Model model = load_language_model(numerics);
   faults.reach("opening", state.step);
   leave_if_asked();
   enter(Heartbeat::Phase::kStart, "opening the data");
   open_tokens(std::move(model));
 }
 
-std::unique_ptr<model::LanguageModel> Preparation::load_language_model(const NumericChoice& numerics) {
+// What of a run is kept is the same on all its ranks, so either all load or none does.
+SharedBases::Model Preparation::load_language_model(const NumericChoice& numerics) {
   agree(communicator, [&] { model_folder = model::resolve_model_folder(config.model.path); });
-  // Weights alone: names, tokenizer and what exports say of the base come from where it lies.
-  const std::filesystem::path weights =
-      stage_model(communicator, model_folder, config.model.stage, [this] { progress(); });
-  std::unique_ptr<model::LanguageModel> model;
+  const auto load = [&]() -> SharedBases::Model {
+    // Weights alone: names, tokenizer and what exports say of the base come from where it lies.
+    const std::filesystem::path weights =
+        stage_model(communicator, model_folder, config.model.stage, [this] { progress(); });
+    SharedBases::Model model;
+    agree(communicator, [&] {
+      if (placement.gpu) {
+        placement.require_memory({{{"frozen base", weight_bytes(weights, numerics.dtype)}}});
+      }
+      model = model::load_language_model(weights, {.dtype = numerics.dtype, .device = placement.device});
+    });
+    return model;
+  };
+  SharedBases::Model model =
+      bases_ == nullptr ? load()
+                        : bases_->model(fmt::format("{}\n{}\n{}\n{}", model_folder.string(), config.model.stage,
+                                                    name_of(numerics.dtype), placement.device),
+                                        load);
   agree(communicator, [&] {
-    if (placement.gpu) {
-      placement.require_memory({{{"frozen base", weight_bytes(weights, numerics.dtype)}}});
-    }
-    model = model::load_language_model(weights, {.dtype = numerics.dtype, .device = placement.device});
     require(config.data.sequence_length <= model->facts().maximum_positions, Fault::kUsage,
             "data.sequence_length is {}, but the model in {} was made for at most {} positions",
             config.data.sequence_length, model_folder.string(), model->facts().maximum_positions);
@@ -243,7 +261,16 @@ std::unique_ptr<model::LanguageModel> Preparation::load_language_model(const Num
   return model;
 }
 
-void Preparation::open_tokens(std::unique_ptr<model::LanguageModel> model) {
+SharedBases::Tokens Preparation::open_dataset(const std::filesystem::path& file, const data::TokenDatasetUse& use) {
+  const auto load = [&]() -> SharedBases::Tokens { return std::make_shared<data::TokenDataset>(file, use); };
+  return bases_ == nullptr ? load()
+                           : bases_->tokens(fmt::format("{}\n{}\n{}\n{}\n{}\n{}", file.string(), model_folder.string(),
+                                                        use.model_vocabulary, use.sequence_length, config.data.packing,
+                                                        config.data.too_long),
+                                            load);
+}
+
+void Preparation::open_tokens(SharedBases::Model model) {
   agree(communicator, [&] {
     const data::TokenDatasetUse use = data_use(config, *model, model_folder);
     if (!use.tokenizer_sha256) {
@@ -255,9 +282,9 @@ void Preparation::open_tokens(std::unique_ptr<model::LanguageModel> model) {
                           .seed = RandomKey{static_cast<std::uint64_t>(config.run.seed)},
                           .shuffle = config.data.shuffle};
     parts.added_tokens = added_tokens(config.model, *parts.model, model_folder);
-    parts.training = std::make_unique<data::TokenDataset>(config.data.train, use);
+    parts.training = open_dataset(config.data.train, use);
     if (!config.data.validation.empty()) {
-      parts.validation = std::make_unique<data::TokenDataset>(config.data.validation, use);
+      parts.validation = open_dataset(config.data.validation, use);
     }
     task = std::make_unique<TextTask>(std::move(parts));
   });
@@ -337,14 +364,18 @@ void Preparation::load_images(const NumericChoice& numerics) {
 void Preparation::open_metrics() {
   agree(communicator, [&] {
     if (communicator.rank() == 0) {
-      write_file_atomically(paths.config(), std::string_view(config::dump(config)));
+      if (!bare_) {
+        write_file_atomically(paths.config(), std::string_view(config::dump(config)));
+      }
       const std::int64_t last = !resumed ? -1 : state.validation_pending ? state.step - 1 : state.step;
       metrics = std::make_unique<report::MetricsWriter>(paths.metrics(), last);
       const auto arrays = static_cast<std::int64_t>(1 + trial->optimizer().state().size());
       // While one is written, those that it supersedes are still there.
       warn_of_little_space(paths, arrays * trial->parameter_count() * static_cast<std::int64_t>(sizeof(float)),
                            config.checkpoint.keep.last + config.checkpoint.keep.best + 1);
-      events = std::make_unique<report::EventWriter>(paths.tensorboard(), report::read_metrics(paths.metrics()));
+      if (!bare_) {
+        events = std::make_unique<report::EventWriter>(paths.tensorboard(), report::read_metrics(paths.metrics()));
+      }
     }
   });
 }

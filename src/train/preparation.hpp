@@ -11,6 +11,7 @@
 #include "dormer/report/event_writer.hpp"
 #include "dormer/report/metrics_writer.hpp"
 #include "dormer/train/run.hpp"
+#include "dormer/train/shared_bases.hpp"
 #include "train/checkpointing.hpp"
 #include "train/fault_hooks.hpp"
 #include "train/placement.hpp"
@@ -46,7 +47,7 @@ class Preparation {
   std::unique_ptr<comm::Communicator> device_communicator{};  ///< of the ranks' GPUs; null: the launcher's serves
   std::unique_ptr<Trial> trial{};
   std::unique_ptr<report::MetricsWriter> metrics{};  ///< rank 0's
-  std::unique_ptr<report::EventWriter> events{};     ///< rank 0's
+  std::unique_ptr<report::EventWriter> events{};     ///< rank 0's; none of a bare run
   std::vector<std::string> introductions{};          ///< every rank's host, processor, library and transport
   RunState state{};
   bool resumed = false;
@@ -72,8 +73,9 @@ class Preparation {
   void leave_if_asked();
   void load_text(const NumericChoice& numerics);
   void load_images(const NumericChoice& numerics);
-  [[nodiscard]] std::unique_ptr<model::LanguageModel> load_language_model(const NumericChoice& numerics);
-  void open_tokens(std::unique_ptr<model::LanguageModel> model);
+  [[nodiscard]] SharedBases::Model load_language_model(const NumericChoice& numerics);
+  [[nodiscard]] SharedBases::Tokens open_dataset(const std::filesystem::path& file, const data::TokenDatasetUse& use);
+  void open_tokens(SharedBases::Model model);
   [[nodiscard]] Fingerprint full_fingerprint(Fingerprint fingerprint);
   void set_state(Fingerprint fingerprint);
   void build_trial(DType dtype);
@@ -81,6 +83,8 @@ class Preparation {
 
   std::optional<ResumePoint> resume_;
   Heartbeat* heartbeat_ = nullptr;
+  SharedBases* bases_ = nullptr;
+  bool bare_ = false;
 };
 
 }  // namespace dormer::train

@@ -1,28 +1,28 @@
 #include "dormer/train/run.hpp"
 
-#include <cstddef>
+#include <exception>
+#include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
-#include "dormer/comm/gather.hpp"
 #include "dormer/core/error.hpp"
-#include "dormer/core/log.hpp"
-#include "dormer/tensor/memory.hpp"
 #include "dormer/tensor/process.hpp"
-#include "train/loop.hpp"
-#include "train/preparation.hpp"
-#include "train/run_report.hpp"
+#include "train/lanes.hpp"
 
 namespace dormer::train {
 namespace {
 
-// What `dormer plan` is measured by.
-void tell_memory(comm::Communicator& communicator) {
-  const std::vector<std::string> ranks =
-      comm::gather_texts(communicator, fmt::format("{} bytes of tensors at most, {} bytes resident at most",
-                                                   tensor::memory_use().peak, tensor::peak_resident_bytes()));
-  for (std::size_t rank = 0; rank < ranks.size(); ++rank) {
-    log::info("memory of rank {}: {}", rank, ranks[rank]);
+LaneOutcome outcome_of(const Lane& lane) {
+  if (lane.result()) {
+    return {.result = lane.result(), .message = {}};
+  }
+  try {
+    std::rethrow_exception(lane.error());
+  } catch (const Error& error) {
+    return {.result = std::nullopt, .fault = error.fault(), .message = error.what()};
+  } catch (const std::exception& error) {
+    return {.result = std::nullopt, .fault = Fault::kBug, .message = error.what()};
   }
 }
 
@@ -30,25 +30,29 @@ void tell_memory(comm::Communicator& communicator) {
 
 TrainResult train(const RunConfig& config, comm::Communicator& communicator, const TrainOptions& options) {
   tensor::configure_process(config.run.threads);
-  Preparation preparation(config, communicator, options);
-  if (const std::optional<TrainResult> complete = preparation.already_complete()) {
-    return *complete;
+  std::vector<std::unique_ptr<Lane>> lanes;
+  lanes.push_back(std::make_unique<Lane>(config, communicator, options, 0));
+  run_lanes(lanes);
+  if (lanes.front()->error()) {
+    std::rethrow_exception(lanes.front()->error());
   }
-  preparation.load();
-  RunReport report(preparation);
-  report.begin();
-  try {
-    const TrainResult result = Loop(preparation, options, report).run();
-    preparation.enter(Heartbeat::Phase::kIo, "ending");
-    preparation.faults.reach("end", preparation.state.step);
-    preparation.close();
-    report.end(result.outcome);
-    tell_memory(communicator);
-    return result;
-  } catch (const Error& error) {
-    report.failed(error.exit_code(), error.what());
-    throw;
+  return *lanes.front()->result();
+}
+
+std::vector<LaneOutcome> train_pack(std::span<const RunConfig> configs, comm::Communicator& communicator,
+                                    const TrainOptions& options) {
+  require(!configs.empty(), Fault::kUsage, "a pack of no runs");
+  tensor::configure_process(configs.front().run.threads);
+  std::vector<std::unique_ptr<Lane>> lanes;
+  for (const RunConfig& config : configs) {
+    lanes.push_back(std::make_unique<Lane>(config, communicator, options, lanes.size()));
   }
+  run_lanes(lanes);
+  std::vector<LaneOutcome> outcomes;
+  for (const std::unique_ptr<Lane>& lane : lanes) {
+    outcomes.push_back(outcome_of(*lane));
+  }
+  return outcomes;
 }
 
 }  // namespace dormer::train

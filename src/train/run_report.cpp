@@ -23,7 +23,7 @@ std::vector<report::LayerChange> measured_layers(const Preparation& run) {
 
 }  // namespace
 
-RunReport::RunReport(const Preparation& prepared) : run_(prepared) {
+RunReport::RunReport(const Preparation& prepared, bool silent) : run_(prepared), silent_(silent) {
   record_.name = run_.config.name();
   record_.total_steps = run_.state.total_steps;
   for (const auto& [key, value] : config::flatten(run_.config)) {
@@ -67,7 +67,7 @@ void RunReport::failed(int exit_code, const std::string& message) {
 }
 
 void RunReport::write(bool page) {
-  if (run_.communicator.rank() != 0) {
+  if (silent_ || run_.communicator.rank() != 0) {
     return;
   }
   record_.step = run_.state.step;

@@ -13,8 +13,8 @@ namespace dormer::train {
 /// nothing. A report that cannot be written is a warning: training does not depend on it.
 class RunReport {
  public:
-  /// `prepared` is loaded, and outlives the object.
-  explicit RunReport(const Preparation& prepared);
+  /// `prepared` is loaded, and outlives the object. A silent one writes nothing.
+  RunReport(const Preparation& prepared, bool silent);
   /// The run goes on now; a report made meanwhile says so.
   void begin();
   /// Measures the layers as the last update left them: before an export brings the best parameters back.
@@ -28,6 +28,7 @@ class RunReport {
   void write(bool page);
 
   const Preparation& run_;
+  bool silent_;
   report::RunRecord record_;
 };
 

@@ -5,6 +5,7 @@
 #include <map>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "dormer/adapter/adapter_set.hpp"
 #include "dormer/core/dtype.hpp"
@@ -20,6 +21,14 @@ class TextTask;
 struct SampleRange {
   std::int64_t first = 0;
   std::int64_t count = 0;
+};
+
+class Task;
+
+/// The samples of one trial of a pack.
+struct PackedSamples {
+  const Task* task = nullptr;
+  SampleRange samples;
 };
 
 /// What a run trains on: a frozen model with data to learn from and to validate with. Trials, validation and exports
@@ -45,6 +54,14 @@ class Task {
   /// The loss of one micro-batch; with `scale.backward` gradients are added to the bound slots of the pack's adapters.
   [[nodiscard]] virtual objective::LossSums loss(const SampleRange& samples, const adapter::Pack& pack,
                                                  const objective::LossScale& scale) const = 0;
+  /// Whether trials of this task and of `other` can share forward passes: same model and data, only the order differs.
+  [[nodiscard]] virtual bool shares_passes_with(const Task& other) const { return &other == this; }
+  /// The losses of one micro-batch of each member (tasks that share passes), computed together: the pack has a segment
+  /// for each, and `divisors` stand in place of `scale.divisor`. Every member's numbers are those of `loss` alone.
+  [[nodiscard]] virtual std::vector<objective::LossSums> losses(std::span<const PackedSamples> members,
+                                                                const adapter::Pack& pack,
+                                                                std::span<const double> divisors,
+                                                                const objective::LossScale& scale) const;
   /// Samples to validate with; 0: there are none.
   [[nodiscard]] virtual std::int64_t validation_samples() const = 0;
   [[nodiscard]] virtual objective::LossSums validation_loss(const SampleRange& samples,

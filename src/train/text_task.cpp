@@ -6,6 +6,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "dormer/core/error.hpp"
+
 namespace dormer::train {
 
 TextTask::TextTask(Parts parts)
@@ -22,6 +24,23 @@ std::int64_t TextTask::targets(const SampleRange& samples) const {
 objective::LossSums TextTask::loss(const SampleRange& samples, const adapter::Pack& pack,
                                    const objective::LossScale& scale) const {
   return objective::next_token_loss(*parts_.model, parts_.training->batch(chosen(samples)), pack, scale);
+}
+
+bool TextTask::shares_passes_with(const Task& other) const {
+  const TextTask* text = other.text();
+  return text != nullptr && text->parts_.model == parts_.model && text->parts_.training == parts_.training;
+}
+
+std::vector<objective::LossSums> TextTask::losses(std::span<const PackedSamples> members, const adapter::Pack& pack,
+                                                  std::span<const double> divisors,
+                                                  const objective::LossScale& scale) const {
+  std::vector<std::int64_t> numbers;
+  for (const PackedSamples& member : members) {
+    invariant(shares_passes_with(*member.task), "trials of several models or data sets in one pack");
+    const std::vector<std::int64_t> own = member.task->text()->chosen(member.samples);
+    numbers.insert(numbers.end(), own.begin(), own.end());
+  }
+  return objective::next_token_losses(*parts_.model, parts_.training->batch(numbers), pack, divisors, scale);
 }
 
 void TextTask::visit_arrays(const SampleRange& samples, const ArrayVisitor& visit) const {

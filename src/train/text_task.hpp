@@ -15,10 +15,11 @@ namespace dormer::train {
 class TextTask final : public Task {
  public:
   struct Parts {
-    std::unique_ptr<model::LanguageModel> model;
+    // Shared by the runs of one process (SharedBases), which end one by one.
+    std::shared_ptr<const model::LanguageModel> model;
     std::filesystem::path folder{};  ///< of the model, where its names and tokenizer are
-    std::unique_ptr<data::TokenDataset> training{};
-    std::unique_ptr<data::TokenDataset> validation{};  ///< null: none
+    std::shared_ptr<const data::TokenDataset> training{};
+    std::shared_ptr<const data::TokenDataset> validation{};  ///< null: none
     adapter::AddedTokensRequest added_tokens{};
     RandomKey seed{};
     bool shuffle = true;
@@ -33,6 +34,10 @@ class TextTask final : public Task {
   [[nodiscard]] std::int64_t targets(const SampleRange& samples) const override;
   [[nodiscard]] objective::LossSums loss(const SampleRange& samples, const adapter::Pack& pack,
                                          const objective::LossScale& scale) const override;
+  [[nodiscard]] bool shares_passes_with(const Task& other) const override;
+  [[nodiscard]] std::vector<objective::LossSums> losses(std::span<const PackedSamples> members,
+                                                        const adapter::Pack& pack, std::span<const double> divisors,
+                                                        const objective::LossScale& scale) const override;
   [[nodiscard]] std::int64_t validation_samples() const override;
   [[nodiscard]] objective::LossSums validation_loss(const SampleRange& samples,
                                                     const adapter::Pack& pack) const override;

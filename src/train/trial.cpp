@@ -1,17 +1,18 @@
 #include "train/trial.hpp"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
+#include <exception>
 #include <limits>
 #include <optional>
+#include <utility>
 
 #include <ATen/core/Tensor.h>
 
 #include "dormer/core/error.hpp"
 #include "dormer/core/stop.hpp"
 #include "dormer/tensor/device_memory.hpp"
-#include "train/agreement.hpp"
+#include "train/packed_update.hpp"
 #include "train/trace_file.hpp"
 
 namespace dormer::train {
@@ -111,6 +112,7 @@ Trial::Trial(const RunConfig& config, const Task& task, optim::ScheduleHorizon h
     : batch_(config.batch),
       seed_{static_cast<std::uint64_t>(config.run.seed)},
       recompute_blocks_(config.run.recompute),
+      computes_apart_(links.device == "cpu" || config.run.deterministic),
       learning_rate_(config.optimizer.learning_rate),
       maximum_norm_(config.optimizer.max_gradient_norm.value_or(0.0)),
       links_(links),
@@ -138,63 +140,80 @@ std::int64_t Trial::parameter_count() const {
   return count;
 }
 
-// The one place where a batch meets its trials: a pack of one today.
-parallel::LeafLoss Trial::compute_micro_batch(const UpdateInputs& inputs, std::int64_t index,
-                                              const objective::LossScale& scale) {
-  adapter::Pack pack = adapter::Pack::solo(&adapters_, batch_.micro);
-  if (adapters_.has_dropout()) {
-    pack.segments.front().dropout_keys = adapter::dropout_keys(seed_, inputs.step, index * batch_.micro, batch_.micro);
-  }
-  const objective::LossSums loss =
-      inputs.task.loss({inputs.position + index * batch_.micro, batch_.micro}, pack, scale);
-  return {.loss_sum = loss.loss_sum, .tokens = loss.tokens};
-}
+Trial::~Trial() = default;
 
-void Trial::compute_leaves(const UpdateInputs& inputs, UpdateTrace* trace) {
+double Trial::begin_gradients(const UpdateInputs& inputs) {
   inputs.faults.reach("update", inputs.step);
   if (adapters_.has_dropout()) {
     adapters_.draw_dropout(seed_, inputs.step);
   }
-  const std::int64_t targets = inputs.task.targets({inputs.position, batch_.global});
-  const objective::LossScale scale{.divisor = static_cast<double>(std::max<std::int64_t>(targets, 1)),
-                                   .backward = true,
-                                   .recompute_blocks = recompute_blocks_};
-  const parallel::Range share = plan_.shares.at(static_cast<std::size_t>(links_.host.rank()));
-  const std::int64_t last = plan_.micro_batches_of(links_.host.rank()).end - 1;
-  for (std::int64_t leaf = share.begin; leaf < share.end; ++leaf) {
-    const at::Tensor gradient = tensor::borrowed(reducer_->next_leaf_buffer(), links_.device);
-    adapters_.space().bind_gradient(gradient);
-    const parallel::Range micro_batches = plan_.leaves.at(static_cast<std::size_t>(leaf));
-    parallel::LeafLoss sum;
-    for (std::int64_t index = micro_batches.begin; index < micro_batches.end; ++index) {
-      last_backward_ = index == last;
-      const parallel::LeafLoss loss = compute_micro_batch(inputs, index, scale);
-      last_backward_ = false;
-      sum.loss_sum += loss.loss_sum;
-      sum.tokens += loss.tokens;
-      if (trace != nullptr) {
-        trace->own_losses.push_back(loss.loss_sum);
-        if (trace->backward_ended) {
-          trace->backward_ended();
-        }
-      }
+  return static_cast<double>(std::max<std::int64_t>(inputs.task.targets({inputs.position, batch_.global}), 1));
+}
+
+void Trial::begin_leaf() {
+  leaf_gradient_ = std::make_unique<at::Tensor>(tensor::borrowed(reducer_->next_leaf_buffer(), links_.device));
+  adapters_.space().bind_gradient(*leaf_gradient_);
+  leaf_loss_ = {};
+}
+
+adapter::Segment Trial::begin_micro_batch(const UpdateInputs& inputs, std::int64_t index, std::int64_t first_sample,
+                                          bool last) {
+  last_backward_ = last;
+  adapter::Segment segment{.first_sample = first_sample, .samples = batch_.micro, .adapters = &adapters_};
+  if (adapters_.has_dropout()) {
+    segment.dropout_keys = adapter::dropout_keys(seed_, inputs.step, index * batch_.micro, batch_.micro);
+  }
+  return segment;
+}
+
+void Trial::end_micro_batch(const objective::LossSums& loss, UpdateTrace* trace) {
+  last_backward_ = false;
+  leaf_loss_.loss_sum += loss.loss_sum;
+  leaf_loss_.tokens += loss.tokens;
+  if (trace != nullptr) {
+    trace->own_losses.push_back(loss.loss_sum);
+    if (trace->backward_ended) {
+      trace->backward_ended();
     }
-    if (inputs.faults.reach("gradient", inputs.step)) {
-      gradient.narrow(0, 0, 1).fill_(std::numeric_limits<float>::quiet_NaN());
-    }
-    reducer_->complete_leaf(sum);
   }
 }
 
-UpdateReport Trial::update(const UpdateInputs& inputs, UpdateTrace* trace) {
-  adapters_.space().set_updates_done(inputs.step);
-  if (trace != nullptr) {
-    record_before(*trace, adapters_);
+void Trial::end_leaf(const UpdateInputs& inputs) {
+  if (inputs.faults.reach("gradient", inputs.step)) {
+    leaf_gradient_->narrow(0, 0, 1).fill_(std::numeric_limits<float>::quiet_NaN());
   }
-  const auto begin = std::chrono::steady_clock::now();
-  const std::optional<Failure> failure = caught([&] { compute_leaves(inputs, trace); });
-  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-  const auto micro_batches = static_cast<double>(plan_.micro_batches_of(links_.host.rank()).count());
+  reducer_->complete_leaf(leaf_loss_);
+}
+
+UpdateReport Trial::update(const UpdateInputs& inputs, UpdateTrace* trace) {
+  const PackMember member{*this, inputs, trace};
+  MemberOutcome outcome = std::move(update_together(std::span(&member, 1)).front());
+  if (outcome.error) {
+    std::rethrow_exception(outcome.error);
+  }
+  return std::move(outcome.report);
+}
+
+UpdateReport Trial::skipped_update(const UpdateInputs& inputs, const parallel::ReducedGradient& reduced) const {
+  const std::string what = describe_not_finite(reduced);
+  if (!inputs.may_skip) {
+    fail_together(Fault::kNumerical,
+                  "update {}: {}; nothing was changed: lower optimizer.learning_rate, or look at the data",
+                  inputs.step + 1, what);
+  }
+  return {.loss = std::numeric_limits<double>::quiet_NaN(),
+          .learning_rate = learning_rate_ * schedule_.factor(inputs.step),
+          .gradient_norm = std::numeric_limits<double>::quiet_NaN(),
+          .stop = reduced.stop,
+          .skipped = what,
+          .seconds = reduced.seconds,
+          .paces = paces_of(reduced)};
+}
+
+UpdateReport Trial::finish_update(const UpdateInputs& inputs, UpdateTrace* trace, const std::optional<Failure>& failure,
+                                  double seconds) {
+  last_backward_ = false;
+  const auto micro_batches = static_cast<double>(plan_.micro_batches_of(rank()).count());
   const parallel::ReducedGradient reduced = reducer_->reduce({.stop = stop_requested(),
                                                               .error = failure ? static_cast<int>(failure->fault) : 0,
                                                               .seconds = inputs.seconds,
@@ -204,20 +223,7 @@ UpdateReport Trial::update(const UpdateInputs& inputs, UpdateTrace* trace) {
   }
   inputs.faults.reach("reduced", inputs.step);
   if (!reduced.finite) {
-    const std::string what = describe_not_finite(reduced);
-    if (!inputs.may_skip) {
-      fail_together(Fault::kNumerical,
-                    "update {}: {}; nothing was changed: lower optimizer.learning_rate, or look at "
-                    "the data",
-                    inputs.step + 1, what);
-    }
-    return {.loss = std::numeric_limits<double>::quiet_NaN(),
-            .learning_rate = learning_rate_ * schedule_.factor(inputs.step),
-            .gradient_norm = std::numeric_limits<double>::quiet_NaN(),
-            .stop = reduced.stop,
-            .skipped = what,
-            .seconds = reduced.seconds,
-            .paces = paces_of(reduced)};
+    return skipped_update(inputs, reduced);
   }
   const double norm = std::sqrt(reduced.squared_norm);
   const optim::UpdateScalars scalars{.step = inputs.step,

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -13,6 +14,7 @@
 #include "dormer/optim/schedule.hpp"
 #include "dormer/parallel/reducer.hpp"
 #include "dormer/train/run_config.hpp"
+#include "train/agreement.hpp"
 #include "train/fault_hooks.hpp"
 #include "train/task.hpp"
 
@@ -43,7 +45,7 @@ struct UpdateReport {
 };
 
 /// One experiment of a run: its adapters, schedule, optimizer and gradients. A run trains a pack of trials over one
-/// frozen base; today a pack has one.
+/// frozen base (`update_together`).
 class Trial {
  public:
   /// Plans and allocates on the model's device, which `links` names; the adapters are at their start, but for factors
@@ -52,11 +54,12 @@ class Trial {
         adapter::StartOrigin start = adapter::StartOrigin::kWeight);
   Trial(const Trial&) = delete;  // the reducer refers to the plan
   Trial& operator=(const Trial&) = delete;
+  ~Trial();
 
   /// One update of the parameters, on all ranks together: gradients of the own leaves, exact sum, norm, clipping,
   /// optimizer. Throws the same error on every rank, with the parameters as they were, when something failed on any
   /// rank or, unless it may be skipped, a loss or gradient is not finite. With `trace` (on all ranks or on none)
-  /// records what happened.
+  /// records what happened. The pack of one of `update_together`.
   UpdateReport update(const UpdateInputs& inputs, UpdateTrace* trace);
 
   /// Turns the parameters into the average that the optimizer keeps of them, on all ranks together, for
@@ -72,10 +75,29 @@ class Trial {
   /// Parameters without padding.
   [[nodiscard]] std::int64_t parameter_count() const;
 
+  // The stages of an update, for `update_together`, which alone calls them.
+
+  /// Before the first leaf: the draw of dropout. Returns what the losses' gradients are divided by.
+  double begin_gradients(const UpdateInputs& inputs);
+  /// Gradients are added to a fresh buffer from here on.
+  void begin_leaf();
+  /// This trial's rows of micro-batch `index`, which stand at `first_sample` of the pack's batch. `last`: no backward
+  /// pass of this rank follows in this update.
+  [[nodiscard]] adapter::Segment begin_micro_batch(const UpdateInputs& inputs, std::int64_t index,
+                                                   std::int64_t first_sample, bool last);
+  void end_micro_batch(const objective::LossSums& loss, UpdateTrace* trace);
+  void end_leaf(const UpdateInputs& inputs);
+  /// The exchange with the other ranks and the update itself. `failure`: what went wrong on this rank before.
+  UpdateReport finish_update(const UpdateInputs& inputs, UpdateTrace* trace, const std::optional<Failure>& failure,
+                             double seconds);
+  [[nodiscard]] int rank() const { return links_.host.rank(); }
+  [[nodiscard]] bool recomputes_blocks() const { return recompute_blocks_; }
+  /// Whether a pack multiplies its rows with the frozen weights apart from the others': the bits of a product's rows
+  /// may depend on how many they are, with some CPUs' libraries and on GPUs, and a CPU wins little by joining them.
+  [[nodiscard]] bool computes_apart() const { return computes_apart_; }
+
  private:
-  void compute_leaves(const UpdateInputs& inputs, UpdateTrace* trace);
-  parallel::LeafLoss compute_micro_batch(const UpdateInputs& inputs, std::int64_t index,
-                                         const objective::LossScale& scale);
+  [[nodiscard]] UpdateReport skipped_update(const UpdateInputs& inputs, const parallel::ReducedGradient& reduced) const;
   void apply(std::span<const float> gradient, const optim::UpdateScalars& scalars);
   /// The parameters of the optimizer's slice.
   [[nodiscard]] std::span<float> own_values() const;
@@ -87,6 +109,7 @@ class Trial {
   BatchSection batch_;
   RandomKey seed_;
   bool recompute_blocks_;
+  bool computes_apart_;
   double learning_rate_;
   double maximum_norm_;
   parallel::Links links_;
@@ -95,6 +118,8 @@ class Trial {
   parallel::ReductionPlan plan_;
   std::unique_ptr<parallel::GradientReducer> reducer_;
   std::unique_ptr<optim::Optimizer> optimizer_;
+  std::unique_ptr<at::Tensor> leaf_gradient_;  ///< of the leaf under way
+  parallel::LeafLoss leaf_loss_;
   bool last_backward_ = false;  ///< the backward pass now running is the last of the share: gradients are announced
 };
 

@@ -69,6 +69,8 @@ class AdapterSet {
   [[nodiscard]] const Adapter* find_drawn(std::size_t site_index) const;
   /// Trained rows of added tokens, or null.
   [[nodiscard]] const AddedTokens* added_tokens() const;
+  /// Whether a pack of several trials may hold it: linear layers alone, and no added tokens.
+  [[nodiscard]] bool packs() const;
   /// Sets every magnitude to the norms of W + change: a LoRA then starts a DoRA at exactly the LoRA's function.
   void reset_magnitudes();
 
@@ -99,6 +101,9 @@ struct Segment {
 struct Pack {
   std::vector<Segment> segments;
   InputObserver* observer = nullptr;  ///< sees the inputs of all layers; null: nobody does
+  /// Whether every segment's rows are multiplied with the frozen weights apart from the others': where the bits of a
+  /// row depend on how many rows a product has.
+  bool products_apart = false;
   [[nodiscard]] static Pack solo(const AdapterSet* adapters, std::int64_t samples) {
     return {{{0, samples, adapters, {}}}};
   }

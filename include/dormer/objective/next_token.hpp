@@ -1,6 +1,8 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
+#include <vector>
 
 #include "dormer/adapter/adapter_set.hpp"
 #include "dormer/data/token_batch.hpp"
@@ -25,6 +27,12 @@ struct LossSums {
 /// Next-token cross entropy of a batch over its counted targets.
 [[nodiscard]] LossSums next_token_loss(const model::LanguageModel& model, const data::TokenBatch& batch,
                                        const adapter::Pack& pack, const LossScale& scale);
+
+/// The same for a pack of several trials, whose segments cover the batch in order: a sum for each, and `divisors` one
+/// for each (`scale.divisor` is not looked at).
+[[nodiscard]] std::vector<LossSums> next_token_losses(const model::LanguageModel& model, const data::TokenBatch& batch,
+                                                      const adapter::Pack& pack, std::span<const double> divisors,
+                                                      const LossScale& scale);
 
 /// Logits fp32 [samples*length, vocabulary] of tokens (int64 [samples, length]); for inspection and comparison.
 [[nodiscard]] at::Tensor logits(const model::LanguageModel& model, const at::Tensor& tokens, const adapter::Pack& pack);

@@ -1,6 +1,8 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
+#include <vector>
 
 #include "dormer/kernels/rows.hpp"
 #include "dormer/tensor/forward.hpp"
@@ -78,6 +80,12 @@ struct CrossEntropyScale {
   double soft_cap = 0.0;  ///< of the logits; 0: none
 };
 
+/// Consecutive rows of one trial of a pack: they are summed, and their gradient divided, apart from the others'.
+struct CrossEntropyPart {
+  std::int64_t rows = 0;
+  double divisor = 1.0;
+};
+
 /// Next-token cross entropy over hidden [rows, width] (of the graph or not), the head [vocabulary, width] and
 /// targets int64 [rows] on the host (negative: left out), in chunks of at most 256 rows and 16 Mi logits: they never
 /// exist whole, and the memory does not grow with the vocabulary. With `backward` the gradient of loss_sum / divisor
@@ -85,5 +93,13 @@ struct CrossEntropyScale {
 [[nodiscard]] CrossEntropySums linear_cross_entropy(const at::Tensor& hidden, const at::Tensor& head,
                                                     const at::Tensor& targets, const CrossEntropyScale& scale,
                                                     const AddedRows& added = {});
+
+/// The same for a pack: `parts` cover the rows in order (`scale.divisor` is not looked at). Every part is computed as
+/// if it were alone, so that its bits do not depend on the others; the gradients of all run back together.
+[[nodiscard]] std::vector<CrossEntropySums> linear_cross_entropy(const at::Tensor& hidden, const at::Tensor& head,
+                                                                 const at::Tensor& targets,
+                                                                 std::span<const CrossEntropyPart> parts,
+                                                                 const CrossEntropyScale& scale,
+                                                                 const AddedRows& added = {});
 
 }  // namespace dormer::tensor

@@ -4,9 +4,12 @@
 #include <filesystem>
 #include <functional>
 #include <optional>
+#include <span>
+#include <string>
 #include <vector>
 
 #include "dormer/comm/communicator.hpp"
+#include "dormer/core/error.hpp"
 #include "dormer/core/heartbeat.hpp"
 #include "dormer/train/run_config.hpp"
 
@@ -23,6 +26,7 @@ struct Progress {
   double samples_per_second = 0.0;  ///< in place of tokens where samples have none
   std::optional<double> validation_loss;
   double seconds_left = 0.0;  ///< an estimate
+  std::size_t lane = 0;       ///< of a pack
 };
 
 /// Updates, counted from 1; none by default.
@@ -32,18 +36,31 @@ struct UpdateRange {
   [[nodiscard]] bool contains(std::int64_t update) const { return first <= update && update <= last; }
 };
 
+class SharedBases;
+
 struct TrainOptions {
   /// Updates of which `trace/update-000000001.safetensors`, … are written (docs/trace.md).
   UpdateRange traced{};
   /// Called on rank 0 after every update.
-  std::function<void(const Progress&)> on_progress;
+  std::function<void(const Progress&)> on_progress{};
   /// Is told what this process does, for a watchdog; null: nobody watches. Must outlive the run.
   Heartbeat* heartbeat = nullptr;
+  /// The run measures, saves and ends when this many updates are done, to be gone on with later; its schedule is that
+  /// of all its updates.
+  std::optional<std::int64_t> until{};
+  /// Metrics and checkpoints alone: no log, TensorBoard, report, effective configuration, and no measurement before the
+  /// first update. For a trial of many.
+  bool bare = false;
+  /// Frozen models and data sets that are loaded already, and where those that are not are kept; null: none are.
+  SharedBases* bases = nullptr;
+  /// Asked between updates; a lane (`train_pack`) that shall not go on saves and ends as at `until`. Empty: all go on.
+  std::function<bool(std::size_t lane)> goes_on{};
 };
 
 enum class Outcome : std::uint8_t {
-  kFinished,        ///< all updates are done and exported
-  kSavedForRequeue  ///< asked to stop or out of time: saved, exit code 85
+  kFinished,         ///< all updates are done and exported
+  kSavedForRequeue,  ///< asked to stop or out of time: saved, exit code 85
+  kPaused            ///< `TrainOptions::until` is reached: measured and saved
 };
 
 /// What a run was; equal on all ranks but for `state_bytes`.
@@ -64,6 +81,19 @@ struct TrainResult {
 /// directory. All ranks call it with equal arguments. Throws one error on every rank for what goes wrong; parameters
 /// and checkpoints then are as after the last good update.
 TrainResult train(const RunConfig& config, comm::Communicator& communicator, const TrainOptions& options = {});
+
+/// What came of one run of a pack.
+struct LaneOutcome {
+  std::optional<TrainResult> result;  ///< nothing: it failed
+  Fault fault = Fault::kBug;          ///< of a failure
+  std::string message;
+};
+
+/// Runs several configurations at once, with one forward and backward pass for all of those that can share them, and
+/// the others beside them: each has the bytes of its run alone, and ends by itself. All ranks call it with equal
+/// arguments. An error that one lane's ranks agree on is that lane's; any other is thrown.
+std::vector<LaneOutcome> train_pack(std::span<const RunConfig> configs, comm::Communicator& communicator,
+                                    const TrainOptions& options = {});
 
 /// Writes all exports of `config` anew, from the best checkpoint by validation loss where it is kept, else from the
 /// newest, and returns their folders. Owns the run directory meanwhile. All ranks call; errors are those of all.

@@ -1,0 +1,189 @@
+#include <algorithm>
+#include <array>
+#include <filesystem>
+#include <limits>
+#include <map>
+#include <numeric>
+
+#include <ATen/Parallel.h>
+#include <gmock/gmock.h>
+
+#include "dormer/comm/single.hpp"
+#include "dormer/core/error.hpp"
+#include "dormer/train/run.hpp"
+#include "dormer/train/shared_bases.hpp"
+#include "train/tiny_run.hpp"
+
+namespace dormer::train {
+namespace {
+
+using ::testing::HasSubstr;
+
+std::vector<LaneOutcome> train_together(const std::vector<RunConfig>& configs, const TrainOptions& options = {}) {
+  const std::unique_ptr<comm::Communicator> communicator = comm::single();
+  return train_pack(configs, *communicator, options);
+}
+
+/// Eight trials that differ in everything that a pack may differ in.
+class PackTest : public ::testing::Test {
+ protected:
+  static constexpr int kTrials = 8;
+
+  [[nodiscard]] RunConfig trial(int number, const std::string& group) const {
+    RunConfig config = tiny_.config(fmt::format("{}-{}", group, number));
+    config.run.seed = 3 + number;
+    config.optimizer.learning_rate *= 1.0 + number;
+    config.adapter.rank = std::array{1, 31, 16, 4, 8, 32, 3, 17}.at(static_cast<std::size_t>(number));
+    config.adapter.alpha.text = fmt::format("{}", 2 * config.adapter.rank);
+    config.adapter.kind =
+        std::array{"lora", "lora", "lora", "loha", "lokr", "lora", "full", "lora"}.at(static_cast<std::size_t>(number));
+    config.adapter.decompose.reset();
+    if (number != 2 && number != 6) {
+      config.adapter.decompose.emplace();
+      config.adapter.decompose->axis = number % 2 == 0 ? "output" : "input";
+    }
+    if (number == 7) {
+      config.adapter.dropout = 0.25;
+    }
+    if (number == 5) {
+      config.schedule.kind = "constant";
+      config.optimizer.max_gradient_norm = 0.01;
+    }
+    config.exports.clear();
+    return config;
+  }
+  [[nodiscard]] std::filesystem::path run(const std::string& group, int number) const {
+    return tiny_.folder() / fmt::format("{}-{}", group, number);
+  }
+  void train_alone(int number) const {
+    const std::unique_ptr<comm::Communicator> communicator = comm::single();
+    static_cast<void>(train(trial(number, "alone"), *communicator));
+  }
+  void expect_equal(const std::string& group, int number) const {
+    EXPECT_EQ(newest_arrays(run(group, number)), newest_arrays(run("alone", number))) << group << ", trial " << number;
+    EXPECT_EQ(timeless_metrics(run(group, number)), timeless_metrics(run("alone", number))) << group << " " << number;
+  }
+
+  TinyRun tiny_;
+};
+
+TEST_F(PackTest, EveryTrialHasTheBytesOfItsRunAlone) {
+  for (const int threads : {1, 2}) {
+    const std::string alone = "alone";
+    for (int number = 0; number < kTrials; ++number) {
+      std::filesystem::remove_all(run(alone, number));
+      RunConfig config = trial(number, alone);
+      config.run.threads = threads;
+      const std::unique_ptr<comm::Communicator> communicator = comm::single();
+      static_cast<void>(train(config, *communicator));
+    }
+    for (const std::vector<int>& order :
+         std::vector<std::vector<int>>{{0, 1}, {7, 2, 5, 3}, {0, 1, 2, 3, 4, 5, 6, 7}, {6, 0, 7, 4, 2, 5, 1, 3}}) {
+      const std::string group = fmt::format("pack-{}-{}-{}", threads, order.size(), order.front());
+      std::vector<RunConfig> configs;
+      SharedBases bases;
+      for (const int number : order) {
+        configs.push_back(trial(number, group));
+        configs.back().run.threads = threads;
+      }
+      for (const LaneOutcome& outcome : train_together(configs, {.bases = &bases})) {
+        ASSERT_TRUE(outcome.result) << outcome.message;
+        EXPECT_EQ(outcome.result->outcome, Outcome::kFinished);
+      }
+      for (const int number : order) {
+        expect_equal(group, number);
+      }
+    }
+  }
+}
+
+TEST_F(PackTest, TrialsShareOneModel) {
+  SharedBases bases;
+  int loads = 0;
+  const auto load = [&]() -> SharedBases::Model {
+    ++loads;
+    return nullptr;
+  };
+  static_cast<void>(bases.model("one", load));
+  static_cast<void>(bases.model("one", load));
+  EXPECT_EQ(loads, 1);
+}
+
+TEST_F(PackTest, ANeighbourThatOverflowsEndsAlone) {
+  train_alone(0);
+  train_alone(3);
+  RunConfig wild = trial(2, "wild");  // without magnitudes, which would hold it
+  wild.optimizer.learning_rate = 1e30;
+  wild.optimizer.max_gradient_norm.reset();
+  SharedBases bases;
+  const std::vector<LaneOutcome> outcomes =
+      train_together({trial(0, "beside"), wild, trial(3, "beside")}, {.bases = &bases});
+  EXPECT_FALSE(outcomes[1].result);
+  EXPECT_EQ(outcomes[1].fault, Fault::kNumerical);
+  EXPECT_THAT(outcomes[1].message, HasSubstr("nothing was changed"));
+  ASSERT_TRUE(outcomes[0].result && outcomes[2].result);
+  expect_equal("beside", 0);
+  expect_equal("beside", 3);
+}
+
+TEST_F(PackTest, APauseDoesNotShowAndNeighboursMayChange) {
+  for (const int number : {0, 2, 5}) {
+    train_alone(number);
+  }
+  SharedBases bases;
+  const TrainOptions first{.until = 2, .bases = &bases};
+  for (const LaneOutcome& outcome : train_together({trial(0, "paused"), trial(2, "paused")}, first)) {
+    ASSERT_TRUE(outcome.result) << outcome.message;
+    EXPECT_EQ(outcome.result->outcome, Outcome::kPaused);
+    EXPECT_EQ(outcome.result->step, 2);
+    EXPECT_TRUE(outcome.result->last_validation_loss);
+  }
+  // Asked again where it is already: it says what it knows, and does nothing.
+  const std::vector<LaneOutcome> again = train_together({trial(0, "paused")}, first);
+  EXPECT_EQ(again[0].result.value().outcome, Outcome::kPaused);
+  EXPECT_EQ(again[0].result->first_step, 2);
+  for (const LaneOutcome& outcome :
+       train_together({trial(2, "paused"), trial(5, "paused"), trial(0, "paused")}, {.bases = &bases})) {
+    ASSERT_TRUE(outcome.result) << outcome.message;
+    EXPECT_EQ(outcome.result->outcome, Outcome::kFinished);
+  }
+  for (const int number : {0, 2, 5}) {
+    expect_equal("paused", number);
+  }
+}
+
+TEST_F(PackTest, AnOddUpdateMeasuresWhereItPauses) {
+  RunConfig config = trial(0, "odd");
+  config.validation.every = config::Cadence::never();
+  const std::vector<LaneOutcome> outcomes = train_together({config}, {.until = 3});
+  EXPECT_EQ(outcomes[0].result.value().step, 3);
+  EXPECT_TRUE(outcomes[0].result->last_validation_loss);
+}
+
+TEST_F(PackTest, ALaneThatShallNotGoOnIsSavedAndTheOthersGoOn) {
+  train_alone(1);
+  SharedBases bases;
+  const std::vector<LaneOutcome> outcomes =
+      train_together({trial(0, "dropped"), trial(1, "dropped")},
+                     {.bases = &bases, .goes_on = [](std::size_t lane) { return lane != 0; }});
+  EXPECT_EQ(outcomes[0].result.value().outcome, Outcome::kPaused);
+  EXPECT_EQ(outcomes[0].result->step, 1);
+  EXPECT_EQ(outcomes[1].result.value().outcome, Outcome::kFinished);
+  expect_equal("dropped", 1);
+}
+
+TEST_F(PackTest, ABareRunLeavesMetricsAndCheckpoints) {
+  train_alone(4);
+  const std::vector<LaneOutcome> outcomes = train_together({trial(4, "bare")}, {.bare = true});
+  ASSERT_TRUE(outcomes[0].result) << outcomes[0].message;
+  std::vector<std::string> names;
+  for (const auto& entry : std::filesystem::directory_iterator(run("bare", 4))) {
+    names.push_back(entry.path().filename());
+  }
+  std::ranges::sort(names);
+  EXPECT_EQ(names, (std::vector<std::string>{"checkpoints", "metrics.jsonl", "run.lock"}));
+  EXPECT_EQ(newest_arrays(run("bare", 4)), newest_arrays(run("alone", 4)));
+}
+
+}  // namespace
+}  // namespace dormer::train
