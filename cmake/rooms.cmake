@@ -16,7 +16,7 @@
 #     Part of what launch/bundle.sh packs (component `bundle`): in FOLDER, with libraries found in the bundle's lib alone. LibTorch is
 #     the other machine's.
 #   dormer_interface_id(VARIABLE ROOM/HEADER …)
-#     The version and a hash of public headers: program and module agree on them if and only if they carry the same id.
+#     The version and a hash of public headers: program and module agree on them if and only if they carry the same id. VARIABLE_HEADERS are they.
 
 file(REMOVE ${CMAKE_BINARY_DIR}/rooms.txt.new ${CMAKE_BINARY_DIR}/gpu-tests.txt ${CMAKE_BINARY_DIR}/gpu-tests-not-registered.txt)
 file(GLOB DORMER_GPU_DEVICES /dev/nvidia[0-9]*)
@@ -32,6 +32,7 @@ function(dormer_interface_id variable)
   string(SHA256 interface "${interface}")
   string(SUBSTRING ${interface} 0 16 interface)
   set(${variable} "${PROJECT_VERSION}-${interface}" CACHE INTERNAL "")
+  set(${variable}_HEADERS "${ARGN}" CACHE INTERNAL "")
 endfunction()
 
 # Not install(TARGETS): for its change of search paths CMake ends those of the build tree with an empty one, which is the working directory.

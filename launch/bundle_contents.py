@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Completes a bundle's folder: copies the shared libraries that the other machine lacks, and writes manifest.json.
 
-Example: bundle_contents.py FOLDER --torch site-packages/torch --commit 1a2b3c
+Example: bundle_contents.py FOLDER --torch site-packages/torch --commit 1a2b3c --glibc 2.34
 What ldd names is copied unless it belongs to glibc, to the compiler's runtime (LibTorch needs that machine's own), to LibTorch or to
 NVIDIA's libraries. The manifest has versions, the newest symbol versions that the files ask for, and every file's SHA-256.
+With --glibc it ends with exit code 1 where a file asks for a newer one, and names the symbols.
 """
 import argparse
 import hashlib
@@ -57,15 +58,33 @@ def copy_libraries(bundle: Path, torch: Path) -> list[str]:
     return copied
 
 
+def numbers_of(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("."))
+
+
 def newest_symbols(files: list[Path]) -> dict[str, str]:
     """The newest version of each of the system's libraries that any file asks for."""
     newest: dict[str, tuple[int, ...]] = {}
     for path in files:
         text = subprocess.run(["readelf", "--version-info", "--wide", str(path)], capture_output=True, text=True, check=True).stdout
         for name, version in VERSION.findall(text.split("Version needs section", 1)[-1]):
-            numbers = tuple(int(part) for part in version.split("."))
-            newest[name] = max(newest.get(name, ()), numbers)
+            newest[name] = max(newest.get(name, ()), numbers_of(version))
     return {name: ".".join(map(str, numbers)) for name, numbers in sorted(newest.items())}
+
+
+def symbols_beyond(path: Path, glibc: str) -> list[str]:
+    """The symbols that a file wants of a newer glibc, as name@version."""
+    text = subprocess.run(["readelf", "--dyn-syms", "--wide", str(path)], capture_output=True, text=True, check=True).stdout
+    wanted = set(re.findall(r"\bUND (\S+)@GLIBC_([0-9.]+)", text))
+    return sorted(f"{name}@{version}" for name, version in wanted if numbers_of(version) > numbers_of(glibc))
+
+
+def require_glibc(bundle: Path, glibc: str) -> None:
+    beyond = {path: symbols for path in elf_files(bundle) if (symbols := symbols_beyond(path, glibc))}
+    for path, symbols in beyond.items():
+        print(f"  {path.relative_to(bundle)}: {', '.join(symbols)}")
+    if beyond:
+        sys.exit(f"bundle: {len(beyond)} files ask for a newer glibc than {glibc}, as shown above; build on a system as old as the other machine")
 
 
 def versions(bundle: Path, torch: Path) -> dict[str, str]:
@@ -80,9 +99,12 @@ def main() -> None:
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--torch", type=Path, required=True, help="the LibTorch that it was built with: the folder that holds lib/")
     parser.add_argument("--commit", required=True)
+    parser.add_argument("--glibc", help="the other machine's version, such as 2.34")
     arguments = parser.parse_args()
     bundle, torch = arguments.bundle, arguments.torch
     libraries = copy_libraries(bundle, torch)
+    if arguments.glibc:
+        require_glibc(bundle, arguments.glibc)
     symbols = newest_symbols(elf_files(bundle))
     sizes = {path: path.stat().st_size for path in sorted(bundle.rglob("*")) if path.is_file()}
     manifest = {

@@ -38,8 +38,8 @@ std::string started_by(const Launch& launch) {
 const MpiModule& load_module(const std::filesystem::path& path, const Launch& launch) {
   std::error_code ignored;
   require(std::filesystem::exists(path, ignored), Fault::kUsage,
-          "{}, but there is no MPI module {}: build it (install Open MPI's headers and build again), name it in "
-          "DORMER_MPI_MODULE, or start one process without a launcher",
+          "{}, but there is no MPI module {}: build it (cluster/rebuild_mpi.sh does with the MPI of this machine), "
+          "name it in DORMER_MPI_MODULE, or start one process without a launcher",
           started_by(launch), path.string());
   // RTLD_GLOBAL: Open MPI opens plugins of its own that look for its symbols in the global scope. Never closed: MPI
   // leaves threads and exit handlers behind.
