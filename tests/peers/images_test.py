@@ -222,20 +222,29 @@ def cmyk_profile():
     return header + bytes(128 - len(header)) + directory + data
 
 
+def vips_version():
+    said = subprocess.run(["pkg-config", "--modversion", "vips"], check=True, capture_output=True, text=True).stdout
+    return tuple(map(int, said.split(".")[:2]))
+
+
 def test_cmyk_with_a_profile_is_converted(tmp_path):
+    """To libvips' own sRGB profile, which is another one from libvips 8.15 on: up to 5 levels from Pillow's in dark tones, where the older one is
+    within a level of it."""
     profile = cmyk_profile()
+    apart = 5 if vips_version() >= (8, 15) else 0
     inks = Image.merge("CMYK", [*picture(61, 47).split(), picture(61, 47, 1).convert("L")])
     inks.save(tmp_path / "a.tif", icc_profile=profile)
     inks.save(tmp_path / "a.jpg", icc_profile=profile, quality=95)
     ours, refused = probe(tmp_path, {"tif": tmp_path / "a.tif", "jpg": tmp_path / "a.jpg"})
     assert not refused
-    for name, levels in (("tif", 1), ("jpg", 4)):
-        # Pillow's own sRGB is of version 4, to which its library fits blacks under the perceptual intent, but not under this one. The profile
+    for name, levels in (("tif", 1 + apart), ("jpg", 4 + apart)):
+        # Pillow's own sRGB is of ICC's version 4, to which its library fits blacks under the perceptual intent, but not under this one. The profile
         # has but one table for all.
         with Image.open(tmp_path / f"a.{name}") as image:
             theirs = ImageCms.profileToProfile(image, io.BytesIO(profile), ImageCms.createProfile("sRGB"), outputMode="RGB",
                                                renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC)
         assert values(theirs).std() > 0.1
+        assert np.abs(ours[name] - values(theirs)).mean() * 127.5 < 2
         close(ours[name], values(theirs), levels)
 
 
