@@ -3,6 +3,7 @@
 #include <vector>
 
 #include <ATen/core/Tensor.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/sub.h>
 #include <ATen/ops/zeros_like.h>
@@ -128,6 +129,25 @@ std::vector<SegmentInput> inputs_of(const LayerRecord& record, const at::Tensor&
   return inputs;
 }
 
+/// The rows of all segments, each made by `product`: of several, one at a time beside the whole.
+template <typename Product>
+at::Tensor by_segment(const LayerRecord& record, const Product& product) {
+  if (record.segments.size() == 1) {
+    return product(0);
+  }
+  at::Tensor all;
+  for (std::size_t i = 0; i < record.segments.size(); ++i) {
+    const at::Tensor part = product(i);
+    if (!all.defined()) {
+      std::vector<std::int64_t> sizes = part.sizes().vec();
+      sizes[0] = record.segments.back().first_row + record.segments.back().rows;
+      all = at::empty(sizes, part.options());
+    }
+    all.narrow(0, record.segments[i].first_row, part.size(0)).copy_(part);
+  }
+  return all;
+}
+
 /// The layer's own product: of x, of (x - x~) for segments that split, of the scaled x for those decomposed by input.
 /// One product where all segments take the frozen weight.
 at::Tensor base_product(const LayerRecord& record, const at::Tensor& x, const std::vector<SegmentInput>& inputs) {
@@ -143,10 +163,9 @@ at::Tensor base_product(const LayerRecord& record, const at::Tensor& x, const st
   if (record.one_product()) {
     return apply_weight(record.site, tensor::joined_rows(parts), record.weight);
   }
-  for (std::size_t i = 0; i < parts.size(); ++i) {
-    parts[i] = apply_weight(record.site, parts[i], record.weight_of(record.segments[i]));
-  }
-  return tensor::joined_rows(parts);
+  return by_segment(record, [&](std::size_t i) {
+    return apply_weight(record.site, std::exchange(parts[i], {}), record.weight_of(record.segments[i]));
+  });
 }
 
 /// The gradient that these parts of the output's gradient give the input of `base_product`.
@@ -154,11 +173,11 @@ at::Tensor base_product_backward(const LayerRecord& record, std::vector<at::Tens
   if (record.one_product()) {
     return input_gradient(record.site, tensor::joined_rows(parts), record.input, record.weight);
   }
-  for (std::size_t i = 0; i < parts.size(); ++i) {
+  return by_segment(record, [&](std::size_t i) {
     const SegmentRecord& segment = record.segments[i];
-    parts[i] = input_gradient(record.site, parts[i], rows_of(record.input, segment), record.weight_of(segment));
-  }
-  return tensor::joined_rows(parts);
+    return input_gradient(record.site, std::exchange(parts[i], {}), rows_of(record.input, segment),
+                          record.weight_of(segment));
+  });
 }
 
 /// y += f (h x~) (W + Δ)ᵀ + b.

@@ -12,12 +12,13 @@
 
 namespace dormer::train {
 
-std::vector<std::filesystem::path> export_run(const RunConfig& config, comm::Communicator& communicator) {
+std::vector<std::filesystem::path> export_run(const RunConfig& config, comm::Communicator& communicator,
+                                              const TrainOptions& options) {
   tensor::configure_process(config.run.threads);
   if (config.exports.empty()) {
     fail_together(Fault::kUsage, "export: the list is empty; write export: [{{for: peft}}]");
   }
-  Preparation preparation(config, communicator, {});
+  Preparation preparation(config, communicator, {.bare = options.bare, .bases = options.bases});
   if (!preparation.resumed) {
     fail_together(Fault::kUsage, "{} holds no checkpoint to export; train first, or name the run.directory of a run",
                   preparation.paths.root.string());

@@ -63,4 +63,26 @@ std::vector<MachinePlan> plan_machines(const std::vector<RankPlan>& ranks, int r
   return machines;
 }
 
+RankMemory pack_memory(std::span<const RankMemory> trials) {
+  RankMemory pack;
+  for (const RankMemory& trial : trials) {
+    const std::int64_t own_base = trial.base + trial.loss;
+    pack.mapped = std::max(pack.mapped, trial.mapped);
+    pack.base = std::max(pack.base, trial.base);
+    pack.loss = std::max(pack.loss, trial.loss);
+    pack.adapters += trial.adapters;
+    pack.gradients += trial.gradients;
+    pack.moments += trial.moments;
+    pack.activations += trial.activations;
+    pack.buffers += trial.buffers;
+    pack.saving = std::max(pack.saving, trial.saving);  // one after the other
+    pack.peak += std::max<std::int64_t>(trial.peak - own_base, 0);
+    pack.tensors += std::max<std::int64_t>(trial.tensors - own_base, 0);
+    pack.busiest = trial.busiest;
+  }
+  pack.peak += pack.base + pack.loss;
+  pack.tensors += pack.base + pack.loss;
+  return pack;
+}
+
 }  // namespace dormer::train

@@ -96,7 +96,9 @@ std::vector<LaneOutcome> train_pack(std::span<const RunConfig> configs, comm::Co
                                     const TrainOptions& options = {});
 
 /// Writes all exports of `config` anew, from the best checkpoint by validation loss where it is kept, else from the
-/// newest, and returns their folders. Owns the run directory meanwhile. All ranks call; errors are those of all.
-std::vector<std::filesystem::path> export_run(const RunConfig& config, comm::Communicator& communicator);
+/// newest, and returns their folders. Owns the run directory meanwhile. All ranks call; errors are those of all. Of
+/// `options` it follows `bare` and `bases`.
+std::vector<std::filesystem::path> export_run(const RunConfig& config, comm::Communicator& communicator,
+                                              const TrainOptions& options = {});
 
 }  // namespace dormer::train

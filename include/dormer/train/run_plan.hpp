@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -37,6 +38,10 @@ struct RankMemory {
 /// What the system will about show as the resident memory of a rank on a CPU: the program, the model's mapping, and the
 /// peak with the blocks that the C library keeps between sizes, as measured (docs/plan.md). Pure.
 [[nodiscard]] std::int64_t resident_bytes(const RankMemory& memory, std::int64_t program);
+
+/// What one rank holds that trains these trials as a pack: the frozen base and the chunks of logits once, everything
+/// else of each. Pure.
+[[nodiscard]] RankMemory pack_memory(std::span<const RankMemory> trials);
 
 /// What one rank of a run would do and hold.
 struct RankPlan {
