@@ -90,20 +90,21 @@ Table differences(std::span<const Run> runs, const std::vector<std::string>& nam
 
 std::string comparison_page(std::span<const Run> runs, std::string_view bundle) {
   const std::vector<std::string> names = names_of(runs);
-  Page page{.title = fmt::format("{} runs compared", runs.size()), .summary = {}, .plots = {}, .tables = {}};
+  Page page{.title = fmt::format("{} runs compared", runs.size()), .summary = {}, .parts = {}};
   for (std::size_t i = 0; i < runs.size(); ++i) {
     page.summary += fmt::format("{}{} ({})", i == 0 ? "" : ", ", names[i], runs[i].folder.string());
   }
-  page.plots = {
+  page.parts = {
       overlay(runs, names, kHeldOut.metric, named_plot("plot-held-out-loss", "Held-out loss", "held-out loss")),
       overlay(runs, names, kLoss.metric, named_plot("plot-loss", "Training loss", "training loss")),
       overlay(runs, names, kLearningRate.metric, named_plot("plot-learning-rate", "Learning rate", "learning rate")),
       overlay(runs, names, kGradientNorm.metric, named_plot("plot-gradient-norm", "Gradient norm", "gradient norm"))};
   const std::string throughput = runs.empty() ? "tokens_per_second" : throughput_metric(runs[0]);
-  page.plots.push_back(
+  page.parts.emplace_back(
       overlay(runs, names, throughput, named_plot("plot-throughput", "Throughput", spaced(throughput))));
-  page.plots.push_back(layers_plot(runs, names));
-  page.tables = {results(runs, names), differences(runs, names)};
+  page.parts.emplace_back(layers_plot(runs, names));
+  page.parts.emplace_back(results(runs, names));
+  page.parts.emplace_back(differences(runs, names));
   return html(page, bundle);
 }
 

@@ -81,7 +81,8 @@ Plot layers_plot(const RunRecord& record) {
     const std::string group = layer.layer.substr(layer.layer.rfind('.') + 1);
     auto found = std::ranges::find(plot.series, group, &Series::name);
     if (found == plot.series.end()) {
-      found = plot.series.insert(plot.series.end(), Series{.name = group, .x = {}, .y = {}, .labels = {}});
+      found = plot.series.insert(plot.series.end(),
+                                 Series{.name = group, .x = {}, .y = {}, .labels = {}, .mark = Mark::kPoints});
     }
     add_point(*found, layer);
   }
@@ -98,7 +99,7 @@ Plot layers_plot(std::span<const Run> runs, std::span<const std::string> names) 
       plot.summary += fmt::format("{}: not measured. ", names[i]);
       continue;
     }
-    Series series{.name = names[i], .x = {}, .y = {}, .labels = {}};
+    Series series{.name = names[i], .x = {}, .y = {}, .labels = {}, .mark = Mark::kPoints};
     for (const LayerChange& layer : layers) {
       add_point(series, layer);
     }

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "report/escape.hpp"
+
 namespace dormer::report {
 namespace {
 
@@ -10,71 +12,41 @@ constexpr std::string_view kPolicy =
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data: blob:; "
     "base-uri 'none'; form-action 'none'";
 
-std::string legend(const Plot& plot) {
-  if (plot.series.size() < 2) {
-    return {};
-  }
-  std::string text = "<ul class=\"legend\">";
-  for (std::size_t i = 0; i < plot.series.size(); ++i) {
-    const std::string mark = plot.series[i].is_line()
-                                 ? fmt::format("<path class=\"line c{} d{}\" d=\"M0 5H28\"/>", i % 8, i / 8 % 4)
-                                 : fmt::format("<circle class=\"point c{}\" cx=\"14\" cy=\"5\" r=\"4\"/>", i % 8);
-    text += fmt::format("<li><svg viewBox=\"0 0 28 10\" aria-hidden=\"true\">{}</svg>{}</li>", mark,
-                        escaped(plot.series[i].name));
-  }
-  return text + "</ul>\n";
-}
-
-std::string figure(const Plot& plot) {
-  std::string text = fmt::format("<figure id=\"{0}\">\n<h2 id=\"{0}-title\">{1}</h2>\n", plot.id, escaped(plot.title));
-  if (!plot.empty()) {
-    text += fmt::format("<div class=\"still\">\n{}{}\n</div>\n", legend(plot), svg(plot));
-    text += fmt::format("<div class=\"live\" role=\"img\" aria-labelledby=\"{0}-title {0}-summary\" hidden></div>\n",
-                        plot.id);
-  }
-  return text +
-         fmt::format("<figcaption id=\"{}-summary\">{}</figcaption>\n</figure>\n", plot.id, escaped(plot.summary));
-}
-
-std::string row(const std::vector<std::string>& cells) {
-  std::string text = "<tr>";
-  for (std::size_t i = 0; i < cells.size(); ++i) {
-    text += i == 0 ? fmt::format("<th scope=\"row\">{}</th>", escaped(cells[i]))
-                   : fmt::format("<td>{}</td>", escaped(cells[i]));
-  }
-  return text + "</tr>\n";
-}
-
-std::string table(const Table& content) {
-  std::string text = fmt::format("<section>\n<h2>{}</h2>\n", escaped(content.title));
-  if (content.folded) {
-    text = fmt::format("<details><summary>{}</summary>\n", escaped(content.title));
-  }
-  text += "<div class=\"wide\"><table>\n";
-  if (!content.head.empty()) {
-    text += "<thead><tr>";
-    for (const std::string& cell : content.head) {
-      text += fmt::format("<th scope=\"col\">{}</th>", escaped(cell));
+/// The plots of the page as its script reads them, commas and newlines between.
+class ScriptData {
+ public:
+  void operator()(const Plot& plot) {
+    if (!plot.empty()) {
+      add(script_data(plot));
     }
-    text += "</tr></thead>\n";
   }
-  text += "<tbody>\n";
-  for (const std::vector<std::string>& cells : content.rows) {
-    text += row(cells);
+  void operator()(const PlotGrid& grid) {
+    for (const Plot& plot : grid.plots) {
+      (*this)(plot);
+    }
   }
-  return text + "</tbody></table></div>\n" + (content.folded ? "</details>\n" : "</section>\n");
-}
+  void operator()(const Parallel& plot) {
+    if (!plot.empty()) {
+      add(script_data(plot));
+    }
+  }
+  template <typename Other>
+  void operator()(const Other& /*part*/) {}
+  [[nodiscard]] std::string list() const { return "[" + text_ + "]"; }
+
+ private:
+  void add(const std::string& entry) { text_ += (text_.empty() ? "" : ",\n") + entry; }
+  std::string text_;
+};
 
 std::string scripts(const Page& page, std::string_view bundle) {
-  std::vector<Plot> drawn;
-  for (const Plot& plot : page.plots) {
-    if (!plot.empty()) {
-      drawn.push_back(plot);
-    }
+  ScriptData data;
+  for (const Part& part : page.parts) {
+    std::visit(data, part);
   }
   std::string text = "<script>";
   text += bundle;
-  text += "</script>\n<script type=\"application/json\" id=\"plots\">" + script_data(drawn) + "</script>\n<script>";
+  text += "</script>\n<script type=\"application/json\" id=\"plots\">" + data.list() + "</script>\n<script>";
   text += page_script();
   return text + "</script>\n";
 }
@@ -91,11 +63,8 @@ std::string html(const Page& page, std::string_view bundle) {
   if (bundle.empty()) {
     text += "<p class=\"soft\">The plots are still pictures: this page was written without Plotly's bundle.</p>\n";
   }
-  for (const Plot& plot : page.plots) {
-    text += figure(plot);
-  }
-  for (const Table& content : page.tables) {
-    text += table(content);
+  for (const Part& part : page.parts) {
+    text += html(part);
   }
   text += "</main>\n";
   if (!bundle.empty()) {

@@ -87,17 +87,16 @@ std::string run_page(const Run& run, std::string_view bundle) {
   Page page{.title = record.name,
             .summary = fmt::format("{}. Update {}{}.", capitalized(record.state), step,
                                    record.total_steps > 0 ? fmt::format(" of {}", record.total_steps) : ""),
-            .plots = {},
-            .tables = {}};
-  page.plots = {loss_plot(run), single_plot(run, kLearningRate.metric, "plot-learning-rate"),
+            .parts = {}};
+  page.parts = {loss_plot(run), single_plot(run, kLearningRate.metric, "plot-learning-rate"),
                 single_plot(run, kGradientNorm.metric, "plot-gradient-norm"),
                 single_plot(run, throughput_metric(run), "plot-throughput"), layers_plot(record)};
-  page.tables.push_back(run_table(record));
+  page.parts.emplace_back(run_table(record));
   if (!record.layers.empty()) {
-    page.tables.push_back(layers_table(record));
+    page.parts.emplace_back(layers_table(record));
   }
   if (!record.config.empty()) {
-    page.tables.push_back(config_table(record));
+    page.parts.emplace_back(config_table(record));
   }
   return html(page, bundle);
 }

@@ -9,6 +9,8 @@
 #include "report/curves.hpp"
 #include "report/layers.hpp"
 #include "report/page.hpp"
+#include "report/scale.hpp"
+#include "report/text_count.hpp"
 #include "support/temp_directory.hpp"
 
 namespace dormer::report {
@@ -46,14 +48,6 @@ Run a_run(const std::string& name = "tiny") {
     }
   }
   return run;
-}
-
-std::size_t count(const std::string& text, std::string_view part) {
-  std::size_t found = 0;
-  for (std::size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + part.size())) {
-    ++found;
-  }
-  return found;
 }
 
 /// Lines of a colour, those in legends left out.
@@ -109,8 +103,11 @@ TEST(RunPage, EscapesWhatItPrints) {
 TEST(RunPage, CarriesTheBundleAndTheNumbersForIt) {
   const std::string page = run_page(a_run(), "window.Plotly = 'bundle';");
   EXPECT_THAT(page, HasSubstr("<script>window.Plotly = 'bundle';</script>"));
-  EXPECT_THAT(page, HasSubstr("{\"name\":\"held-out\",\"x\":[0,2,4],\"y\":[3,1.25,1],\"labels\":[]}"));
-  EXPECT_THAT(page, HasSubstr("{\"name\":\"v_proj\",\"x\":[0.3],\"y\":[0.01],\"labels\":[\"model.layers.0.v_proj\"]}"));
+  EXPECT_THAT(page, HasSubstr("{\"name\":\"held-out\",\"mark\":\"line\",\"x\":[0,2,4],\"y\":[3,1.25,1]}"));
+  EXPECT_THAT(
+      page,
+      HasSubstr(
+          "{\"name\":\"v_proj\",\"mark\":\"points\",\"x\":[0.3],\"y\":[0.01],\"labels\":[\"model.layers.0.v_proj\"]}"));
   EXPECT_THAT(page, Not(HasSubstr("still pictures")));
 }
 
