@@ -64,7 +64,7 @@ struct TrainLine {
   std::filesystem::path program;
   std::filesystem::path working_directory;
   std::filesystem::path output;        ///< of the job; Slurm's patterns count
-  std::vector<std::string> arguments;  ///< CONFIG and options of `dormer train`
+  std::vector<std::string> arguments;  ///< of train.sbatch: [--sweep] CONFIG and options of the command
 };
 
 /// Mistakes that Slurm would find late or not at all, one text each; empty: none. Pure.

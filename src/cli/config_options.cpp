@@ -2,7 +2,18 @@
 
 #include <CLI/CLI.hpp>
 
+#include "dormer/config/tree.hpp"
+#include "dormer/sweep/sweep_config.hpp"
+
 namespace dormer::cli {
+
+bool ConfigOptions::is_sweep() const {
+  return config::Document::parse(config::Source::from_file(file)).root.find("sweep") != nullptr;
+}
+
+train::RunConfig ConfigOptions::load_run_or_sweep() const {
+  return is_sweep() ? sweep::load_sweep_config(file, overrides).run : load();
+}
 
 void add_config_options(CLI::App& app, ConfigOptions& options) {
   app.add_option("CONFIG", options.file, "The run's YAML file.")->required();

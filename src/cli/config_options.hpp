@@ -16,6 +16,10 @@ struct ConfigOptions {
   std::string file;
   std::vector<std::string> overrides;
   [[nodiscard]] train::RunConfig load() const { return train::load_run_config(file, overrides); }
+  /// Whether the file describes a sweep.
+  [[nodiscard]] bool is_sweep() const;
+  /// The run; of a sweep its ordinary part.
+  [[nodiscard]] train::RunConfig load_run_or_sweep() const;
 };
 
 /// `options` must live as long as `app`.

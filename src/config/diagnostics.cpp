@@ -17,7 +17,7 @@ std::string_view group_of(std::string_view path) {
 }  // namespace
 
 void Diagnostics::add(Place place, std::string_view path, std::string_view text) {
-  entries_.push_back({place, path.empty() ? std::string(text) : fmt::format("{}: {}", path, text)});
+  mistakes_.push_back({place, std::string(path), std::string(text)});
   groups_.emplace(group_of(path));
 }
 
@@ -25,23 +25,23 @@ bool Diagnostics::concerns_group_of(std::string_view path) const {
   return groups_.contains(group_of(path));
 }
 
-void Diagnostics::throw_if_any() const {
-  if (entries_.empty()) {
+void refuse(const Document& document, std::vector<Mistake> mistakes) {
+  if (mistakes.empty()) {
     return;
   }
-  std::vector<Entry> sorted = entries_;
-  std::ranges::stable_sort(sorted, {},
-                           [](const Entry& entry) { return std::tuple(entry.place.override_index, entry.place.line); });
+  std::ranges::stable_sort(mistakes, {}, [](const Mistake& mistake) {
+    return std::tuple(mistake.place.override_index, mistake.place.line);
+  });
   std::string message;
-  for (std::size_t i = 0; i < std::min(sorted.size(), kShownAtMost); ++i) {
-    const auto& [place, text] = sorted[i];
+  for (std::size_t i = 0; i < std::min(mistakes.size(), kShownAtMost); ++i) {
+    const auto& [place, path, text] = mistakes[i];
     const std::string where = place.override_index < 0
-                                  ? fmt::format("{}:{}", file_, place.line)
-                                  : "--set " + overrides_[static_cast<std::size_t>(place.override_index)];
-    message += fmt::format("{}{}: {}", i == 0 ? "" : "\n", where, text);
+                                  ? fmt::format("{}:{}", document.name, place.line)
+                                  : "--set " + document.overrides[static_cast<std::size_t>(place.override_index)];
+    message += fmt::format("{}{}: {}{}{}", i == 0 ? "" : "\n", where, path, path.empty() ? "" : ": ", text);
   }
-  if (sorted.size() > kShownAtMost) {
-    message += fmt::format("\n{}: and {} more", file_, sorted.size() - kShownAtMost);
+  if (mistakes.size() > kShownAtMost) {
+    message += fmt::format("\n{}: and {} more", document.name, mistakes.size() - kShownAtMost);
   }
   throw Error(Fault::kUsage, message);
 }

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <string>
@@ -23,14 +24,17 @@ bool is_name_start(char c) {
 /// Recursive descent over sum, product, signed and atom.
 class ExpressionParser {
  public:
-  ExpressionParser(std::string_view text, const std::map<std::string, double>& names) : text_(text), names_(names) {}
+  /// With `found`, names need no value and are listed there.
+  ExpressionParser(std::string_view text, const std::map<std::string, double>& names,
+                   std::vector<std::string>* found = nullptr)
+      : text_(text), names_(names), found_(found) {}
 
   double parse() {
     const double value = sum();
     if (position_ < text_.size()) {
       reject(fmt::format("'{}' is not expected", text_.substr(position_)));
     }
-    require(std::isfinite(value), Fault::kUsage, "expression '{}' has no finite value", text_);
+    require(found_ != nullptr || std::isfinite(value), Fault::kUsage, "expression '{}' has no finite value", text_);
     return value;
   }
 
@@ -117,6 +121,12 @@ class ExpressionParser {
     if (name == "sqrt" && position_ < text_.size() && text_[position_] == '(') {
       return std::sqrt(signed_atom());
     }
+    if (found_ != nullptr) {
+      if (std::ranges::find(*found_, name) == found_->end()) {
+        found_->push_back(name);
+      }
+      return 1.0;
+    }
     if (const auto found = names_.find(name); found != names_.end()) {
       return found->second;
     }
@@ -149,6 +159,7 @@ class ExpressionParser {
 
   std::string_view text_;
   const std::map<std::string, double>& names_;
+  std::vector<std::string>* found_;
   std::size_t position_ = 0;
   int depth_ = 0;
 };
@@ -157,6 +168,16 @@ class ExpressionParser {
 
 double Expression::evaluate(const std::map<std::string, double>& names) const {
   return ExpressionParser(text, names).parse();
+}
+
+std::optional<std::vector<std::string>> Expression::names() const {
+  std::vector<std::string> found;
+  try {
+    ExpressionParser(text, {}, &found).parse();
+  } catch (const Error&) {
+    return std::nullopt;  // a text that is something else
+  }
+  return found;
 }
 
 }  // namespace dormer::config

@@ -7,8 +7,14 @@
 namespace dormer::config {
 namespace {
 
-std::vector<std::string> split_path(std::string_view path) {
+std::vector<std::string> split_path(std::string_view path, std::string_view undivided) {
   std::vector<std::string> parts;
+  if (!undivided.empty() && path.size() > undivided.size() + 1 && path.starts_with(undivided) &&
+      path[undivided.size()] == '.') {
+    parts = split_path(undivided, {});
+    parts.emplace_back(path.substr(undivided.size() + 1));
+    return parts;
+  }
   std::size_t begin = 0;
   for (std::size_t dot = path.find('.'); dot != std::string_view::npos; dot = path.find('.', begin)) {
     parts.emplace_back(path.substr(begin, dot - begin));
@@ -66,10 +72,10 @@ Node* find_parent(Node& root, const std::vector<std::string>& parts, const std::
 
 }  // namespace
 
-void apply_override(Node& root, const std::string& line, int index) {
+void apply_override(Node& root, const std::string& line, int index, std::string_view undivided) {
   const std::size_t equals = line.find('=');
   require(equals != std::string::npos && equals > 0, Fault::kUsage, "--set {}: write it as group.key=value", line);
-  const std::vector<std::string> parts = split_path(std::string_view(line).substr(0, equals));
+  const std::vector<std::string> parts = split_path(std::string_view(line).substr(0, equals), undivided);
   for (const std::string& part : parts) {
     require(!part.empty(), Fault::kUsage, "--set {}: a name between the dots is missing", line);
   }

@@ -43,7 +43,5 @@ template <typename T>
 
 /// "'text'", shortened, control characters replaced: fit for one line of a message.
 [[nodiscard]] std::string shown(std::string_view text);
-/// What a node is, for messages: "'text'", "a list", "a map", "null".
-[[nodiscard]] std::string shown(const Node& node);
 
 }  // namespace dormer::config

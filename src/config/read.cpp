@@ -1,12 +1,12 @@
 #include "dormer/config/read.hpp"
 
+#include <algorithm>
 #include <fstream>
 #include <iterator>
 
 #include "config/diagnostics.hpp"
 #include "config/document.hpp"
 #include "config/read_visitor.hpp"
-#include "dormer/config/write.hpp"
 #include "dormer/core/error.hpp"
 
 namespace dormer::config {
@@ -44,25 +44,53 @@ Source Source::from_file(const std::filesystem::path& file) {
   return {.name = file.string(), .text = std::move(text)};
 }
 
-void read(const Source& source, const Describe& target, const Describe& sample, const Rules& rules) {
-  Node root = parse_document(source.text, source.name);
+Document Document::parse(const Source& source) {
+  Document document{.name = source.name,
+                    .overrides = {source.overrides.begin(), source.overrides.end()},
+                    .root = parse_document(source.text, source.name)};
+  const Node& root = document.root;
   require(root.kind == Node::Kind::kMap, Fault::kUsage, "{}:{}: the file holds {}; write groups of 'key: value' lines",
           source.name, root.place.line, root.kind == Node::Kind::kSequence ? "a list" : "a single value");
-  for (std::size_t i = 0; i < source.overrides.size(); ++i) {
-    apply_override(root, source.overrides[i], static_cast<int>(i));
+  for (std::size_t i = 0; i < document.overrides.size(); ++i) {
+    apply_override(document.root, document.overrides[i], static_cast<int>(i));
   }
-  Diagnostics diagnostics(source.name, {source.overrides.begin(), source.overrides.end()});
-  const std::vector<KeyEntry> known = list_keys(sample);
-  ReadVisitor visitor(root, {known, source.foreign_names}, diagnostics);
-  target(visitor);
+  return document;
+}
+
+void Document::set(const std::string& line, std::string_view undivided) {
+  apply_override(root, line, static_cast<int>(overrides.size()), undivided);
+  overrides.push_back(line);
+}
+
+std::optional<Member> Document::take(std::string_view key) {
+  const auto found = std::ranges::find(root.members, key, &Member::key);
+  if (found == root.members.end()) {
+    return std::nullopt;
+  }
+  std::optional<Member> taken = std::move(*found);
+  root.members.erase(found);
+  return taken;
+}
+
+std::vector<Mistake> find_mistakes(const Document& document, const Reading& reading) {
+  Diagnostics diagnostics;
+  ReadVisitor visitor(document.root, {reading.sample, reading.foreign_names}, diagnostics);
+  reading.target(visitor);
   visitor.finish();
-  for (const std::string& message : rules()) {
+  for (const std::string& message : reading.rules()) {
     const std::string path = message.substr(0, message.find(':'));
     if (!diagnostics.concerns_group_of(path)) {
-      diagnostics.add(place_of(root, path), path, message.substr(std::min(path.size() + 2, message.size())));
+      diagnostics.add(place_of(document.root, path), path, message.substr(std::min(path.size() + 2, message.size())));
     }
   }
-  diagnostics.throw_if_any();
+  return std::move(diagnostics).take();
+}
+
+void read(const Source& source, const Describe& target, const Describe& sample, const Rules& rules) {
+  const Document document = Document::parse(source);
+  refuse(document,
+         find_mistakes(document,
+                       {.target = target, .sample = sample, .rules = rules, .foreign_names = source.foreign_names}));
 }
 
 }  // namespace dormer::config

@@ -4,6 +4,7 @@
 
 #include <fmt/ranges.h>
 
+#include "dormer/config/write.hpp"
 #include "dormer/core/nearest_name.hpp"
 
 namespace dormer::config {
@@ -148,7 +149,7 @@ std::optional<std::string> ReadVisitor::foreign_advice(std::string_view key, con
 
 std::string ReadVisitor::elsewhere(std::string_view key) const {
   std::vector<std::string> paths;
-  for (const KeyEntry& entry : names_.known) {
+  for (const KeyEntry& entry : list_keys(names_.sample)) {
     const std::size_t dot = entry.path.rfind('.');
     if (dot != std::string::npos && std::string_view(entry.path).substr(dot + 1) == key) {
       paths.push_back(entry.path);

@@ -11,13 +11,12 @@
 #include "config/each_field.hpp"
 #include "config/parse_value.hpp"
 #include "dormer/config/read.hpp"
-#include "dormer/config/write.hpp"
 
 namespace dormer::config {
 
 /// What the reader knows about names.
 struct Names {
-  std::span<const KeyEntry> known;
+  const Describe& sample;  ///< its keys are listed when a name is not known
   std::span<const ForeignName> foreign;
 };
 

@@ -154,7 +154,7 @@ void add_run_names(std::vector<config::ForeignName>& names) {
                           "dataloader_num_workers", "ddp_find_unused_parameters"}) {
     names.push_back({key, "", "leave it out; there is nothing to set"});
   }
-  for (const char* key : {"sweep", "sampling", "text"}) {
+  for (const char* key : {"sampling", "text"}) {
     names.push_back(later(key, "leave the group out"));
   }
 }

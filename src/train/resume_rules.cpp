@@ -48,6 +48,12 @@ std::string value_of(const std::map<std::string, std::string>& values, const std
 
 }  // namespace
 
+std::map<std::string, std::string> lasting_values(std::map<std::string, std::string> values) {
+  std::erase_if(values,
+                [](const auto& entry) { return under_any(entry.first, kFree) || under_any(entry.first, kInexact); });
+  return values;
+}
+
 ResumeComparison compare_for_resume(const std::map<std::string, std::string>& stored,
                                     const std::map<std::string, std::string>& current) {
   std::map<std::string, std::string> keys = stored;

@@ -1,7 +1,10 @@
 #include "dormer/train/run_config.hpp"
 
+#include <memory>
+
 #include "dormer/config/read.hpp"
 #include "dormer/config/write.hpp"
+#include "dormer/core/error.hpp"
 #include "dormer/interop/consumer.hpp"
 #include "train/foreign_names.hpp"
 
@@ -190,14 +193,30 @@ std::string RunConfig::name() const {
 
 RunConfig load_run_config(const std::filesystem::path& file, std::span<const std::string> overrides) {
   config::Source source = config::Source::from_file(file);
-  const std::vector<config::ForeignName> foreign = foreign_names();
   source.overrides = overrides;
-  source.foreign_names = foreign;
-  RunConfig config = config::load<RunConfig>(source, [](const RunConfig& read) { return check(read); });
-  if (config.adapter.decompose && config.adapter.decompose->axis == "auto" && !config.adapter.profile) {
+  const config::Document document = config::Document::parse(source);
+  if (const config::Member* sweep = document.root.find_member("sweep")) {
+    fail(Fault::kUsage, "{}:{}: sweep: the file describes a sweep; start it with 'dormer sweep run {}'", document.name,
+         sweep->place.line, document.name);
+  }
+  RunConfig config;
+  config::refuse(document, read_run_config(document, config));
+  return config;
+}
+
+std::vector<config::Mistake> read_run_config(const config::Document& document, RunConfig& config, Checks checks) {
+  const std::vector<config::ForeignName> foreign = foreign_names();
+  const auto sample = std::make_unique<RunConfig>();
+  std::vector<config::Mistake> mistakes = config::find_mistakes(
+      document, {.target = [&](config::Visitor& visitor) { config.describe(visitor); },
+                 .sample = [&](config::Visitor& visitor) { sample->describe(visitor); },
+                 .rules = [&] { return checks == Checks::kRules ? check(config) : std::vector<std::string>{}; },
+                 .foreign_names = foreign});
+  if (mistakes.empty() && config.adapter.decompose && config.adapter.decompose->axis == "auto" &&
+      !config.adapter.profile) {
     config.adapter.decompose->axis = settled_axis(config, interop::consumer_registry());
   }
-  return config;
+  return mistakes;
 }
 
 std::string configuration_page() {

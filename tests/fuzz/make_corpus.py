@@ -259,6 +259,35 @@ def images(root):
     picture.save(root / "plain.tif", compression="tiff_lzw")
 
 
+def sweeps(root):
+    run = "run: {directory: runs/a, steps: 30}\nmodel: {path: m}\ndata: {train: t.h5, validation: v.h5}\n"
+    text(root / "every_form.yaml", run + """sweep:
+  method: tpe
+  trials: 8
+  stopping: {kind: halving, minimum_steps: 4, factor: 2}
+  budget: 40 gpu-hours
+  space:
+    optimizer.learning_rate: {log: [1.0e-5, 1.0e-3], steps: 3}
+    adapter.kind: [lora, lokr]
+    adapter.factor: {choice: [4, 8], when: {adapter.kind: lokr}}
+    adapter.rank: {int: [4, 16], step: 4}
+    adapter.alpha: 2*adapter.rank
+    adapter.dropout: {uniform: [0, 0.2], step: 0.1}
+    adapter.decompose: [null, {axis: output}]
+    zip: [{batch.global: [8, 16], batch.micro: [2, 4]}]
+""")
+    text(root / "wandb.yaml", run + """sweep:
+  method: bayes
+  metric: {name: loss, goal: minimize}
+  run_cap: 4
+  early_terminate: {type: hyperband, min_iter: 3}
+  parameters:
+    adapter.rank: {values: [8, 16]}
+    optimizer: {parameters: {learning_rate: {distribution: log_uniform, min: -12, max: -6}}}
+    adapter.dropout: {distribution: q_uniform, min: 0, max: 0.3, q: 0.1}
+""")
+
+
 def main():
     root = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).with_name("corpus")
     shutil.rmtree(root, ignore_errors=True)
@@ -269,6 +298,7 @@ def main():
         manifests(root / "manifests", checkpoint)
         shutil.copytree(checkpoint, root / "checkpoints" / "tiny")
         configurations(root / "configurations")
+        sweeps(root / "sweeps")
         models(root / "models")
         tokenizers(root / "tokenizers")
         clip_tokenizers(root / "clip_tokenizers")

@@ -23,6 +23,8 @@
 #include "dormer/storage/checksum.hpp"
 #include "dormer/storage/hdf5.hpp"
 #include "dormer/storage/safetensors.hpp"
+#include "dormer/sweep/sampler.hpp"
+#include "dormer/sweep/sweep_config.hpp"
 #include "dormer/train/checkpoint_facts.hpp"
 #include "dormer/train/run_config.hpp"
 #include "fuzz/reader.hpp"
@@ -130,6 +132,28 @@ void read_configuration(const fs::path& folder, const Files& files) {
   }
 }
 
+/// The file, and a few points of every sampler: they lie in the space, and are runs or bad usage.
+void read_sweep(const fs::path& folder, const Files& files) {
+  try {
+    const sweep::SweepConfig config = sweep::load_sweep_config(folder / files.begin()->first);
+    const Registry<sweep::SamplerKind> samplers = sweep::sampler_registry();
+    for (const auto& [name, make] : samplers.entries()) {
+      if (name == "grid" && !config.space.grid_points()) {
+        continue;
+      }
+      const auto sampler = make({.space = config.space, .seed = RandomKey{1}});
+      for (std::int64_t number = 0; number < std::min<std::int64_t>(sampler->points().value_or(3), 3); ++number) {
+        const sweep::Point point = sampler->propose(number, {});
+        demand(config.space.holds(point), fmt::format("{} of {} is no point of the space", text_of(point), name));
+        static_cast<void>(sweep::trial_config(config, point, 0));
+      }
+    }
+  } catch (const Error& error) {
+    demand(error.fault() == Fault::kUsage, fmt::format("a sweep is no bad usage, but: {}", error.what()));
+    throw;
+  }
+}
+
 void read_model(const fs::path& folder, const Files&) {
   const auto model = model::load_language_model(folder, DType::kF32);
   demand(!model->layers().empty(), "a model without layers");
@@ -214,6 +238,7 @@ std::vector<Reader> readers() {
       {"manifests", false, read_manifest, {"json", "manifests"}, sign_manifest},
       {"checkpoints", true, read_checkpoint, {"json", "manifests"}, sign_manifest},
       {"configurations", true, read_configuration, {"configurations"}},
+      {"sweeps", true, read_sweep, {"configurations", "sweeps"}},
       {"models", true, read_model, {"json", "models"}},
       {"tokenizers", true, read_tokenizer, {"json", "tokenizers"}},
       {"clip_tokenizers", true, read_clip_tokenizer, {"json", "tokenizers", "clip_tokenizers"}},

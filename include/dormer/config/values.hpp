@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace dormer::config {
 
@@ -40,6 +41,8 @@ struct Expression {
   [[nodiscard]] bool absent() const { return text.empty(); }
   /// Throws a usage error that shows the text for syntax errors and unknown names.
   [[nodiscard]] double evaluate(const std::map<std::string, double>& names) const;
+  /// The names that it is over, each once; nothing where the text is no expression.
+  [[nodiscard]] std::optional<std::vector<std::string>> names() const;
   bool operator==(const Expression&) const = default;
 };
 

@@ -17,4 +17,7 @@ struct Setting {
 /// left out.
 using Point = std::vector<Setting>;
 
+/// "{optimizer.learning_rate: 0.001, adapter.rank: 8}".
+[[nodiscard]] std::string text_of(const Point& point);
+
 }  // namespace dormer::sweep

@@ -18,6 +18,7 @@ struct Observation {
   std::int64_t number = 0;
   Point point;
   std::optional<double> value;  ///< the mean over its seeds, the lower the better; nothing: it failed
+  std::int64_t steps = 0;       ///< updates it was measured after: one that was stopped ranks behind those that went on
 };
 
 /// Chooses points. Immutable: what it proposes is a function of its seed, of the point's number and of what it is

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "dormer/adapter/config.hpp"
+#include "dormer/config/tree.hpp"
 #include "dormer/config/values.hpp"
 #include "dormer/config/visitor.hpp"
 #include "dormer/core/registry.hpp"
@@ -147,8 +148,18 @@ struct RunConfig {
   [[nodiscard]] std::string name() const;
 };
 
-/// Reads `file`, applies "a.b=c" overrides, and throws one usage error with every mistake of keys, values and rules.
+/// Reads `file`, applies "a.b=c" overrides, and throws one usage error with every mistake of keys, values and rules; a
+/// file with a group `sweep` is no run's.
 [[nodiscard]] RunConfig load_run_config(const std::filesystem::path& file, std::span<const std::string> overrides = {});
+
+enum class Checks : std::uint8_t {
+  kValues,  ///< every key and value by itself
+  kRules    ///< those between keys too
+};
+/// Reads the run that a document describes into `config`, which must be a new one. Returns every mistake; where there
+/// is none, `config` is what `load_run_config` gives.
+[[nodiscard]] std::vector<config::Mistake> read_run_config(const config::Document& document, RunConfig& config,
+                                                           Checks checks = Checks::kRules);
 
 /// The text of docs/configuration.md: every key with its type, default, range and meaning.
 [[nodiscard]] std::string configuration_page();
@@ -169,6 +180,9 @@ struct ResumeComparison {
   std::vector<std::string> inexact;  ///< allowed, but the bits from here on may differ: threads, device, product path
   std::vector<std::string> refused;
 };
+
+/// What a run that is resumed must still have: flattened values without those that may change. Pure.
+[[nodiscard]] std::map<std::string, std::string> lasting_values(std::map<std::string, std::string> values);
 
 /// Classifies every difference of two flattened configurations (config::flatten). Pure.
 [[nodiscard]] ResumeComparison compare_for_resume(const std::map<std::string, std::string>& stored,

@@ -1,6 +1,7 @@
 #include <cstdio>
 #include <map>
 #include <memory>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -11,6 +12,7 @@
 #include "dormer/config/write.hpp"
 #include "dormer/core/error.hpp"
 #include "dormer/core/nearest_name.hpp"
+#include "dormer/sweep/sweep_config.hpp"
 #include "dormer/train/run_config.hpp"
 
 namespace dormer::cli::commands {
@@ -42,6 +44,23 @@ std::string value_of(const train::RunConfig& config, const std::string& key) {
   return without_quotes(found->second);
 }
 
+/// The run, and of a sweep its own keys; the space as it stands in the file.
+std::string shown(const ConfigOptions& options) {
+  if (!options.is_sweep()) {
+    return config::dump(options.load());
+  }
+  const sweep::SweepConfig sweep = sweep::load_sweep_config(options.file, options.overrides);
+  std::string text = config::dump(sweep.run) + "sweep:\n";
+  std::istringstream lines(config::dump(sweep.sweep));
+  for (std::string line; std::getline(lines, line);) {
+    text += "  " + line + '\n';
+  }
+  for (const std::string& line : sweep.space.description()) {
+    text += "  # space: " + line + '\n';
+  }
+  return text;
+}
+
 Action declare(CLI::App& app) {
   const auto options = std::make_shared<ConfigOptions>();
   const auto key = std::make_shared<std::string>();
@@ -56,9 +75,9 @@ Action declare(CLI::App& app) {
   CLI::App* reference = app.add_subcommand("reference", "Prints the page of all keys (docs/configuration.md).");
   reference->footer("Example:\n  dormer config reference > docs/configuration.md");
   return [options, key, show, get] {
-    const std::string text = show->parsed()  ? config::dump(options->load())
-                             : get->parsed() ? value_of(options->load(), *key) + '\n'
-                                             : train::configuration_page();
+    const std::string text = show->parsed()  ? shown(*options)
+                             : get->parsed() ? value_of(options->load_run_or_sweep(), *key) + '\n'
+                                             : train::configuration_page() + sweep::configuration_section();
     std::fputs(text.c_str(), stdout);
     return 0;
   };

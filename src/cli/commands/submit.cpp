@@ -44,7 +44,11 @@ TrainLine train_line(const Options& options, const train::RunConfig& config) {
   TrainLine line{.program = std::filesystem::read_symlink("/proc/self/exe"),
                  .working_directory = std::filesystem::current_path(),
                  .output = beside(config.run.directory, options.job.array.empty() ? "-%j.log" : "-%A_%a.log"),
-                 .arguments = {options.config.file}};
+                 .arguments = {}};
+  if (options.config.is_sweep()) {
+    line.arguments.emplace_back("--sweep");
+  }
+  line.arguments.push_back(options.config.file);
   for (const std::string& change : options.config.overrides) {
     line.arguments.insert(line.arguments.end(), {"--set", change});
   }
@@ -68,7 +72,7 @@ void submit_file(const std::filesystem::path& script) {
 }
 
 int submit_run(Options options) {
-  const train::RunConfig config = options.config.load();
+  const train::RunConfig config = options.config.load_run_or_sweep();
   const Site site = load_site(options.site);
   JobRequest& job = options.job;
   job.name = job.name.empty() ? config.name() : job.name;
@@ -127,7 +131,8 @@ void add_place_options(CLI::App& app, JobRequest& job) {
 }
 
 void add_life_options(CLI::App& app, JobRequest& job) {
-  add_text(app, "--array", job.array, "One run for each index, which is %a in CONFIG and --set.", "INDICES");
+  add_text(app, "--array", job.array, "One run for each index, which is %a in CONFIG and --set; of a sweep one worker.",
+           "INDICES");
   app.add_option("--signal", job.signal_seconds, "Seconds before the time limit at which the run saves (180).")
       ->type_name("SECONDS")
       ->check(CLI::PositiveNumber);
@@ -152,9 +157,10 @@ Action declare(CLI::App& app) {
 }  // namespace
 
 Command submit() {
-  return {"submit", "Writes a Slurm job for a run, shows it and submits it.",
+  return {"submit", "Writes a Slurm job for a run or a sweep, shows it and submits it.",
           "dormer submit mine.yaml --nodes 2 --gpus-per-node 4 --time 04:00:00 --dry-run\n"
-          "  dormer submit mine.yaml --site example --ranks-per-node 8 --time 1-00:00:00 --set run.steps=5000",
+          "  dormer submit mine.yaml --site example --ranks-per-node 8 --time 1-00:00:00 --set run.steps=5000\n"
+          "  dormer submit sweep.yaml --array 0-15 --gpus-per-node 1 --time 08:00:00",
           declare};
 }
 

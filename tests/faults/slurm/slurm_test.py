@@ -34,6 +34,15 @@ checkpoint: {{every: 20}}
 export: [{{for: peft}}]
 """
 
+# Beside CONFIG: four tasks of an array work at it, and one of them is told to save on the way.
+SWEEP = """
+sweep:
+  method: random
+  trials: 16
+  stopping: {kind: halving, minimum_steps: 15, factor: 2}
+  space: {optimizer.learning_rate: {log: [1.0e-4, 1.0e-2]}, adapter.rank: [2, 8]}
+"""
+
 # The first life has a slow disk: whatever ends it comes before its last update.
 SLOW_PROGRAM = """\
 #!/bin/sh
@@ -158,12 +167,26 @@ class Bench:
         for index in (0, 2):
             (self.folder / f"data-{index}.h5").symlink_to("train.h5")
         self.submit("array-%a", "--array=0-2", settings=[f"data.train={self.folder}/data-%a.h5", "run.time_limit=10"])
+        self.sweep = self.folder / "sweep.yaml"
+        self.sweep.write_text(CONFIG.format(folder=self.folder, steps=STEPS).replace("/whole", "/sweep") + SWEEP)
+        self.sweepers = self.cluster.submit("--array=0-3", "--nodes=1", "--ntasks=1", f"--output={self.folder}/sweep-%a.log",
+                                            f"--chdir={self.folder}", SCRIPT, "--sweep", self.sweep,
+                                            variables={**VARIABLES, "DORMER_PROGRAM": PROGRAM})
+        self.threads.submit(self.signal_a_sweeper)
         self.submitted = self.cluster.command(PROGRAM, "submit", self.config, "--nodes", "2", "--time", "5", "--set",
                                               f"run.directory={self.folder}/submitted", "--sbatch=--requeue", variables=VARIABLES)
         self.unjoined = {
             name: self.cluster.submit("--nodes=2", "--ntasks=2", f"--output={self.folder}/{name}.log",
                                       f"--wrap={start} {shlex.quote(PROGRAM)} train {self.config}")
             for name, start in (("step", "srun --mpi=none"), ("lone", "exec"))}
+
+    def measured(self, directory):
+        journal = directory / "journal.jsonl"
+        return journal.read_text().count('"event":"measured"') if journal.exists() else 0
+
+    def signal_a_sweeper(self):
+        wait_for("some trials of the sweep", lambda: self.measured(self.folder / "sweep") >= 4, PATIENCE)
+        self.cluster.command("scancel", "--batch", "--signal=USR1", f"{self.sweepers}_1")
 
     def preempt(self):
         """Takes the nodes away from two jobs, as soon as both have made some updates."""
@@ -259,6 +282,23 @@ def test_one_failing_index_leaves_the_others_of_an_array_alone(bench):
     for index in (0, 2):
         assert int(ended[index]["Restarts"]) >= 1
         require_same(bench.folder / f"array-{index}", bench)
+
+
+def sweep_table(bench, config):
+    table = json.loads(subprocess.run([PROGRAM, "sweep", "export", config], check=True, capture_output=True, text=True).stdout)["trials"]
+    return [(trial["trial"], trial["state"], trial["settings"], [(one["step"], one["value"]) for one in trial["measurements"]]) for trial in table]
+
+
+def test_an_array_of_workers_gives_the_table_of_one_process(bench):
+    ended = [bench.cluster.wait_for_end(f"{bench.sweepers}_{index}", PATIENCE) for index in range(4)]
+    logs = [(bench.folder / f"sweep-{index}.log").read_text() for index in range(4)]
+    assert [job["JobState"] for job in ended] == ["COMPLETED"] * 4, logs
+    alone = bench.folder / "sweep-alone.yaml"
+    alone.write_text(bench.sweep.read_text().replace("/sweep,", "/sweep-alone,"))
+    subprocess.run([PROGRAM, "sweep", "run", alone], check=True, capture_output=True)
+    table = sweep_table(bench, bench.sweep)
+    assert table == sweep_table(bench, alone)
+    assert len(table) == 16 and {state for _, state, _, _ in table} == {"complete", "stopped"}
 
 
 @pytest.mark.parametrize("launcher", LAUNCHERS)

@@ -1,0 +1,151 @@
+#include "cli/sweep_view.hpp"
+
+#include <algorithm>
+#include <filesystem>
+#include <map>
+#include <vector>
+
+#include "dormer/config/write.hpp"
+#include "dormer/core/atomic_file.hpp"
+#include "dormer/core/error.hpp"
+#include "dormer/core/log.hpp"
+#include "dormer/report/report.hpp"
+#include "dormer/report/sweep_page.hpp"
+#include "dormer/sweep/journal.hpp"
+#include "dormer/sweep/leaderboard.hpp"
+#include "dormer/sweep/sweep_report.hpp"
+#include "dormer/sweep/sweep_status.hpp"
+
+namespace dormer::cli {
+namespace {
+
+std::vector<sweep::ParameterFacts> parameters_of(const sweep::Space& space) {
+  std::vector<sweep::ParameterFacts> facts;
+  for (const sweep::Parameter& parameter : space.parameters()) {
+    const auto kind = parameter.kind == sweep::Parameter::Kind::kOptions ? sweep::ParameterKind::kChoice
+                      : parameter.logarithmic                            ? sweep::ParameterKind::kLog
+                                                                         : sweep::ParameterKind::kNumeric;
+    for (const std::string& path : parameter.paths()) {
+      facts.push_back({path, kind});
+    }
+  }
+  return facts;
+}
+
+sweep::ReportFacts report_facts(const sweep::Scheduler& scheduler, const sweep::SweepConfig& config) {
+  const std::string state = !scheduler.ending().empty() ? "ended: " + scheduler.ending()
+                            : scheduler.finished()      ? "finished"
+                                                        : "running, or ended before its end";
+  sweep::ReportFacts facts{.name = config.run.name(),
+                           .state = state,
+                           .metric = config.sweep.metric,
+                           .goal = goal_of(config),
+                           .total_steps = config.run.run.steps.value_or(0),
+                           .rungs = scheduler.rungs(),
+                           .parameters = parameters_of(config.space),
+                           .facts = {},
+                           .config = {},
+                           .timeline = {}};
+  for (const auto& [key, value] : config::flatten(config.sweep)) {
+    facts.facts.emplace_back("sweep." + key, value);
+  }
+  for (const std::string& line : config.space.description()) {
+    facts.facts.emplace_back("space", line);
+  }
+  for (const auto& [key, value] : config::flatten(config.run)) {
+    facts.config.emplace_back(key, value);
+  }
+  return facts;
+}
+
+/// What a person types to train this trial alone.
+std::string command_of(const sweep::TrialRecord& trial, const sweep::SweepConfig& config) {
+  std::string command = "dormer train run.yaml";
+  for (const sweep::Setting& setting : trial.settings) {
+    command += fmt::format(" --set '{}={}'", setting.path, setting.text);
+  }
+  return command + fmt::format(" --set run.seed={}", config.run.run.seed + trial.replica);
+}
+
+}  // namespace
+
+SweepView::SweepView(const sweep::SweepConfig& config) : paths_{config.run.run.directory}, state_(config) {
+  std::error_code code;
+  require(std::filesystem::exists(paths_.journal(), code), Fault::kUsage,
+          "there is no sweep in {} yet; dormer sweep run begins it", paths_.root.string());
+  sweep::Journal journal(paths_.journal(), sweep::chosen_lock());
+  bool first = true;
+  journal.read([&](const sweep::Event& event) {
+    require(!first || event.text == sweep::identity(config), Fault::kUsage,
+            "{} holds another sweep than this file; its own is {}", paths_.root.string(), paths_.config().string());
+    first = false;
+    state_.scheduler().apply(event);
+  });
+}
+
+sweep::Goal goal_of(const sweep::SweepConfig& config) {
+  return config.sweep.goal == "maximize" ? sweep::Goal::kMaximize : sweep::Goal::kMinimize;
+}
+
+std::string progress_text(const sweep::Scheduler& scheduler, const sweep::SweepConfig& config) {
+  std::map<sweep::TrialState, std::int64_t> counts;
+  const sweep::TrialRecord* best = nullptr;
+  const std::vector<sweep::TrialRecord> trials = scheduler.trials();
+  for (const sweep::TrialRecord& trial : trials) {
+    ++counts[trial.state];
+    if (trial.state == sweep::TrialState::kComplete && trial.value() &&
+        (best == nullptr || sweep::better(*trial.value(), *best->value(), goal_of(config)))) {
+      best = &trial;
+    }
+  }
+  const std::int64_t planned = scheduler.points() * scheduler.plan().seeds;
+  counts[sweep::TrialState::kWaiting] += std::max<std::int64_t>(planned - std::ssize(trials), 0);
+  std::string text = fmt::format("{} trials:", std::max<std::int64_t>(planned, std::ssize(trials)));
+  for (const auto& [state, count] : counts) {
+    if (count > 0) {
+      text += fmt::format(" {} {},", count, name_of(state));
+    }
+  }
+  text.pop_back();
+  if (best != nullptr) {
+    text += fmt::format("; best {:.6g} (trial {})", *best->value(), best->number);
+  }
+  return text;
+}
+
+std::string status_of(const sweep::Scheduler& scheduler, const sweep::SweepConfig& config, std::size_t best) {
+  sweep::StatusFacts facts{.name = config.run.name(),
+                           .metric = config.sweep.metric,
+                           .goal = goal_of(config),
+                           .planned = scheduler.points() * scheduler.plan().seeds,
+                           .rungs = scheduler.rungs(),
+                           .workers = {},
+                           .elapsed_seconds = scheduler.elapsed(),
+                           .best = best};
+  for (const auto& [worker, trials] : scheduler.busy_workers()) {
+    facts.workers.push_back({.name = worker, .trial = trials.front()});
+  }
+  return sweep::status_text(scheduler.trials(), facts);
+}
+
+void write_sweep_report(const sweep::Scheduler& scheduler, const sweep::SweepConfig& config) {
+  const sweep::SweepPaths paths{config.run.run.directory};
+  try {
+    const std::vector<sweep::TrialRecord> trials = scheduler.trials();
+    std::vector<sweep::TrialFacts> facts;
+    for (const sweep::TrialRecord& trial : trials) {
+      facts.push_back({.number = trial.number,
+                       .command = command_of(trial, config),
+                       .parameters = {},
+                       .file_bytes = {},
+                       .images = {}});
+    }
+    const report::SweepRecord record = sweep::sweep_record(trials, facts, report_facts(scheduler, config));
+    write_file_atomically(paths.report(), std::string_view(report::sweep_page(record, report::plotly_bundle())));
+    log::info("report: {}", paths.report().string());
+  } catch (const Error& error) {
+    log::warn("the report of {} was not written: {}", paths.root.string(), error.what());
+  }
+}
+
+}  // namespace dormer::cli

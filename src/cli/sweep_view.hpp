@@ -1,0 +1,37 @@
+#pragma once
+
+#include <cstddef>
+#include <string>
+
+#include "dormer/sweep/goal.hpp"
+#include "dormer/sweep/scheduler.hpp"
+#include "dormer/sweep/store.hpp"
+#include "dormer/sweep/sweep_config.hpp"
+
+namespace dormer::cli {
+
+/// What a sweep's journal says now, for who only looks. An error where there is no sweep yet, or another one.
+class SweepView {
+ public:
+  explicit SweepView(const sweep::SweepConfig& config);
+  [[nodiscard]] const sweep::Scheduler& scheduler() const { return state_.scheduler(); }
+  [[nodiscard]] const sweep::SweepPaths& paths() const { return paths_; }
+
+ private:
+  sweep::SweepPaths paths_;
+  sweep::SweepState state_;
+};
+
+[[nodiscard]] sweep::Goal goal_of(const sweep::SweepConfig& config);
+
+/// One line: trials by state, and the best of the complete ones.
+[[nodiscard]] std::string progress_text(const sweep::Scheduler& scheduler, const sweep::SweepConfig& config);
+
+/// The status as a table.
+[[nodiscard]] std::string status_of(const sweep::Scheduler& scheduler, const sweep::SweepConfig& config,
+                                    std::size_t best);
+
+/// Writes report.html; a warning where that cannot be.
+void write_sweep_report(const sweep::Scheduler& scheduler, const sweep::SweepConfig& config);
+
+}  // namespace dormer::cli

@@ -1,0 +1,19 @@
+#include "dormer/core/error.hpp"
+#include "dormer/sweep/stopping.hpp"
+
+namespace dormer::sweep::stopping {
+namespace {
+
+class None final : public StoppingRule {
+ public:
+  [[nodiscard]] std::vector<std::int64_t> rungs(std::int64_t) const override { return {}; }
+  [[nodiscard]] std::unique_ptr<Rung> rung() const override { fail(Fault::kBug, "a rung of a rule without any"); }
+};
+
+}  // namespace
+
+StoppingKind none() {
+  return [](const StoppingInputs&) { return std::make_unique<None>(); };
+}
+
+}  // namespace dormer::sweep::stopping

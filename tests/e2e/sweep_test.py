@@ -1,0 +1,251 @@
+"""A sweep gives one table: whoever works at it, however many, and however often they are killed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+from launched_run import MPIRUN, PROGRAM, descendants, make_tiny  # noqa: E402
+
+POINTS = 12
+STEPS = 24
+
+CONFIG = """
+run: {{directory: {folder}/{run}, seed: 3, steps: {steps}, threads: 1, device: cpu}}
+model: {{path: {folder}/model, dtype: float32}}
+adapter: {{kind: lora, rank: 4, alpha: 8, targets: all-linear}}
+data: {{train: {folder}/train.h5, validation: {folder}/validation.h5, sequence_length: 16}}
+batch: {{global: 8, micro: 4}}
+optimizer: {{learning_rate: 1.0e-3}}
+schedule: {{kind: cosine, warmup: 2}}
+validation: {{every: 12, samples: 8}}
+checkpoint: {{every: 4}}
+export: [{{for: peft}}]
+sweep:
+  method: {method}
+  trials: {points}
+  seeds: 2
+  lag: 3
+  stopping: {stopping}
+  pack: {pack}
+  space:
+    optimizer.learning_rate: {{log: [1.0e-4, 3.0e-2]}}
+    adapter.rank: [1, 4, 16]
+    adapter.alpha: 2*adapter.rank
+    adapter.decompose: [null, {{axis: output}}]
+"""
+HALVING = "{kind: halving, minimum_steps: 6, factor: 2}"
+
+
+class Sweep:
+    """A sweep's file and what dormer makes of it."""
+
+    def __init__(self, folder, run, method="random", stopping=HALVING, pack=1, points=POINTS):
+        self.directory = folder / run
+        self.config = folder / f"{run}.yaml"
+        self.config.write_text(CONFIG.format(folder=folder, run=run, steps=STEPS, method=method, stopping=stopping, pack=pack, points=points))
+
+    def command(self, word, *options, ranks=None):
+        launcher = [] if ranks is None else [str(MPIRUN), str(ranks)]
+        return [*launcher, PROGRAM, "sweep", word, str(self.config), *options]
+
+    def run(self, ranks=None):
+        done = subprocess.run(self.command("run", ranks=ranks), capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done
+
+    def say(self, word, *options):
+        return subprocess.run(self.command(word, *options), check=True, capture_output=True, text=True).stdout
+
+    def table(self):
+        """Every trial without what depends on the clock and on who had it."""
+        trials = json.loads(self.say("export"))["trials"]
+        for trial in trials:
+            trial.pop("worker")
+            trial["measurements"] = [(one["step"], one["value"]) for one in trial["measurements"]]
+            trial.pop("seconds", None)
+        return trials
+
+    def kill_after(self, measured, ranks=None):
+        """Starts it and kills every process of it once that many trials were measured."""
+        process = subprocess.Popen(self.command("run", "--quiet", ranks=ranks), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        journal = self.directory / "journal.jsonl"
+        while process.poll() is None and not (journal.exists() and journal.read_text().count('"event":"measured"') >= measured):
+            pass
+        for pid in [*descendants(process.pid), process.pid]:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        process.wait()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return make_tiny(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="module")
+def alone(folder):
+    sweep = Sweep(folder, "alone")
+    sweep.run()
+    return sweep
+
+
+def test_halving_stops_what_it_should(alone):
+    states = [trial["state"] for trial in alone.table()]
+    assert len(states) == 2 * POINTS
+    assert states.count("complete") == 2 * 3
+    steps = sorted(trial["measurements"][-1][0] for trial in alone.table())
+    assert steps == [6] * 12 + [12] * 6 + [24] * 6
+
+
+def test_two_ranks_give_the_same_table(folder, alone):
+    sweep = Sweep(folder, "ranks")
+    sweep.run(ranks=2)
+    assert sweep.table() == alone.table()
+
+
+def test_packs_give_the_same_table(folder, alone):
+    sweep = Sweep(folder, "packed", pack=5)
+    sweep.run()
+    assert sweep.table() == alone.table()
+
+
+def test_killed_twenty_times_it_gives_the_same_table(folder, alone):
+    sweep = Sweep(folder, "killed")
+    for life in range(20):
+        sweep.kill_after(2 * life, ranks=2 if life % 2 else None)
+    sweep.run(ranks=2)
+    assert sweep.table() == alone.table()
+
+
+def test_a_learning_sampler_gives_one_table_too(folder):
+    first = Sweep(folder, "tpe-alone", method="tpe", stopping="{kind: none}", points=14)
+    first.run()
+    second = Sweep(folder, "tpe-ranks", method="tpe", stopping="{kind: none}", points=14)
+    second.kill_after(9, ranks=3)
+    second.run(ranks=3)
+    assert second.table() == first.table()
+
+
+def test_the_best_trial_is_a_run_of_its_own(folder, alone):
+    said = alone.say("best", "--for", "peft")
+    complete = [trial for trial in alone.table() if trial["state"] == "complete"]
+    best = json.loads(alone.say("export"))["trials"]
+    points = {}
+    for trial in complete:
+        points.setdefault(trial["point"], []).append(trial["measurements"][-1][1])
+    winner = min(points, key=lambda point: sum(points[point]))
+    trial = min((one for one in best if one["point"] == winner), key=lambda one: one["measurements"][-1]["value"])
+    assert said.startswith(f"trial {trial['trial']}: ")
+    # The same settings as one run, typed as the report shows them.
+    config = folder / "solo.yaml"
+    config.write_text(alone.config.read_text().split("sweep:")[0].replace(f"{folder}/alone", f"{folder}/solo"))
+    settings = [f"--set={path}={value if isinstance(value, str) else json.dumps(value)}" for path, value in trial["settings"].items()]
+    subprocess.run([PROGRAM, "train", config, *settings, f"--set=run.seed={3 + trial['replica']}", "--set=validation.keep_best=false"],
+                   check=True, capture_output=True)
+    exported = next((alone.directory / "best").rglob("adapter_model.safetensors")).read_bytes()
+    assert exported == (folder / "solo" / "export" / "peft" / "adapter_model.safetensors").read_bytes()
+
+
+def test_a_sweep_leaves_few_files(alone):
+    trials = list((alone.directory / "trials").iterdir())
+    assert len(trials) == 2  # one point is kept, under two seeds
+    for trial in trials:
+        files = [str(file.relative_to(trial)) for file in trial.rglob("*") if file.is_file() and file.name != "run.lock"]
+        assert len(files) == 3, files
+
+
+def test_the_same_line_again_does_nothing(alone):
+    before = (alone.directory / "journal.jsonl").read_bytes()
+    alone.run()
+    assert (alone.directory / "journal.jsonl").read_bytes() == before
+
+
+def test_another_sweep_is_refused_with_the_difference(folder, alone):
+    other = Sweep(folder, "alone-other")
+    other.config.write_text(alone.config.read_text().replace("3.0e-2", "1.0e-2"))
+    done = subprocess.run(other.command("run"), capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "holds another sweep" in done.stderr and "0.03" in done.stderr and "0.01" in done.stderr
+    assert len([line for line in done.stderr.splitlines() if line.startswith("error:")]) == 1
+
+
+def test_a_trial_that_cannot_run_is_recorded_and_the_others_go_on(folder):
+    sweep = Sweep(folder, "failing", stopping="{kind: none}", points=6)
+    sweep.config.write_text(sweep.config.read_text().replace("adapter.rank: [1, 4, 16]", "adapter.rank: [1, 4, 33]"))
+    sweep.run()
+    trials = sweep.table()
+    failed = [trial for trial in trials if trial["state"] == "failed"]
+    assert failed and all(trial["settings"]["adapter.rank"] == 33 and "larger than a layer" in trial["reason"] for trial in failed)
+    assert all(trial["state"] == "complete" for trial in trials if trial not in failed)
+
+
+def test_outside_programs_ask_and_tell(folder):
+    sweep = Sweep(folder, "outside", stopping="{kind: none}", points=2)
+    for number in range(4):
+        trial = json.loads(sweep.say("ask", "--worker", "mine"))
+        assert trial["trial"] == number and trial["until"] == STEPS
+        rate = float(trial["settings"]["optimizer.learning_rate"])
+        sweep.say("tell", str(number), "--attempt", str(trial["attempt"]), "--step", str(STEPS), "--value", str(rate))
+    assert sweep.say("ask") == "null\n"
+    assert all(trial["state"] == "complete" for trial in sweep.table())
+
+
+def test_signals_save_and_the_next_life_goes_on(folder, alone):
+    sweep = Sweep(folder, "signalled")
+    process = subprocess.Popen(sweep.command("run"), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    for line in process.stderr:
+        if "2 waiting" in line or "1 waiting" in line or "waiting" in line:
+            break
+    process.send_signal(signal.SIGUSR1)
+    process.stderr.read()
+    assert process.wait() == 85
+    sweep.run()
+    assert sweep.table() == alone.table()
+
+
+def test_another_program_measures(folder):
+    """Its number decides, at rungs too: here the size of the exported file, which is the rank's."""
+    sweep = Sweep(folder, "measured", points=6)
+    text = sweep.config.read_text().replace("  pack: 1", "  evaluate: stat -c %s {adapter}/adapter_model.safetensors\n  pack: 1")
+    sweep.config.write_text(text.replace("adapter.decompose: [null, {axis: output}]", "optimizer.weight_decay: [0.0, 0.1]"))
+    sweep.run()
+    table = sweep.table()
+    complete = {trial["settings"]["adapter.rank"] for trial in table if trial["state"] == "complete"}
+    assert min(trial["settings"]["adapter.rank"] for trial in table) in complete
+    assert all(value > 1000 for trial in table for _, value in trial["measurements"])
+
+
+GRID = """
+sweep:
+  method: grid
+  stopping: {stopping}
+  space:
+    optimizer.learning_rate: {{log: [3.0e-4, 3.0e-2], steps: 16}}
+    adapter.rank: [2, 4, 8, 16]
+"""
+
+
+def test_halving_finds_what_the_whole_grid_finds(folder):
+    """64 points of 192 updates: within 0.01 of the best loss, for an eighth of the updates."""
+    tables = {}
+    for name, stopping in (("grid", "{kind: none}"), ("halved", "{kind: halving, minimum_steps: 8, factor: 4}")):
+        sweep = Sweep(folder, name)
+        text = sweep.config.read_text().split("sweep:")[0].replace(f"steps: {STEPS}", "steps: 192")
+        text = text.replace("every: 12, samples: 8", "every: 192, samples: 16").replace("micro: 4", "micro: 8").replace("every: 4}", "every: 96}")
+        sweep.config.write_text(text + GRID.format(stopping=stopping))
+        sweep.run(ranks=2)
+        tables[name] = sweep.table()
+    best = {name: min(trial["value"] for trial in table if trial["state"] == "complete") for name, table in tables.items()}
+    updates = {name: sum(trial["steps"] for trial in table) for name, table in tables.items()}
+    print(best, updates)
+    assert len(tables["grid"]) == len(tables["halved"]) == 64
+    assert updates["halved"] <= updates["grid"] / 8
+    assert best["halved"] <= best["grid"] + 0.01
