@@ -69,6 +69,10 @@ struct LayerRecord {
   [[nodiscard]] bool one_product() const {
     return !products_apart && std::ranges::none_of(segments, &SegmentRecord::has_own_weight);
   }
+  [[nodiscard]] bool all_keep_outputs() const {
+    return std::ranges::all_of(
+        segments, [](const SegmentRecord& segment) { return segment.decomposition(Axis::kOutput) != nullptr; });
+  }
   [[nodiscard]] at::Tensor weight_of(const SegmentRecord& segment) const {
     if (segment.combines()) {
       return segment.adapter->change().combined_weight();
@@ -214,6 +218,9 @@ void apply_segment(SegmentRecord& segment, const at::Tensor& adapted, const Laye
     segment.output = segment.output_scaled ? tensor::detached(y) : y.clone();
   }
   scale_channels(y, decomposition->factor(), bias);
+  if (recording && segment.output_scaled && !record.all_keep_outputs()) {
+    segment.output = y.clone();  // rows of y would keep those of the others, too
+  }
 }
 
 /// Where one backward pass adds what it gives the magnitudes: their slot, or a buffer of its own where the norm passes

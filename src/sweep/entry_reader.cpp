@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <set>
 #include <utility>
 
 #include <fmt/ranges.h>
@@ -17,6 +18,8 @@ using config::Member;
 using config::Node;
 
 constexpr double kMostSteps = 1e6;
+constexpr std::size_t kLongestPath = 200;
+constexpr std::size_t kLongestValue = 4096;
 constexpr double kLargestWhole = 9.007199254740992e15;
 constexpr const char* kForms =
     "write a list, {choice: […]}, {log: [lowest, highest]}, {uniform: [lowest, highest]} or {int: [lowest, highest]}";
@@ -47,6 +50,24 @@ std::optional<double> number_in(const Node& node) {
 
 std::string label_of(const Node& node) {
   return node.kind == Node::Kind::kScalar && !node.quoted ? node.text : config::flow_text(node);
+}
+
+/// Whether paths and values are such as anybody writes: each is read many times.
+bool has_usual_size(const Member& member, const std::string& path, Mistakes& mistakes) {
+  if (member.key.size() > kLongestPath) {
+    mistakes.add(member.place, path,
+                 fmt::format("a path of {} characters; at most {}", member.key.size(), kLongestPath));
+    return false;
+  }
+  const std::vector<Node> alone{member.value};
+  const bool list = member.value.kind == Node::Kind::kSequence;
+  for (const Node& item : list ? member.value.items : alone) {
+    if (const std::size_t size = config::flow_text(item).size(); size > kLongestValue) {
+      mistakes.add(item.place, path, fmt::format("a value of {} characters; at most {}", size, kLongestValue));
+      return false;
+    }
+  }
+  return true;
 }
 
 /// Reads one entry whose form is a map or a list.
@@ -84,10 +105,11 @@ class EntryReader {
       return reject(node, "the list is empty; write the values to try");
     }
     Parameter parameter{.name = name_, .when = when_};
+    std::set<std::string> seen;
     for (const Node& item : node.items) {
       const std::string text = config::flow_text(item);
-      const auto equal = [&](const Option& option) { return same_value(option.settings.front().text, text); };
-      if (std::ranges::any_of(parameter.options, equal)) {
+      const std::optional<double> number = number_of(text);
+      if (!seen.insert(number ? number_text(*number) : text).second) {
         return reject(item, fmt::format("{} stands in the list a second time", text));
       }
       parameter.options.push_back({.settings = {{name_, text}}, .label = label_of(item)});
@@ -235,8 +257,8 @@ class EntryReader {
     parameter.step = whole ? 1.0 : 0.0;
     if (const Node* steps = node.find("steps")) {
       const std::optional<double> count = number_in(*steps);
-      if (!count || *count != std::round(*count) || *count < 2.0 || *count > 1e5) {
-        return reject(*steps, fmt::format("steps, the values of a grid, is a whole number from 2 to 100000, not {}",
+      if (!count || *count != std::round(*count) || *count < 2.0 || *count > 1e4) {
+        return reject(*steps, fmt::format("steps, the values of a grid, is a whole number from 2 to 10000, not {}",
                                           shown(*steps)));
       }
       parameter.steps = static_cast<std::int64_t>(*count);
@@ -275,7 +297,16 @@ class EntryReader {
 
 std::optional<WrittenEntry> read_entry(const Member& member, const std::string& prefix, Mistakes& mistakes) {
   WrittenEntry written{.entry = Follower{}, .path = prefix + "." + member.key, .place = member.place};
+  if (member.key.size() > kLongestPath) {
+    written.path = prefix;
+  }
   EntryReader reader(written, member.key, mistakes);
+  const bool form = member.value.kind == Node::Kind::kMap;  // whose values are looked at one by one
+  const auto usual = [&](const Member& each) { return has_usual_size(each, written.path, mistakes); };
+  if (!usual(form ? Member{member.key, member.place, {}} : member) ||
+      (form && !std::ranges::all_of(member.value.members, usual))) {
+    return std::nullopt;
+  }
   return reader.read(member.value) ? std::optional(std::move(written)) : std::nullopt;
 }
 
@@ -290,6 +321,9 @@ std::optional<WrittenEntry> read_zip_group(const Node& group, const std::string&
   std::optional<std::size_t> length;
   for (const Member& member : group.members) {
     const std::vector<Node>& items = member.value.items;
+    if (!has_usual_size(member, path, mistakes)) {
+      return std::nullopt;
+    }
     if (member.value.kind != Node::Kind::kSequence || items.empty()) {
       mistakes.add(member.place, path,
                    fmt::format("{} is a list of values, not {}", member.key,

@@ -10,7 +10,7 @@
 namespace dormer::sweep {
 namespace {
 
-constexpr std::int64_t kMostGridValues = 100'000;
+constexpr std::int64_t kMostGridValues = 10'000;
 
 /// How many values a stepped dimension has. `high` is one of them but for rounding.
 std::int64_t lattice_size(const Parameter& parameter) {

@@ -57,7 +57,7 @@ std::optional<Setting> setting_of(const Follower& follower, const Point& point) 
 
 }  // namespace
 
-Space::Space(std::vector<Entry> entries) : entries_(std::move(entries)), looked_at_(entries_.size(), false) {
+Space::Space(std::vector<Entry> entries) : entries_(std::move(entries)) {
   std::map<std::string, std::size_t> entry_of;
   for (std::size_t entry = 0; entry < entries_.size(); ++entry) {
     for (const std::string& path : paths_of(entries_[entry])) {
@@ -74,12 +74,14 @@ Space::Space(std::vector<Entry> entries) : entries_(std::move(entries)), looked_
       const auto found = entry_of.find(path);
       invariant(found != entry_of.end(), "the space refers to {}, which it does not hold", path);
       needs[entry].push_back(found->second);
-      looked_at_[found->second] = true;
     }
   }
   const std::optional<std::vector<std::size_t>> order = order_by_needs(needs);
   invariant(order.has_value(), "the conditions or expressions of the space are circular");
   order_ = *order;
+  for (const Parameter& parameter : parameters_) {
+    axes_.push_back(axis_of(parameter));
+  }
 }
 
 bool Space::present(std::size_t entry, const Point& known) const {

@@ -6,7 +6,6 @@
 
 #include "dormer/core/error.hpp"
 #include "sweep/draw.hpp"
-#include "sweep/values.hpp"
 
 namespace dormer::sweep {
 namespace {

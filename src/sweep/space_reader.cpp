@@ -11,6 +11,7 @@ using config::Member;
 using config::Node;
 
 constexpr const char* kZip = "zip";
+constexpr std::size_t kMostValues = 2000;  // each is tried before anything runs
 
 }  // namespace
 
@@ -41,6 +42,15 @@ std::vector<WrittenEntry> read_space(const Node& node, const std::string& prefix
     for (std::size_t index = 0; index < member.value.items.size(); ++index) {
       add(read_zip_group(member.value.items[index], fmt::format("{}.{}", path, index), mistakes));
     }
+  }
+  std::size_t values = 0;
+  for (const WrittenEntry& written : entries) {
+    values += written.values.size();
+  }
+  if (values > kMostValues) {
+    mistakes.add(node.place, prefix,
+                 fmt::format("{} values; at most {} can be told one by one, write ranges", values, kMostValues));
+    return {};
   }
   if (!mistakes.any()) {
     settle_references(entries, mistakes);

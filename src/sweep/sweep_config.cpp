@@ -1,7 +1,6 @@
 #include "dormer/sweep/sweep_config.hpp"
 
 #include <algorithm>
-#include <memory>
 
 #include <fmt/ranges.h>
 
@@ -77,7 +76,8 @@ void check_together(const SweepConfig& config, const config::Member& sweep, cons
                  "validation_loss wants held-out data; write data.validation, or metric: loss");
   }
   const std::optional<std::int64_t>& minimum = config.sweep.stopping.minimum_steps;
-  if (minimum && config.run.run.steps && *minimum >= *config.run.run.steps && !sets_any(entries, "run.steps")) {
+  if (config.sweep.stopping.kind != "none" && minimum && config.run.run.steps && *minimum >= *config.run.run.steps &&
+      !sets_any(entries, "run.steps")) {
     mistakes.add(
         place_of(sweep, {"stopping", "minimum_steps"}), "sweep.stopping.minimum_steps",
         fmt::format("{} is not below run.steps, {}: no trial could end before", *minimum, *config.run.run.steps));

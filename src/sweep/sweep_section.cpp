@@ -1,9 +1,9 @@
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cmath>
 #include <utility>
 
-#include "dormer/core/error.hpp"
 #include "dormer/sweep/sampler.hpp"
 #include "dormer/sweep/sweep_config.hpp"
 #include "sweep/section_rules.hpp"

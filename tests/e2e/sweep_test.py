@@ -113,6 +113,8 @@ def test_two_ranks_give_the_same_table(folder, alone):
 
 def test_packs_give_the_same_table(folder, alone):
     sweep = Sweep(folder, "packed", pack=5)
+    for measured in (1, 8, 20, 29):
+        sweep.kill_after(measured)
     sweep.run()
     assert sweep.table() == alone.table()
 

@@ -167,6 +167,21 @@ TEST(RandomSampler, DrawsUniformly) {
   }
 }
 
+TEST(RandomSampler, DrawsParametersApart) {
+  const Space space = parse_space("a.x: {uniform: [-1, 1]}\na.y: {uniform: [-1, 1]}\n");
+  for (const char* method : {"random", "quasi_random"}) {
+    const std::unique_ptr<Sampler> chosen = sampler(method, space);
+    constexpr int kPoints = 4096;
+    double sum = 0.0;
+    for (int number = 0; number < kPoints; ++number) {
+      const Point point = chosen->propose(number, {});
+      sum += *space.coordinate(0, point) * *space.coordinate(1, point);
+    }
+    // The product of two such numbers has the standard deviation 1/3: five of a mean of so many.
+    EXPECT_NEAR(sum / kPoints, 0.0, 5.0 / 3.0 / std::sqrt(kPoints)) << method;
+  }
+}
+
 TEST(QuasiRandomSampler, PutsOnePointInEveryStratum) {
   std::string yaml;
   for (int index = 0; index < 70; ++index) {

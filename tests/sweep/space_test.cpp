@@ -133,6 +133,33 @@ c.y: {choice: [5, 6, 7], when: {b.x: 2}}
   EXPECT_EQ(points.back(), "{x.first: q, a.kind: n}");
 }
 
+TEST(Grid, IsCountedWithoutGoingThroughIt) {
+  const Space space = parse_space(R"(
+a.k: {int: [1, 10000]}
+a.l: {int: [1, 10000]}
+a.m: {int: [1, 10000]}
+b.x: {int: [1, 5], when: {a.k: 7, a.l: [7, 8], a.m: 9}}
+c.x: {int: [1, 10000]}
+)");
+  // 1e12 of three ranges, of which two have five values of b.x instead of one; 1e4 of c.x
+  EXPECT_EQ(space.grid_points(), (1'000'000'000'000 + 2 * 4) * 10'000);
+  EXPECT_EQ(text_of(space.grid_point(0)), "{a.k: 1, a.l: 1, a.m: 1, c.x: 1}");
+  const std::int64_t before = (6 * 100'000'000LL + 6 * 10'000LL + 8) * 10'000;  // points up to a.k 7, a.l 7, a.m 9
+  EXPECT_EQ(text_of(space.grid_point(before - 1)), "{a.k: 7, a.l: 7, a.m: 8, c.x: 10000}");
+  EXPECT_EQ(text_of(space.grid_point(before)), "{a.k: 7, a.l: 7, a.m: 9, b.x: 1, c.x: 1}");
+  EXPECT_EQ(text_of(space.grid_point(before + 49'999)), "{a.k: 7, a.l: 7, a.m: 9, b.x: 5, c.x: 10000}");
+  EXPECT_EQ(text_of(space.grid_point(before + 50'000)), "{a.k: 7, a.l: 7, a.m: 10, c.x: 1}");
+  EXPECT_EQ(text_of(space.grid_point(*space.grid_points() - 1)), "{a.k: 10000, a.l: 10000, a.m: 10000, c.x: 10000}");
+}
+
+TEST(Grid, HasNoMorePointsThanCanBeNumbered) {
+  std::string yaml;
+  for (int index = 0; index < 6; ++index) {
+    yaml += "a.p" + std::to_string(index) + ": {int: [1, 10000]}\n";
+  }
+  EXPECT_EQ(parse_space(yaml).grid_points(), std::int64_t{1} << 62);
+}
+
 TEST(Grid, OfARangeHasItsEndsAndRoundNumbers) {
   const auto grid = [](const std::string& range) { return parse_space("a.b: " + range).parameters()[0].grid(); };
   EXPECT_THAT(grid("{uniform: [0, 1], steps: 5}"), ElementsAre(0.0, 0.25, 0.5, 0.75, 1.0));
@@ -191,7 +218,7 @@ struct BadSpace {
 };
 
 TEST(BadSpaces, AreRefusedWithTheLine) {
-  const std::vector<BadSpace> cases{
+  std::vector<BadSpace> cases{
       {"[1, 2]\n", "the file holds a list"},
       {"a.b: []\n", "space:1: sweep.space.a.b: the list is empty"},
       {"a.b: [1, 2]\na.c: [3,\n  4, 3.0]\n", "space:3: sweep.space.a.c: 3.0 stands in the list a second time"},
@@ -255,6 +282,17 @@ TEST(BadSpaces, AreRefusedWithTheLine) {
       {"adapter.kind: [lora, lokr]\nadapter.alpha: 2*adapter.kind\n", "adapter.kind can be lora, which is no number"},
       {"adapter.rank: [8, null]\nadapter.alpha: 2*adapter.rank\n", "adapter.rank can be null, which is no number"},
   };
+  const std::string long_value = "a.b: [1, " + std::string(5000, 'x') + "]\n";
+  const std::string long_path = std::string(300, 'x') + ": [1]\n";
+  cases.push_back({long_value.c_str(), "space:1: sweep.space.a.b: a value of 5000 characters; at most 4096"});
+  cases.push_back({long_path.c_str(), "space:1: sweep.space: a path of 300 characters; at most 200"});
+  std::string many = "a.b: [0";
+  for (int value = 1; value <= 2000; ++value) {
+    many += ", " + std::to_string(value);
+  }
+  many += "]\n";
+  cases.push_back(
+      {many.c_str(), "space:1: sweep.space: 2001 values; at most 2000 can be told one by one, write ranges"});
   for (const BadSpace& each : cases) {
     try {
       static_cast<void>(parse_space(each.yaml));

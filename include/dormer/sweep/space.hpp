@@ -102,20 +102,29 @@ class Space {
   [[nodiscard]] std::vector<std::string> description() const;
 
  private:
+  /// The grid of a parameter. Values of one class are the same to every condition, so as many points follow on each.
+  struct Axis {
+    std::vector<double> values;
+    std::vector<std::size_t> class_of;  ///< of a value
+    std::vector<double> example;        ///< of a class
+    std::vector<std::int64_t> members;  ///< of a class
+  };
   [[nodiscard]] const Parameter* parameter_of(std::size_t entry) const {
     return std::get_if<Parameter>(&entries_[entry]);
   }
+  [[nodiscard]] Axis axis_of(const Parameter& parameter) const;
   /// Adds what the entry sets beside the settings of those before it in `order_`.
   void append_settings(std::size_t entry, double coordinate, Point& known) const;
   /// How many points the grid has that agree with `known` on the entries before this position of `order_`.
   [[nodiscard]] std::int64_t points_from(std::size_t position, Point& known) const;
+  [[nodiscard]] std::int64_t points_with(std::size_t position, double coordinate, Point& known) const;
   [[nodiscard]] bool present(std::size_t entry, const Point& known) const;
 
   std::vector<Entry> entries_;
   std::vector<Parameter> parameters_;
   std::vector<std::size_t> parameter_index_;  ///< of an entry among the parameters
   std::vector<std::size_t> order_;            ///< of the entries: each after those that it looks at
-  std::vector<bool> looked_at_;               ///< of an entry: others look at what it sets
+  std::vector<Axis> axes_;                    ///< of the parameters
 };
 
 /// The space that a YAML text describes, written as under `sweep.space`. Throws one usage error with every mistake.
