@@ -78,6 +78,14 @@ TEST(SweepStatus, FitsAHundredColumnsWhateverThereIs) {
   EXPECT_THAT(text, Not(HasSubstr("    4     23")));
 }
 
+TEST(SweepStatus, CutsALineOfOneLetterTooMany) {
+  StatusFacts facts;
+  facts.name = std::string(100, 'n');
+  EXPECT_THAT(status_text({}, facts), ::testing::StartsWith(std::string(100, 'n') + "\n"));
+  facts.name += 'n';
+  EXPECT_THAT(status_text({}, facts), ::testing::StartsWith(std::string(99, 'n') + "…\n"));
+}
+
 TEST(SweepStatus, ASweepThatDidNotBeginSaysSo) {
   EXPECT_THAT(status_text({}, {.name = "empty", .metric = "loss", .goal = Goal::kMaximize, .rungs = {}, .workers = {}}),
               ::testing::AllOf(HasSubstr("trials   0: 0 complete"), HasSubstr("none was measured yet"),
