@@ -10,20 +10,13 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "dormer/core/shell_word.hpp"
+
 namespace dormer::cli {
 namespace {
 
 const std::string& first_said(const std::string& request, const std::string& site) {
   return request.empty() ? site : request;
-}
-
-/// One word for a shell, whatever it holds.
-std::string shell_word(std::string_view text) {
-  std::string result = "'";
-  for (const char c : text) {
-    result += c == '\'' ? "'\\''" : std::string(1, c);
-  }
-  return result + "'";
 }
 
 /// One word for a shell in which variables still count: sites write $USER and $HOME.

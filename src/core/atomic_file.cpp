@@ -16,26 +16,10 @@
 #include <unistd.h>
 
 #include "dormer/core/error.hpp"
+#include "dormer/core/file_descriptor.hpp"
 
 namespace dormer {
 namespace {
-
-class FileDescriptor {
- public:
-  explicit FileDescriptor(int number) : number_(number) {}
-  FileDescriptor(const FileDescriptor&) = delete;
-  FileDescriptor& operator=(const FileDescriptor&) = delete;
-  ~FileDescriptor() {
-    if (number_ >= 0) {
-      ::close(number_);
-    }
-  }
-  [[nodiscard]] int get() const { return number_; }
-  int close() { return ::close(std::exchange(number_, -1)); }
-
- private:
-  int number_;
-};
 
 [[noreturn]] void fail_io(const char* action, const std::filesystem::path& path, int code) {
   fail(Fault::kIo, "cannot {} {}: {}", action, path.string(), std::strerror(code));

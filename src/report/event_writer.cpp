@@ -1,7 +1,6 @@
 #include "dormer/report/event_writer.hpp"
 
 #include <algorithm>
-#include <array>
 #include <chrono>
 #include <system_error>
 #include <vector>
@@ -12,6 +11,7 @@
 
 #include "dormer/core/atomic_file.hpp"
 #include "dormer/core/error.hpp"
+#include "dormer/core/host_name.hpp"
 #include "report/event_records.hpp"
 #include "report/growing_file.hpp"
 
@@ -70,10 +70,8 @@ EventWriter::EventWriter(const std::filesystem::path& folder, std::span<const St
       bytes += scalar_record(begin, step.step, step.metrics);
     }
   }
-  std::array<char, 256> host{};
-  ::gethostname(host.data(), host.size() - 1);
   const std::filesystem::path file =
-      folder / fmt::format("{}{:010.0f}.{}.{}.{}", kPrefix, begin, host.data(), ::getpid(), earlier.size());
+      folder / fmt::format("{}{:010.0f}.{}.{}.{}", kPrefix, begin, host_name(), ::getpid(), earlier.size());
   write_file_atomically(file, std::string_view(bytes));
   file_ = std::make_unique<GrowingFile>(file);
 }

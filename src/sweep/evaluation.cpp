@@ -10,18 +10,10 @@
 #include <nlohmann/json.hpp>
 
 #include "dormer/core/error.hpp"
+#include "dormer/core/shell_word.hpp"
 
 namespace dormer::sweep {
 namespace {
-
-/// In single quotes, as a shell reads it back.
-std::string quoted(const std::string& text) {
-  std::string result = "'";
-  for (const char c : text) {
-    result += c == '\'' ? std::string("'\\''") : std::string(1, c);
-  }
-  return result + "'";
-}
 
 std::string filled(std::string command, const std::string& adapter) {
   constexpr std::string_view kPlace = "{adapter}";
@@ -53,7 +45,7 @@ double value_in(std::string_view printed, const std::string& command) {
 }
 
 double evaluate(const std::string& command, const std::filesystem::path& adapter) {
-  const std::string line = filled(command, quoted(std::filesystem::absolute(adapter).string()));
+  const std::string line = filled(command, shell_word(std::filesystem::absolute(adapter).string()));
   std::FILE* pipe = ::popen(line.c_str(), "re");
   require(pipe != nullptr, Fault::kIo, "sweep.evaluate: no shell can be started for '{}'", command);
   std::string printed;

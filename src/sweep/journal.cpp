@@ -10,27 +10,11 @@
 #include <unistd.h>
 
 #include "dormer/core/error.hpp"
+#include "dormer/core/file_descriptor.hpp"
 #include "sweep/journal_lock.hpp"
 
 namespace dormer::sweep {
 namespace {
-
-/// A file descriptor.
-class OpenFile {
- public:
-  OpenFile(const std::filesystem::path& file, int flags) : descriptor_(::open(file.c_str(), flags | O_CLOEXEC, 0644)) {}
-  ~OpenFile() {
-    if (descriptor_ >= 0) {
-      ::close(descriptor_);
-    }
-  }
-  OpenFile(const OpenFile&) = delete;
-  OpenFile& operator=(const OpenFile&) = delete;
-  [[nodiscard]] int descriptor() const { return descriptor_; }
-
- private:
-  int descriptor_;
-};
 
 std::string bytes_after(int descriptor, std::int64_t offset, const std::filesystem::path& file) {
   struct stat status = {};
@@ -79,15 +63,15 @@ Journal::Journal(std::filesystem::path file, LockKind lock, std::function<void()
 // Opened anew each time: network file systems show others' bytes to who opens after they have closed.
 void Journal::transact(const Apply& apply, const Decide& decide) {
   const JournalLock lock(file_, lock_, progress_);
-  const OpenFile journal(file_, O_RDWR | O_CREAT);
-  require(journal.descriptor() >= 0, Fault::kIo, "cannot open {}: {}", file_.string(), std::strerror(errno));
-  read_from(journal.descriptor(), apply, /*holds_lock=*/true);
+  const FileDescriptor journal(::open(file_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644));
+  require(journal.get() >= 0, Fault::kIo, "cannot open {}: {}", file_.string(), std::strerror(errno));
+  read_from(journal.get(), apply, /*holds_lock=*/true);
   const std::vector<Event> events = decide();
   std::string text;
   for (const Event& event : events) {
     text += to_line(event) + '\n';
   }
-  append(journal.descriptor(), offset_, text, file_);
+  append(journal.get(), offset_, text, file_);
   offset_ += static_cast<std::int64_t>(text.size());
   line_ += std::ssize(events);
   for (const Event& event : events) {
@@ -96,9 +80,9 @@ void Journal::transact(const Apply& apply, const Decide& decide) {
 }
 
 void Journal::read(const Apply& apply) {
-  const OpenFile journal(file_, O_RDONLY);
-  require(journal.descriptor() >= 0, Fault::kIo, "cannot open {}: {}", file_.string(), std::strerror(errno));
-  read_from(journal.descriptor(), apply, /*holds_lock=*/false);
+  const FileDescriptor journal(::open(file_.c_str(), O_RDONLY | O_CLOEXEC, 0644));
+  require(journal.get() >= 0, Fault::kIo, "cannot open {}: {}", file_.string(), std::strerror(errno));
+  read_from(journal.get(), apply, /*holds_lock=*/false);
 }
 
 void Journal::read_from(int descriptor, const Apply& apply, bool holds_lock) {

@@ -15,18 +15,13 @@
 
 #include "dormer/core/atomic_file.hpp"
 #include "dormer/core/error.hpp"
+#include "dormer/core/host_name.hpp"
 
 namespace dormer::sweep {
 namespace {
 
 constexpr std::chrono::seconds kBeat{20};
 constexpr double kGone = 120.0;  // seconds
-
-std::string host_name() {
-  std::array<char, 256> host{};
-  ::gethostname(host.data(), host.size() - 1);
-  return host.data();
-}
 
 std::string link_target(const char* path) {
   std::array<char, 256> text{};

@@ -17,6 +17,7 @@
 
 #include "dormer/core/atomic_file.hpp"
 #include "dormer/core/error.hpp"
+#include "dormer/core/host_name.hpp"
 #include "dormer/core/log.hpp"
 #include "dormer/core/stop.hpp"
 #include "dormer/storage/checkpoint.hpp"
@@ -47,15 +48,13 @@ void probe(const std::filesystem::path& folder) {
 }
 
 std::string describe_owner() {
-  std::array<char, 256> host{};
-  ::gethostname(host.data(), host.size() - 1);
   std::array<char, 32> time{};
   const std::time_t now = std::time(nullptr);
   std::tm parts{};
   gmtime_r(&now, &parts);
   std::strftime(time.data(), time.size(), "%Y-%m-%dT%H:%M:%SZ", &parts);
   const char* job = std::getenv("SLURM_JOB_ID");
-  return fmt::format("host {}, process {}, since {}{}{}", host.data(), ::getpid(), time.data(),
+  return fmt::format("host {}, process {}, since {}{}{}", host_name(), ::getpid(), time.data(),
                      job != nullptr ? ", Slurm job " : "", job != nullptr ? job : "");
 }
 

@@ -14,6 +14,7 @@
 #include "dormer/comm/gather.hpp"
 #include "dormer/core/atomic_file.hpp"
 #include "dormer/core/error.hpp"
+#include "dormer/core/host_name.hpp"
 #include "dormer/core/log.hpp"
 #include "train/agreement.hpp"
 #include "train/hung_report.hpp"
@@ -63,12 +64,6 @@ void install_stack_handler() {
 /// How long the ranks wait for each other's reports: they notice at about the same time.
 milliseconds grace_of(double deadline) {
   return milliseconds(static_cast<std::int64_t>(1000.0 * std::clamp(deadline / 10.0, 1.0, 5.0)));
-}
-
-std::string host_name() {
-  std::array<char, 256> host{};
-  ::gethostname(host.data(), host.size() - 1);
-  return host.data();
 }
 
 std::filesystem::path file_of(const std::filesystem::path& folder, int rank, const char* ending) {
