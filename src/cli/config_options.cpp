@@ -3,7 +3,6 @@
 #include <CLI/CLI.hpp>
 
 #include "dormer/config/tree.hpp"
-#include "dormer/sweep/sweep_config.hpp"
 
 namespace dormer::cli {
 
@@ -12,11 +11,11 @@ bool ConfigOptions::is_sweep() const {
 }
 
 train::RunConfig ConfigOptions::load_run_or_sweep() const {
-  return is_sweep() ? sweep::load_sweep_config(file, overrides).run : load();
+  return is_sweep() ? load_sweep().run : load();
 }
 
-void add_config_options(CLI::App& app, ConfigOptions& options) {
-  app.add_option("CONFIG", options.file, "The run's YAML file.")->required();
+void add_config_options(CLI::App& app, ConfigOptions& options, const std::string& file) {
+  app.add_option("CONFIG", options.file, file)->required();
   app.add_option("--set", options.overrides, "group.key=value changes a key; null takes it away. May stand many times.")
       ->allow_extra_args(false)
       ->type_name("KEY=VALUE");

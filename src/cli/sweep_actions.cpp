@@ -28,18 +28,16 @@ struct RungPlan {
   std::int64_t updates = 0;
 };
 
-RungPlan plan_rungs(const sweep::SweepConfig& config, const sweep::Scheduler& scheduler, std::int64_t points) {
+RungPlan plan_rungs(const sweep::SweepConfig& config, const sweep::SweepState& state, std::int64_t points) {
   RungPlan plan;
   std::int64_t before = 0;
-  std::vector<std::int64_t> steps = scheduler.rungs();
-  steps.push_back(scheduler.plan().total_steps);
+  std::vector<std::int64_t> steps = state.scheduler().rungs();
+  steps.push_back(state.scheduler().plan().total_steps);
   for (const std::int64_t step : steps) {
     plan.reaching.emplace_back(step, points);
     plan.updates += points * config.sweep.seeds * (step - before);
     before = step;
-    if (config.sweep.stopping.kind == "halving" || config.sweep.stopping.kind == "asha") {
-      points = (points + config.sweep.stopping.factor - 1) / config.sweep.stopping.factor;
-    }
+    points = state.rule().most_going_on(points);
   }
   return plan;
 }
@@ -62,8 +60,8 @@ const sweep::TrialRecord& best_trial(const std::vector<sweep::TrialRecord>& tria
 
 }  // namespace
 
-int sweep_plan(const SweepOptions& options, std::size_t shown) {
-  const sweep::SweepConfig config = options.load();
+int sweep_plan(const ConfigOptions& options, std::size_t shown) {
+  const sweep::SweepConfig config = options.load_sweep();
   sweep::SweepState state(config);
   const std::int64_t points = sweep::point_count(config);
   fmt::print("{} points x {} seeds = {} trials ({}), in {}\n", points, config.sweep.seeds, points * config.sweep.seeds,
@@ -81,7 +79,7 @@ int sweep_plan(const SweepOptions& options, std::size_t shown) {
     }
   }
   if (config.run.run.steps) {
-    const RungPlan rungs = plan_rungs(config, state.scheduler(), points);
+    const RungPlan rungs = plan_rungs(config, state, points);
     for (const auto& [step, reaching] : rungs.reaching) {
       fmt::print("  {} points are trained up to update {}\n", reaching, step);
     }
@@ -110,8 +108,8 @@ int sweep_plan(const SweepOptions& options, std::size_t shown) {
   return 0;
 }
 
-int sweep_status(const SweepOptions& options, std::size_t best) {
-  const sweep::SweepConfig config = options.load();
+int sweep_status(const ConfigOptions& options, std::size_t best) {
+  const sweep::SweepConfig config = options.load_sweep();
   const SweepView view(config);
   fmt::print("{}", status_of(view.scheduler(), config, best));
   if (!view.scheduler().ending().empty()) {
@@ -120,8 +118,8 @@ int sweep_status(const SweepOptions& options, std::size_t best) {
   return 0;
 }
 
-int sweep_best(const SweepOptions& options, const std::vector<std::string>& consumers) {
-  const sweep::SweepConfig config = options.load();
+int sweep_best(const ConfigOptions& options, const std::vector<std::string>& consumers) {
+  const sweep::SweepConfig config = options.load_sweep();
   const SweepView view(config);
   const std::vector<sweep::TrialRecord> trials = view.scheduler().trials();
   const sweep::TrialRecord& best = best_trial(trials, view.scheduler(), config);
@@ -151,8 +149,8 @@ int sweep_best(const SweepOptions& options, const std::vector<std::string>& cons
   return 0;
 }
 
-int sweep_stop(const SweepOptions& options, std::int64_t trial) {
-  const sweep::SweepConfig config = options.load();
+int sweep_stop(const ConfigOptions& options, std::int64_t trial) {
+  const sweep::SweepConfig config = options.load_sweep();
   const SweepView view(config);
   const sweep::TrialRecord* record = view.scheduler().find(trial);
   require(record != nullptr, Fault::kUsage, "there is no trial {} in {} yet", trial, view.paths().root.string());
@@ -164,8 +162,8 @@ int sweep_stop(const SweepOptions& options, std::int64_t trial) {
   return 0;
 }
 
-int sweep_clone(const SweepOptions& options, std::int64_t trial, const std::vector<std::string>& settings) {
-  const sweep::SweepConfig config = options.load();
+int sweep_clone(const ConfigOptions& options, std::int64_t trial, const std::vector<std::string>& settings) {
+  const sweep::SweepConfig config = options.load_sweep();
   const SweepView view(config);
   const sweep::TrialRecord* record = view.scheduler().find(trial);
   require(record != nullptr, Fault::kUsage, "there is no trial {} in {} yet", trial, view.paths().root.string());
@@ -190,8 +188,8 @@ int sweep_clone(const SweepOptions& options, std::int64_t trial, const std::vect
   return 0;
 }
 
-int sweep_export(const SweepOptions& options, bool csv, const std::string& output) {
-  const sweep::SweepConfig config = options.load();
+int sweep_export(const ConfigOptions& options, bool csv, const std::string& output) {
+  const sweep::SweepConfig config = options.load_sweep();
   const SweepView view(config);
   const std::vector<sweep::TrialRecord> trials = view.scheduler().trials();
   const std::string text = csv ? sweep::trials_csv(trials) : sweep::trials_json(trials);
@@ -203,14 +201,14 @@ int sweep_export(const SweepOptions& options, bool csv, const std::string& outpu
   return 0;
 }
 
-int sweep_report(const SweepOptions& options) {
-  const sweep::SweepConfig config = options.load();
+int sweep_report(const ConfigOptions& options) {
+  const sweep::SweepConfig config = options.load_sweep();
   write_sweep_report(SweepView(config).scheduler(), config);
   return 0;
 }
 
-int sweep_ask(const SweepOptions& options, const std::string& worker) {
-  const sweep::SweepConfig config = options.load();
+int sweep_ask(const ConfigOptions& options, const std::string& worker) {
+  const sweep::SweepConfig config = options.load_sweep();
   sweep::Store store(config);
   const std::vector<sweep::Assignment> claimed = store.claim("outside:" + worker, 1);
   if (claimed.empty()) {
@@ -228,8 +226,8 @@ int sweep_ask(const SweepOptions& options, const std::string& worker) {
   return 0;
 }
 
-int sweep_tell(const SweepOptions& options, const Answer& answer) {
-  const sweep::SweepConfig config = options.load();
+int sweep_tell(const ConfigOptions& options, const Answer& answer) {
+  const sweep::SweepConfig config = options.load_sweep();
   sweep::Store store(config);
   const sweep::TrialRecord* record = store.scheduler().find(answer.trial);
   require(record != nullptr && record->state == sweep::TrialState::kRunning &&

@@ -73,8 +73,8 @@ int work_at(const sweep::SweepConfig& config, comm::Communicator& world, Heartbe
 
 }  // namespace
 
-int sweep_run(const SweepOptions& options, bool quiet) {
-  const sweep::SweepConfig config = options.load();
+int sweep_run(const ConfigOptions& options, bool quiet) {
+  const sweep::SweepConfig config = options.load_sweep();
   require(
       config.sweep.ranks_per_trial == 1, Fault::kUsage,
       "sweep.ranks_per_trial is {}: a trial is trained by one rank in this version; write 1, and start as many ranks "

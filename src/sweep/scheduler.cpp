@@ -14,9 +14,9 @@ bool Scheduler::Course::ended() const {
 }
 
 Scheduler::Scheduler(const SchedulerPlan& plan, const Sampler& sampler, const StoppingRule& rule)
-    : plan_(plan), sampler_(sampler), rule_(rule), rung_steps_(rule.rungs(plan.total_steps)) {
+    : plan_(plan), sampler_(sampler), rung_steps_(rule.rungs(plan.total_steps)) {
   for (std::size_t i = 0; i < rung_steps_.size(); ++i) {
-    rungs_.push_back({.rung = rule_.rung()});
+    rungs_.push_back({.rung = rule.rung()});
   }
 }
 

@@ -1,4 +1,4 @@
-#include "dormer/sweep/stopping.hpp"
+#include "sweep/stopping_rules.hpp"
 
 namespace dormer::sweep {
 

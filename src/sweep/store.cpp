@@ -11,6 +11,7 @@
 #include "dormer/core/atomic_file.hpp"
 #include "dormer/core/error.hpp"
 #include "dormer/core/log.hpp"
+#include "dormer/storage/checkpoint.hpp"
 #include "sweep/worker_file.hpp"
 
 namespace dormer::sweep {
@@ -48,17 +49,10 @@ std::string description(const SweepConfig& config) {
   return text;
 }
 
-/// Updates of the newest checkpoint, by its name.
+/// Updates of the newest checkpoint that was committed.
 std::int64_t saved_updates(const std::filesystem::path& trial) {
-  std::int64_t newest = 0;
-  std::error_code code;
-  for (const auto& entry : std::filesystem::directory_iterator(trial / "checkpoints", code)) {
-    const std::string name = entry.path().filename();
-    if (name.starts_with("step-") && std::filesystem::exists(entry.path() / "manifest.json", code)) {
-      newest = std::max<std::int64_t>(newest, std::atoll(name.c_str() + std::string_view("step-").size()));
-    }
-  }
-  return newest;
+  const std::vector<storage::CheckpointPlace> checkpoints = storage::list_checkpoints(trial / "checkpoints");
+  return checkpoints.empty() ? 0 : checkpoints.front().step;
 }
 
 std::string first_difference(const std::string& theirs, const std::string& ours) {

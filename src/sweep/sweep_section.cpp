@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "dormer/sweep/sampler.hpp"
+#include "dormer/sweep/stopping.hpp"
 #include "dormer/sweep/sweep_config.hpp"
 #include "sweep/section_rules.hpp"
 #include "sweep/values.hpp"
@@ -57,7 +58,7 @@ void StoppingSection::describe(config::Visitor& visitor) {
                         "many (factor) go on to factor times as many updates, and so on. asha: the same without "
                         "waiting for all. median: a trial ends that is worse than the median of the others at the same "
                         "updates. patience: a trial ends after so many measurements without a better one.",
-                 .choices = {"none", "halving", "asha", "median", "patience"}});
+                 .choices = stopping_registry().names()});
   visitor.field(
       "minimum_steps", minimum_steps,
       {.doc = "Updates that every trial gets. halving and asha want it; null for the others: none.", .min = 1});

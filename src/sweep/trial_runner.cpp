@@ -150,9 +150,10 @@ double TrialRunner::evaluated(const train::RunConfig& config) {
   }
   train::RunConfig exported = config;
   exported.exports = store_.config().run.exports;
+  if (exported.exports.empty()) {
+    exported.exports.emplace_back().consumer = "peft";
+  }
   exported.exports.resize(1);
-  exported.exports.front().consumer =
-      exported.exports.front().consumer.empty() ? "peft" : exported.exports.front().consumer;
   const QuietRuns quiet;
   const std::vector<std::filesystem::path> paths =
       train::export_run(exported, communicator_, {.bare = true, .bases = bases_.get()});

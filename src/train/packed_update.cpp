@@ -1,6 +1,5 @@
 #include "train/packed_update.hpp"
 
-#include <algorithm>
 #include <chrono>
 #include <optional>
 
@@ -63,16 +62,11 @@ void compute_gradients(std::span<const PackMember> members) {
 }  // namespace
 
 bool fit_together(const PackMember& one, const PackMember& other) {
-  const auto equal_ranges = [](const std::vector<parallel::Range>& a, const std::vector<parallel::Range>& b) {
-    return std::ranges::equal(
-        a, b, [](const parallel::Range& x, const parallel::Range& y) { return x.begin == y.begin && x.end == y.end; });
-  };
   return one.inputs.task.shares_passes_with(other.inputs.task) &&
          one.trial.batch().micro == other.trial.batch().micro &&
          one.trial.recomputes_blocks() == other.trial.recomputes_blocks() &&
-         equal_ranges(one.trial.plan().leaves, other.trial.plan().leaves) &&
-         equal_ranges(one.trial.plan().shares, other.trial.plan().shares) && one.trial.adapters().packs() &&
-         other.trial.adapters().packs();
+         one.trial.plan().leaves == other.trial.plan().leaves && one.trial.plan().shares == other.trial.plan().shares &&
+         one.trial.adapters().packs() && other.trial.adapters().packs();
 }
 
 std::vector<MemberOutcome> update_together(std::span<const PackMember> members) {

@@ -1,7 +1,6 @@
 """A sweep gives one table: whoever works at it, however many, and however often they are killed."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -10,7 +9,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
-from launched_run import MPIRUN, PROGRAM, descendants, make_tiny  # noqa: E402
+from launched_run import MPIRUN, PROGRAM, kill_all, make_tiny  # noqa: E402
 
 POINTS = 12
 STEPS = 24
@@ -77,12 +76,7 @@ class Sweep:
         journal = self.directory / "journal.jsonl"
         while process.poll() is None and not (journal.exists() and journal.read_text().count('"event":"measured"') >= measured):
             pass
-        for pid in [*descendants(process.pid), process.pid]:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
-        process.wait()
+        kill_all(process)
 
 
 @pytest.fixture(scope="module")

@@ -60,6 +60,16 @@ def descendants(pid):
     return found
 
 
+def kill_all(process):
+    """SIGKILL to a process and to all below it."""
+    for pid in [*descendants(process.pid), process.pid]:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+    process.wait()
+
+
 def kill_when(line_of_run, says):
     """Starts a run by this command line and kills its launcher and every rank as soon as it says that."""
     process = subprocess.Popen(line_of_run, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
@@ -70,12 +80,7 @@ def kill_when(line_of_run, says):
             break
     else:
         pytest.fail(f"the run ended before it said {says!r}:\n" + "".join(lines))
-    for pid in [*descendants(process.pid), process.pid]:
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-    process.wait()
+    kill_all(process)
     process.stderr.close()
 
 

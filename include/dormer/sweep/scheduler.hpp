@@ -45,7 +45,7 @@ struct Assignment {
 /// their order, so every process that reads the same journal decides the same.
 class Scheduler {
  public:
-  /// Sampler and rule must outlive it.
+  /// The sampler must outlive it.
   Scheduler(const SchedulerPlan& plan, const Sampler& sampler, const StoppingRule& rule);
 
   /// Takes an event in. One of an attempt that is not a trial's last counts no more, and changes nothing.
@@ -132,7 +132,6 @@ class Scheduler {
 
   SchedulerPlan plan_;
   const Sampler& sampler_;
-  const StoppingRule& rule_;
   std::int64_t points_planned_ = 0;
   std::vector<std::int64_t> rung_steps_;
   std::vector<RungState> rungs_;

@@ -41,6 +41,8 @@ class StoppingRule {
   /// The updates after which trials of `total` updates are measured and judged: ascending, all below `total`.
   [[nodiscard]] virtual std::vector<std::int64_t> rungs(std::int64_t total) const = 0;
   [[nodiscard]] virtual std::unique_ptr<Rung> rung() const = 0;
+  /// Of so many points that come to a rung, how many go on at most.
+  [[nodiscard]] virtual std::int64_t most_going_on(std::int64_t points) const { return points; }
 };
 
 struct StoppingInputs {
@@ -53,8 +55,5 @@ using StoppingKind = std::function<std::unique_ptr<StoppingRule>(const StoppingI
 /// none, halving, asha, median, patience: one file each in src/sweep/stopping. Generated from the list in
 /// src/sweep/CMakeLists.txt.
 [[nodiscard]] Registry<StoppingKind> stopping_registry();
-
-/// minimum, minimum * factor, minimum * factor^2, … below `total`.
-[[nodiscard]] std::vector<std::int64_t> geometric_rungs(const StoppingInputs& inputs, std::int64_t total);
 
 }  // namespace dormer::sweep

@@ -33,6 +33,7 @@ class SweepState {
   explicit SweepState(const SweepConfig& config);
   [[nodiscard]] Scheduler& scheduler() { return *scheduler_; }
   [[nodiscard]] const Scheduler& scheduler() const { return *scheduler_; }
+  [[nodiscard]] const StoppingRule& rule() const { return *rule_; }
 
  private:
   std::unique_ptr<Sampler> sampler_;

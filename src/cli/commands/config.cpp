@@ -49,7 +49,7 @@ std::string shown(const ConfigOptions& options) {
   if (!options.is_sweep()) {
     return config::dump(options.load());
   }
-  const sweep::SweepConfig sweep = sweep::load_sweep_config(options.file, options.overrides);
+  const sweep::SweepConfig sweep = options.load_sweep();
   std::string text = config::dump(sweep.run) + "sweep:\n";
   std::istringstream lines(config::dump(sweep.sweep));
   for (std::string line; std::getline(lines, line);) {

@@ -12,7 +12,7 @@ namespace {
 
 /// Everything that any of the words below takes.
 struct Options {
-  SweepOptions sweep;
+  ConfigOptions sweep;
   std::size_t shown = 10;
   bool quiet = false;
   std::vector<std::string> consumers;
@@ -30,16 +30,9 @@ struct Word {
 
 CLI::App* add_word(CLI::App& app, Options& options, const char* name, const char* purpose, const char* example) {
   CLI::App* word = app.add_subcommand(name, purpose);
-  word->add_option("CONFIG", options.sweep.file, "The sweep's YAML file.")->required();
+  add_config_options(*word, options.sweep, "The sweep's YAML file.");
   word->footer(std::string("Example:\n  ") + example);
   return word;
-}
-
-void add_overrides(CLI::App& word, Options& options) {
-  word.add_option("--set", options.sweep.overrides,
-                  "group.key=value changes a key; null takes it away. May stand many times.")
-      ->allow_extra_args(false)
-      ->type_name("KEY=VALUE");
 }
 
 void add_trial(CLI::App& word, Options& options) {
@@ -66,9 +59,6 @@ std::vector<Word> add_work(CLI::App& app, const std::shared_ptr<Options>& option
   tell->add_option("--seconds", options->answer.seconds, "Of training, all lives of the trial together.");
   tell->add_flag("--finished", options->answer.finished, "It trains no further, though updates are left.");
   tell->add_option("--failed", options->answer.failed, "It cannot go on, and why.");
-  for (CLI::App* word : {plan, run, ask, tell}) {
-    add_overrides(*word, *options);
-  }
   return {{plan, [options] { return sweep_plan(options->sweep, options->shown); }},
           {run, [options] { return sweep_run(options->sweep, options->quiet); }},
           {ask, [options] { return sweep_ask(options->sweep, options->worker); }},
@@ -92,13 +82,9 @@ std::vector<Word> add_results(CLI::App& app, const std::shared_ptr<Options>& opt
   table->add_option("--output", options->output, "The file; without it the terminal.");
   CLI::App* report = add_word(app, *options, "report", "Writes report.html, one page with all plots.",
                               "dormer sweep report mine.yaml");
-  for (CLI::App* word : {status, best, stop, table, report}) {
-    add_overrides(*word, *options);
-  }
   CLI::App* clone = add_word(app, *options, "clone", "Adds a trial like another one, with other settings.",
                              "dormer sweep clone mine.yaml 12 --with optimizer.learning_rate=3e-4");
   add_trial(*clone, *options);
-  add_overrides(*clone, *options);
   clone->add_option("--with", options->settings, "A setting of the new trial. May stand many times.")
       ->allow_extra_args(false)
       ->type_name("KEY=VALUE");

@@ -2,7 +2,7 @@
 #include <set>
 #include <utility>
 
-#include "dormer/sweep/stopping.hpp"
+#include "sweep/stopping_rules.hpp"
 
 namespace dormer::sweep::stopping {
 namespace {
@@ -54,22 +54,10 @@ class AshaRung final : public Rung {
   std::vector<std::pair<double, std::int64_t>> promoted_;  ///< ascending
 };
 
-class Asha final : public StoppingRule {
- public:
-  explicit Asha(const StoppingInputs& inputs) : inputs_(inputs) {}
-  [[nodiscard]] std::vector<std::int64_t> rungs(std::int64_t total) const override {
-    return geometric_rungs(inputs_, total);
-  }
-  [[nodiscard]] std::unique_ptr<Rung> rung() const override { return std::make_unique<AshaRung>(inputs_.factor); }
-
- private:
-  StoppingInputs inputs_;
-};
-
 }  // namespace
 
 StoppingKind asha() {
-  return [](const StoppingInputs& inputs) { return std::make_unique<Asha>(inputs); };
+  return [](const StoppingInputs& inputs) { return std::make_unique<GeometricRule<AshaRung>>(inputs); };
 }
 
 }  // namespace dormer::sweep::stopping

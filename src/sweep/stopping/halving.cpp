@@ -2,7 +2,7 @@
 #include <limits>
 #include <tuple>
 
-#include "dormer/sweep/stopping.hpp"
+#include "sweep/stopping_rules.hpp"
 
 namespace dormer::sweep::stopping {
 namespace {
@@ -37,22 +37,10 @@ class HalvingRung final : public Rung {
   std::vector<Arrival> arrivals_;
 };
 
-class Halving final : public StoppingRule {
- public:
-  explicit Halving(const StoppingInputs& inputs) : inputs_(inputs) {}
-  [[nodiscard]] std::vector<std::int64_t> rungs(std::int64_t total) const override {
-    return geometric_rungs(inputs_, total);
-  }
-  [[nodiscard]] std::unique_ptr<Rung> rung() const override { return std::make_unique<HalvingRung>(inputs_.factor); }
-
- private:
-  StoppingInputs inputs_;
-};
-
 }  // namespace
 
 StoppingKind halving() {
-  return [](const StoppingInputs& inputs) { return std::make_unique<Halving>(inputs); };
+  return [](const StoppingInputs& inputs) { return std::make_unique<GeometricRule<HalvingRung>>(inputs); };
 }
 
 }  // namespace dormer::sweep::stopping

@@ -1,19 +1,9 @@
-#include "dormer/core/error.hpp"
-#include "dormer/sweep/stopping.hpp"
+#include "sweep/stopping_rules.hpp"
 
 namespace dormer::sweep::stopping {
-namespace {
-
-class None final : public StoppingRule {
- public:
-  [[nodiscard]] std::vector<std::int64_t> rungs(std::int64_t) const override { return {}; }
-  [[nodiscard]] std::unique_ptr<Rung> rung() const override { fail(Fault::kBug, "a rung of a rule without any"); }
-};
-
-}  // namespace
 
 StoppingKind none() {
-  return [](const StoppingInputs&) { return std::make_unique<None>(); };
+  return [](const StoppingInputs&) { return std::make_unique<RunglessRule>(); };
 }
 
 }  // namespace dormer::sweep::stopping
