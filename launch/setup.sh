@@ -78,9 +78,11 @@ ways() {
     xxhash) what="xxHash (header)" apt="libxxhash-dev" module=xxHash spack=xxhash conda=xxhash ;;
     vips) what="libvips (reads images)" apt="libvips-dev" module=libvips spack="libvips +jpeg +png +tiff" conda=libvips ;;
     utf8proc) what="utf8proc" apt="libutf8proc-dev" module=utf8proc spack=utf8proc conda=libutf8proc ;;
+    tomlplusplus) what="toml++ (header)" apt="libtomlplusplus-dev" module=tomlplusplus spack=tomlplusplus conda=tomlplusplus ;;
     gtest) what="GoogleTest" apt="libgtest-dev" module=googletest spack=googletest conda=gtest ;;
     gmock) what="GoogleMock" apt="libgmock-dev" module=googletest spack="googletest +gmock" conda=gmock ;;
     groff) what="groff (formats manual pages)" apt="groff-base" module=groff spack=groff conda=groff ;;
+    squashfs) what="mksquashfs" apt="squashfs-tools" module=squashfs-tools spack=squashfs conda=squashfs-tools ;;
     *) what=$1 apt=$1 module=$1 spack=$1 conda=$1 ;;
   esac
 }
@@ -115,6 +117,8 @@ prepare_basics() {
   python_serves "${PYTHON:-python3}" || missing+=(python)
   command -v "${CXX:-c++}" > /dev/null && command -v "${CC:-cc}" > /dev/null || missing+=(compiler)
   [ -z "$quickstart" ] || command -v groff > /dev/null || { [ -z "$system" ] && command -v mandoc > /dev/null; } || missing+=(groff)
+  # Tests alone use it, and are not registered without it: nobody is asked to install it by hand.
+  [ -z "$tests" ] || [ -z "$system" ] || command -v mksquashfs > /dev/null || missing+=(squashfs)
   [ ${#missing[@]} -eq 0 ] || obtain "${missing[@]}"
   python_serves "${PYTHON:-python3}" || fail "setup: ${PYTHON:-python3} is older than 3.10 or cannot make environments; name another with PYTHON=/path/to/python3"
 }
