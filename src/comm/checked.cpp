@@ -41,7 +41,8 @@ static_assert(sizeof(Call) % sizeof(std::int64_t) == 0);
 std::string describe(const Call& call) {
   const auto operation = static_cast<Operation>(call.operation);
   std::string text = fmt::format("{} #{}", name_of(operation), call.sequence);
-  if (operation == Operation::kBarrier || operation == Operation::kFinalize || operation == Operation::kExchange) {
+  if (operation == Operation::kBarrier || operation == Operation::kFinalize || operation == Operation::kExchange ||
+      operation == Operation::kSplit) {
     return text;
   }
   text += fmt::format(" of {} {}", call.count, name_of(static_cast<DType>(call.dtype)));
@@ -139,6 +140,11 @@ class CheckedCommunicator final : public Communicator {
   void barrier() override {
     agree(Operation::kBarrier, {});
     inner_->barrier();
+  }
+
+  std::unique_ptr<Communicator> split(int part) override {
+    agree(Operation::kSplit, {});
+    return checked(inner_->split(part));
   }
 
   void finalize() override {

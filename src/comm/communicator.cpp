@@ -1,5 +1,7 @@
 #include "dormer/comm/communicator.hpp"
 
+#include "dormer/core/error.hpp"
+
 namespace dormer::comm {
 
 std::string_view name_of(Operation operation) {
@@ -16,6 +18,8 @@ std::string_view name_of(Operation operation) {
       return "exchange";
     case Operation::kBarrier:
       return "barrier";
+    case Operation::kSplit:
+      return "split";
     case Operation::kFinalize:
       return "finalize";
   }
@@ -32,6 +36,10 @@ std::string_view name_of(ReduceOp op) {
       return "max";
   }
   return "unknown reduction";
+}
+
+std::unique_ptr<Communicator> Communicator::split(int /*part*/) {
+  fail(Fault::kBug, "a communicator over {} has no parts", identity().transport);
 }
 
 }  // namespace dormer::comm

@@ -49,6 +49,7 @@ class SingleCommunicator final : public Communicator {
     return {};
   }
   void barrier() override {}
+  std::unique_ptr<Communicator> split(int /*part*/) override { return single(); }
   void finalize() override {}
   void abort(int exit_code) noexcept override { _exit(exit_code); }
 

@@ -36,11 +36,14 @@ std::vector<std::byte> copy_of(ConstBufferView view) {
   return view.count == 0 ? std::vector<std::byte>{} : std::vector<std::byte>(data, data + view.bytes());
 }
 
+class MeetingPlace;
+
 /// One operation of all ranks. Read without the lock once all have arrived: nobody writes it then.
 struct Meeting {
   std::vector<Contribution> contributions;
   std::vector<bool> arrived;
   int missing = 0;
+  std::map<std::int64_t, std::shared_ptr<MeetingPlace>> parts;  ///< of a split: where the ranks of each part meet
 };
 
 /// Where the ranks meet: operations are numbered, and the n-th of every rank belong together.
@@ -61,6 +64,7 @@ class MeetingPlace {
     meeting->arrived[static_cast<std::size_t>(rank)] = true;
     const std::shared_ptr<const Meeting> result = meeting;
     if (--meeting->missing == 0) {
+      make_parts(*meeting);
       meetings_.erase(number);  // every rank holds its own reference
       changed_.notify_all();
     }
@@ -78,12 +82,27 @@ class MeetingPlace {
   }
 
   void leave(int rank, std::exception_ptr failure) {
-    const std::scoped_lock lock(mutex_);
-    ended_[static_cast<std::size_t>(rank)] = true;
-    if (failure && !failure_) {
-      failure_ = std::move(failure);
+    std::vector<Part> parts;
+    {
+      const std::scoped_lock lock(mutex_);
+      ended_[static_cast<std::size_t>(rank)] = true;
+      if (failure && !failure_) {
+        failure_ = failure;
+      }
+      changed_.notify_all();
+      parts = parts_;
     }
-    changed_.notify_all();
+    for (const Part& part : parts) {  // who waits there waits for this rank as well
+      if (const auto place = part.place.lock(); place != nullptr && part.member == rank) {
+        place->leave(part.rank, failure);
+      }
+    }
+  }
+
+  /// `member` is rank `rank` of `place`.
+  void add_part(const std::shared_ptr<MeetingPlace>& place, int member, int rank) {
+    const std::scoped_lock lock(mutex_);
+    parts_.push_back({place, member, rank});
   }
 
   void rethrow() const {
@@ -93,6 +112,24 @@ class MeetingPlace {
   }
 
  private:
+  struct Part {
+    std::weak_ptr<MeetingPlace> place;
+    int member = 0;
+    int rank = 0;
+  };
+
+  static void make_parts(Meeting& meeting) {
+    std::map<std::int64_t, int> sizes;
+    for (const Contribution& contribution : meeting.contributions) {
+      if (contribution.operation == Operation::kSplit) {
+        ++sizes[contribution.count];
+      }
+    }
+    for (const auto& [part, size] : sizes) {
+      meeting.parts.emplace(part, std::make_shared<MeetingPlace>(size));
+    }
+  }
+
   [[nodiscard]] int deserter(const Meeting& meeting) const {
     for (std::size_t rank = 0; rank < ended_.size(); ++rank) {
       if (ended_[rank] && !meeting.arrived[rank]) {
@@ -108,18 +145,24 @@ class MeetingPlace {
   std::map<std::uint64_t, std::shared_ptr<Meeting>> meetings_;
   std::vector<bool> ended_;
   std::exception_ptr failure_;
+  std::vector<Part> parts_;
 };
 
 class ThreadCommunicator final : public Communicator {
  public:
-  ThreadCommunicator(MeetingPlace& place, int rank, int size)
-      : place_(place),
+  ThreadCommunicator(std::shared_ptr<MeetingPlace> place, int rank, int size)
+      : place_(std::move(place)),
         identity_{.rank = rank,
                   .size = size,
                   .local_rank = rank,
                   .local_size = size,
                   .host = host_name(),
                   .transport = "threads"} {}
+  ThreadCommunicator(std::shared_ptr<MeetingPlace> part, int rank, int size, const Identity& whole)
+      : place_(std::move(part)), identity_(whole) {
+    identity_.rank = rank;
+    identity_.size = size;
+  }
 
   [[nodiscard]] const Identity& identity() const override { return identity_; }
 
@@ -177,14 +220,32 @@ class ThreadCommunicator final : public Communicator {
   void barrier() override {
     meet(Operation::kBarrier, {}, [](const Meeting&) {}).wait();
   }
+
+  std::unique_ptr<Communicator> split(int part) override {
+    std::shared_ptr<MeetingPlace> place;
+    int own = 0;
+    int members = 0;
+    meet({.operation = Operation::kSplit, .count = part}, [&](const Meeting& meeting) {
+      for (std::size_t rank = 0; rank < meeting.contributions.size(); ++rank) {
+        if (meeting.contributions[rank].count == part) {
+          own += static_cast<int>(rank) < identity_.rank ? 1 : 0;
+          ++members;
+        }
+      }
+      place = meeting.parts.at(part);
+    }).wait();
+    place_->add_part(place, identity_.rank, own);
+    return std::make_unique<ThreadCommunicator>(std::move(place), own, members, identity_);
+  }
+
   void finalize() override {
     meet(Operation::kFinalize, {}, [](const Meeting&) {}).wait();
   }
 
   void abort(int exit_code) noexcept override {
-    place_.leave(identity_.rank, std::make_exception_ptr(Error(
-                                     static_cast<Fault>(exit_code),
-                                     fmt::format("rank {} aborted with exit code {}", identity_.rank, exit_code))));
+    place_->leave(identity_.rank, std::make_exception_ptr(Error(
+                                      static_cast<Fault>(exit_code),
+                                      fmt::format("rank {} aborted with exit code {}", identity_.rank, exit_code))));
   }
 
  private:
@@ -199,8 +260,8 @@ class ThreadCommunicator final : public Communicator {
     const Operation operation = contribution.operation;
     const std::uint64_t number = next_++;
     return Pending([this, operation, number, finish = std::move(finish),
-                    meeting = place_.arrive(identity_.rank, number, std::move(contribution))] {
-      place_.wait(*meeting, operation);
+                    meeting = place_->arrive(identity_.rank, number, std::move(contribution))] {
+      place_->wait(*meeting, operation);
       for (std::size_t rank = 0; rank < meeting->contributions.size(); ++rank) {
         const Contribution& other = meeting->contributions[rank];
         invariant(other.operation == operation, "operation {}: rank {} calls {}, rank {} calls {}", number,
@@ -248,7 +309,7 @@ class ThreadCommunicator final : public Communicator {
     }
   }
 
-  MeetingPlace& place_;
+  std::shared_ptr<MeetingPlace> place_;
   Identity identity_;
   std::uint64_t next_ = 0;
 };
@@ -260,7 +321,7 @@ ThreadWorld::ThreadWorld(int ranks) : ranks_(ranks) {
 }
 
 void ThreadWorld::run(const std::function<void(Communicator&)>& body) const {
-  MeetingPlace place(ranks_);
+  const auto place = std::make_shared<MeetingPlace>(ranks_);
   {
     std::vector<std::jthread> threads;
     for (int rank = 0; rank < ranks_; ++rank) {
@@ -272,11 +333,11 @@ void ThreadWorld::run(const std::function<void(Communicator&)>& body) const {
         } catch (...) {
           failure = std::current_exception();  // rethrown by `run`
         }
-        place.leave(rank, std::move(failure));
+        place->leave(rank, std::move(failure));
       });
     }
   }
-  place.rethrow();
+  place->rethrow();
 }
 
 }  // namespace dormer::comm

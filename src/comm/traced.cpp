@@ -58,6 +58,11 @@ class TracedCommunicator final : public Communicator {
     inner_->barrier();
   }
 
+  std::unique_ptr<Communicator> split(int part) override {
+    count(Operation::kSplit, 0, 0);
+    return traced(inner_->split(part), trace_);
+  }
+
   void finalize() override {
     count(Operation::kFinalize, 0, 0);
     inner_->finalize();

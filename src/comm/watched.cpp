@@ -55,6 +55,13 @@ class WatchedCommunicator final : public Communicator {
     heartbeat_.end_operation();
   }
 
+  std::unique_ptr<Communicator> split(int part) override {
+    begin(Operation::kSplit, 0);
+    std::unique_ptr<Communicator> made = watched(inner_->split(part), heartbeat_);
+    heartbeat_.end_operation();
+    return made;
+  }
+
   void finalize() override {
     begin(Operation::kFinalize, 0);
     inner_->finalize();

@@ -129,6 +129,15 @@ class MpiCommunicator final : public Communicator {
         any_thread_may_abort_(any_thread_may_abort),
         piece_(std::clamp<std::int64_t>(options.piece_elements, 1, kIntMax)),
         identity_(identify(world)) {}
+  MpiCommunicator(MPI_Comm part, const MpiCommunicator& whole)
+      : world_(part),
+        any_thread_may_abort_(whole.any_thread_may_abort_),
+        is_part_(true),
+        piece_(whole.piece_),
+        identity_(whole.identity_) {
+    check(MPI_Comm_rank(part, &identity_.rank), "MPI_Comm_rank");
+    check(MPI_Comm_size(part, &identity_.size), "MPI_Comm_size");
+  }
 
   [[nodiscard]] const Identity& identity() const override { return identity_; }
 
@@ -227,14 +236,23 @@ class MpiCommunicator final : public Communicator {
 
   void barrier() override { check(MPI_Barrier(world_), "MPI_Barrier"); }
 
+  std::unique_ptr<Communicator> split(int part) override {
+    MPI_Comm made = MPI_COMM_NULL;
+    check(MPI_Comm_split(world_, part, rank(), &made), "MPI_Comm_split");
+    check(MPI_Comm_set_errhandler(made, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
+    return std::make_unique<MpiCommunicator>(made, *this);
+  }
+
   void finalize() override {
     check(MPI_Comm_free(&world_), "MPI_Comm_free");
-    check(MPI_Finalize(), "MPI_Finalize");
+    if (!is_part_) {
+      check(MPI_Finalize(), "MPI_Finalize");
+    }
   }
 
   void abort(int exit_code) noexcept override {
     if (any_thread_may_abort_ && world_ != MPI_COMM_NULL) {
-      MPI_Abort(world_, exit_code);
+      MPI_Abort(MPI_COMM_WORLD, exit_code);  // all ranks, of a part too
     }
     _exit(exit_code);  // the launcher ends the other ranks when one leaves without MPI_Finalize
   }
@@ -250,6 +268,7 @@ class MpiCommunicator final : public Communicator {
 
   MPI_Comm world_;
   bool any_thread_may_abort_;
+  bool is_part_ = false;
   std::int64_t piece_;
   Identity identity_;
 };

@@ -13,6 +13,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "dormer/comm/gather.hpp"
 #include "dormer/core/atomic_file.hpp"
 #include "dormer/core/error.hpp"
 #include "dormer/core/log.hpp"
@@ -187,18 +188,21 @@ fs::path stage_model(comm::Communicator& communicator, const fs::path& model, co
                      const std::function<void()>& progress) {
   std::optional<fs::path> place;
   fs::path folder = model;
+  const std::vector<std::string> hosts = comm::gather_texts(communicator, communicator.identity().host);
+  const auto first = std::ranges::find(hosts, communicator.identity().host) - hosts.begin();
+  const bool copies = first == communicator.rank();  // not `local_rank`, which counts the ranks of other parts, too
   agree(communicator, [&] {
     place = staging_folder(wish, on_network(model), comm::current_environment());
     if (place && wish == "auto" && !is_roomy(*place, bytes_of(files_of(model)))) {
       log::info("the model is read from where it lies: {} has no room for a copy", place->string());
       place.reset();
     }
-    if (place && communicator.identity().local_rank == 0) {
+    if (place && copies) {
       folder = copy_model(model, *place, progress);
     }
   });
   agree(communicator, [&] {
-    if (place && communicator.identity().local_rank > 0) {
+    if (place && !copies) {
       folder = copy_model(model, *place, progress);  // it is there: this finds it
     }
   });

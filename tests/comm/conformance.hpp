@@ -13,6 +13,7 @@ struct World {
   std::string name;
   std::function<void(const std::function<void(Communicator&)>&)> run;
   bool reduces_16_bits = true;  ///< NCCL has no arithmetic for integers of 16 bits
+  bool has_parts = true;        ///< it is the launcher's ranks that are split
 };
 
 /// What this test program has: one program runs the suite in its own process, another one under mpirun.

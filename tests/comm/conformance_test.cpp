@@ -1,7 +1,9 @@
 // What every communicator promises, over {transport} x {bare, decorated} x {dtype} x {size}.
 #include "comm/conformance.hpp"
 
+#include <algorithm>
 #include <cstring>
+#include <memory>
 #include <numeric>
 #include <utility>
 
@@ -9,6 +11,7 @@
 
 #include "dormer/comm/checked.hpp"
 #include "dormer/comm/traced.hpp"
+#include "dormer/core/error.hpp"
 #include "support/borrowed_communicator.hpp"
 
 namespace dormer::comm {
@@ -22,7 +25,7 @@ void add_decorated(std::vector<World>& worlds, const World& bare) {
                         body(*checked(traced(testing::borrowed(inner), trace)));
                       });
                     },
-                    bare.reduces_16_bits});
+                    bare.reduces_16_bits, bare.has_parts});
   worlds.push_back({bare.name + "_traced_checked",
                     [run = bare.run](const std::function<void(Communicator&)>& body) {
                       run([&](Communicator& inner) {
@@ -30,7 +33,7 @@ void add_decorated(std::vector<World>& worlds, const World& bare) {
                         body(*traced(checked(testing::borrowed(inner)), trace));
                       });
                     },
-                    bare.reduces_16_bits});
+                    bare.reduces_16_bits, bare.has_parts});
 }
 
 namespace {
@@ -290,6 +293,35 @@ TEST_P(EveryCommunicator, ABarrierSeparatesWhatComesBeforeAndAfter) {
     std::vector<std::int64_t> alive{1};
     ranks.all_reduce(view(std::span(alive)), ReduceOp::kSum).wait();
     EXPECT_EQ(alive[0], ranks.size());
+  });
+}
+
+TEST_P(EveryCommunicator, PartsAreCommunicatorsOfTheirRanks) {
+  run([](Communicator& world) {
+    if (!GetParam().has_parts) {
+      EXPECT_THROW(static_cast<void>(world.split(0)), Error);
+      return;
+    }
+    const std::unique_ptr<Communicator> part = world.split(world.rank() / 2);
+    const int first = world.rank() / 2 * 2;
+    ASSERT_EQ(part->size(), std::min(2, world.size() - first));
+    EXPECT_EQ(part->rank(), world.rank() - first);
+    EXPECT_EQ(part->identity().local_rank, world.identity().local_rank);
+    EXPECT_EQ(part->identity().local_size, world.identity().local_size);
+    // Each part does something of its own, so many times that neighbours would get into each other's way.
+    for (int round = 0; round <= first; ++round) {
+      const std::vector<std::int64_t> own{100 * world.rank() + round};
+      std::vector<std::int64_t> all(static_cast<std::size_t>(part->size()));
+      const std::vector<std::int64_t> counts(all.size(), 1);
+      part->all_gather(view(std::span(own)), view(std::span(all)), counts).wait();
+      for (std::size_t member = 0; member < all.size(); ++member) {
+        EXPECT_EQ(all[member], 100 * (first + static_cast<int>(member)) + round);
+      }
+    }
+    part->finalize();
+    std::vector<std::int64_t> sum{1};
+    world.all_reduce(view(std::span(sum)), ReduceOp::kSum).wait();
+    EXPECT_EQ(sum[0], world.size());
   });
 }
 

@@ -54,7 +54,7 @@ void run_on_gpu(const std::function<void(Communicator&)>& body) {
 
 std::vector<World> worlds_of_this_program() {
   std::vector<World> worlds;
-  add_decorated(worlds, {"nccl", run_on_gpu, /*reduces_16_bits=*/false});
+  add_decorated(worlds, {"nccl", run_on_gpu, /*reduces_16_bits=*/false, /*has_parts=*/false});
   return worlds;
 }
 

@@ -41,7 +41,7 @@ std::vector<World> worlds_of_this_program() {
   for (const int ranks : {1, 2, 3, 4}) {
     add_decorated(worlds, {fmt::format("nccl_on_threads_{}", ranks),
                            [ranks](const std::function<void(Communicator&)>& body) { run_on(ranks, body); },
-                           /*reduces_16_bits=*/false});
+                           /*reduces_16_bits=*/false, /*has_parts=*/false});
   }
   return worlds;
 }

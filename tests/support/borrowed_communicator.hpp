@@ -24,6 +24,7 @@ class BorrowedCommunicator : public comm::Communicator {
     return inner_.exchange(sends, receives);
   }
   void barrier() override { inner_.barrier(); }
+  std::unique_ptr<comm::Communicator> split(int part) override { return inner_.split(part); }
   void finalize() override {}  // the owner's
   void abort(int exit_code) noexcept override { inner_.abort(exit_code); }
 

@@ -16,8 +16,8 @@ namespace dormer::comm {
 enum class ReduceOp { kSum, kMin, kMax };
 
 /// The operations of a communicator, as decorators and errors name them.
-enum class Operation { kAllReduce, kReduceScatter, kAllGather, kBroadcast, kExchange, kBarrier, kFinalize };
-inline constexpr int kOperationCount = 7;
+enum class Operation { kAllReduce, kReduceScatter, kAllGather, kBroadcast, kExchange, kBarrier, kSplit, kFinalize };
+inline constexpr int kOperationCount = 8;
 [[nodiscard]] std::string_view name_of(Operation operation);
 [[nodiscard]] std::string_view name_of(ReduceOp op);
 
@@ -25,7 +25,7 @@ inline constexpr int kOperationCount = 7;
 struct Identity {
   int rank = 0;
   int size = 1;
-  int local_rank = 0;  ///< among the ranks of this machine
+  int local_rank = 0;  ///< among all ranks of the job on this machine, of a part (`split`) too: devices go by it
   int local_size = 1;
   std::string host;
   std::string transport;  ///< "single", "mpi", "threads", …
@@ -77,6 +77,9 @@ class Communicator {
   /// All sends and receives as one group: no order among them, no deadlock.
   virtual Pending exchange(std::span<const Send> sends, std::span<const Receive> receives) = 0;
   virtual void barrier() = 0;
+  /// The communicator of those ranks that give the same number, in the order of their ranks. All ranks call. This one
+  /// must outlive the part, and the part is finalized first, by its own ranks. Throws where the transport has no parts.
+  [[nodiscard]] virtual std::unique_ptr<Communicator> split(int part);
   /// Ends the use of the communicator in order; all ranks call it, last. Destructors never communicate, so without this
   /// call a launcher sees a process that left early.
   virtual void finalize() = 0;
