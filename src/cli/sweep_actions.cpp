@@ -92,17 +92,19 @@ int sweep_plan(const ConfigOptions& options, std::size_t shown) {
   const auto pack = static_cast<std::size_t>(config.sweep.pack_limit().value_or(1));
   std::vector<train::RankMemory> memories;
   for (const sweep::Assignment& one : state.scheduler().next(pack)) {
-    const train::RunPlan plan = train::plan_run(
-        sweep::run_of_trial(config, {config.run.run.directory}, one.settings, one.trial, one.replica), {.ranks = 1});
-    memories.push_back(plan.ranks.front().memory);
+    const train::RunPlan plan =
+        train::plan_run(sweep::run_of_trial(config, {config.run.run.directory}, one.settings, one.trial, one.replica),
+                        {.ranks = static_cast<int>(config.sweep.ranks_per_trial)});
+    memories.push_back(
+        std::ranges::max(plan.ranks, {}, [](const train::RankPlan& rank) { return rank.memory.peak; }).memory);
     if (memories.size() == 1) {
-      fmt::print("trial 0: {} parameters, {} mapped for all workers of a machine, {} for each worker, {} on disk\n",
+      fmt::print("trial 0: {} parameters, {} mapped for all ranks of a machine, {} for each rank, {} on disk\n",
                  plan.parameters, byte_text(memories[0].mapped), byte_text(memories[0].peak),
                  byte_text(plan.disk_bytes()));
     }
   }
   if (memories.size() > 1) {
-    fmt::print("a pack of the first {}: {} for each worker beside what is mapped\n", memories.size(),
+    fmt::print("a pack of the first {}: {} for each rank beside what is mapped\n", memories.size(),
                byte_text(train::pack_memory(memories).peak));
   }
   return 0;

@@ -1,11 +1,10 @@
-#include <algorithm>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "cli/ranks.hpp"
 #include "cli/sweep_actions.hpp"
 #include "cli/sweep_view.hpp"
-#include "dormer/comm/single.hpp"
 #include "dormer/comm/world.hpp"
 #include "dormer/core/error.hpp"
 #include "dormer/core/heartbeat.hpp"
@@ -35,34 +34,39 @@ class Teller {
   std::string told_;
 };
 
-std::size_t pack_of(const sweep::SweepConfig& config) {
-  // On a CPU a pack is slower than its trials one after another (docs/sweeps.md); on a GPU nothing was measured yet.
-  return static_cast<std::size_t>(config.sweep.pack_limit().value_or(1));
-}
-
 int work_at(const sweep::SweepConfig& config, comm::Communicator& world, Heartbeat& heartbeat, bool quiet) {
-  const std::unique_ptr<comm::Communicator> alone = comm::single();
-  comm::Communicator& own = world.size() == 1 ? world : *alone;
-  sweep::Store store(config, [&] { heartbeat.progress(); });
-  sweep::TrialRunner runner(store, own, &heartbeat);
+  const auto ranks = static_cast<int>(config.sweep.ranks_per_trial);
+  if (world.size() % ranks != 0) {
+    fail_together(Fault::kUsage,
+                  "sweep.ranks_per_trial is {} and there are {} ranks: start a multiple of {}, or write another number",
+                  ranks, world.size(), ranks);
+  }
+  const std::unique_ptr<comm::Communicator> worker = world.split(world.rank() / ranks);
+  std::optional<sweep::Store> store;  // of the worker's first rank
+  if (worker->rank() == 0) {
+    store.emplace(config, [&] { heartbeat.progress(); });
+  }
   Teller teller(quiet || world.rank() > 0);
-  teller.tell(store);
-  const sweep::WorkEnd end =
-      sweep::work(store, [&](std::span<const sweep::Assignment> assignments) { return runner.run(assignments); },
-                  {.pack = pack_of(config), .on_change = [&] { teller.tell(store); }, .heartbeat = &heartbeat});
+  if (store) {
+    teller.tell(*store);
+  }
+  const sweep::WorkEnd end = sweep::work(config, store ? &*store : nullptr, *worker,
+                                         {.on_change = [&] { teller.tell(*store); }, .heartbeat = &heartbeat});
+  worker->finalize();
   if (end == sweep::WorkEnd::kAsked) {
     log::info("saved; start the same command again to go on");
     return static_cast<int>(Fault::kRequeue);
   }
+  const SweepView view(config);
   if (world.rank() == 0) {
-    write_sweep_report(store.scheduler(), config);
+    write_sweep_report(view.scheduler(), config);
     if (!quiet) {
-      fmt::print("{}", status_of(store.scheduler(), config, 10));
+      fmt::print("{}", status_of(view.scheduler(), config, 10));
     }
   }
-  const std::string& ending = store.scheduler().ending();
-  if (store.scheduler().ending_fault()) {
-    fail_together(*store.scheduler().ending_fault(), "the sweep ends: {}; dormer sweep status tells which and why",
+  const std::string& ending = view.scheduler().ending();
+  if (view.scheduler().ending_fault()) {
+    fail_together(*view.scheduler().ending_fault(), "the sweep ends: {}; dormer sweep status tells which and why",
                   ending);
   }
   if (!ending.empty()) {
@@ -75,11 +79,6 @@ int work_at(const sweep::SweepConfig& config, comm::Communicator& world, Heartbe
 
 int sweep_run(const ConfigOptions& options, bool quiet) {
   const sweep::SweepConfig config = options.load_sweep();
-  require(
-      config.sweep.ranks_per_trial == 1, Fault::kUsage,
-      "sweep.ranks_per_trial is {}: a trial is trained by one rank in this version; write 1, and start as many ranks "
-      "as trials shall run at once",
-      config.sweep.ranks_per_trial);
   comm::refuse_lone_rank(comm::current_environment());
   if (quiet) {
     log::set_level(log::Level::kWarning);

@@ -12,14 +12,15 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr std::array<std::pair<EventKind, std::string_view>, 8> kNames{{{EventKind::kBegun, "begun"},
+constexpr std::array<std::pair<EventKind, std::string_view>, 9> kNames{{{EventKind::kBegun, "begun"},
                                                                         {EventKind::kStarted, "started"},
                                                                         {EventKind::kMeasured, "measured"},
                                                                         {EventKind::kReleased, "released"},
                                                                         {EventKind::kFailed, "failed"},
                                                                         {EventKind::kLost, "lost"},
                                                                         {EventKind::kStopped, "stopped"},
-                                                                        {EventKind::kAdded, "added"}}};
+                                                                        {EventKind::kAdded, "added"},
+                                                                        {EventKind::kInputs, "inputs"}}};
 
 std::string_view name_of(EventKind kind) {
   return std::ranges::find(kNames, kind, &std::pair<EventKind, std::string_view>::first)->second;

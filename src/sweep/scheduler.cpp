@@ -58,6 +58,8 @@ void Scheduler::apply(const Event& event) {
     case EventKind::kAdded:
       add(event);
       break;
+    case EventKind::kInputs:  // nothing to decide
+      break;
   }
   if (plan_.budget_seconds && seconds_ >= *plan_.budget_seconds && ending_.empty()) {
     ending_ = fmt::format("its budget is spent: {:.0f} seconds of training of {:.0f}", seconds_, *plan_.budget_seconds);

@@ -22,12 +22,16 @@ constexpr double kLookForLosses = 5.0;  // seconds between two looks at the othe
 SchedulerPlan plan_of(const SweepConfig& config) {
   // Where the length of a run depends on its data, trials say themselves that they are done.
   constexpr std::int64_t kOpenEnd = std::numeric_limits<std::int64_t>::max() / 4;
+  std::optional<double> budget = config.sweep.budget_seconds();
+  if (budget) {
+    *budget /= static_cast<double>(config.sweep.ranks_per_trial);  // of devices, of which a trial has as many
+  }
   return {.seeds = config.sweep.seeds,
           .total_steps = config.run.run.steps.value_or(kOpenEnd),
           .maximize = config.sweep.goal == "maximize",
           .lag = config.sweep.lag,
           .max_failed = config.sweep.max_failed,
-          .budget_seconds = config.sweep.budget_seconds()};
+          .budget_seconds = budget};
 }
 
 StoppingInputs stopping_inputs(const SweepConfig& config) {
@@ -120,8 +124,11 @@ void Store::apply(const Event& event) {
   if (event.kind == EventKind::kBegun && identity_.empty()) {
     identity_ = event.text;
   }
+  if (event.kind == EventKind::kInputs) {
+    inputs_.emplace(event.text, event.settings.value_or(Point{}));
+  }
   state_.scheduler().apply(event);
-  if (event.kind != EventKind::kStarted && event.kind != EventKind::kBegun && event.kind != EventKind::kAdded) {
+  if (event.trial >= 0 && event.kind != EventKind::kStarted && event.kind != EventKind::kAdded) {
     ended_.insert(event.trial);
   }
 }
@@ -174,6 +181,27 @@ void Store::append(std::vector<Event> events) {
   }
   journal_.transact([this](const Event& event) { apply(event); }, [&] { return events; });
   remove_superseded();
+}
+
+void Store::check_inputs(const std::string& name, const Point& fingerprint) {
+  if (!inputs_.contains(name)) {
+    journal_.transact(
+        [this](const Event& event) { apply(event); },
+        [&]() -> std::vector<Event> {
+          if (inputs_.contains(name)) {
+            return {};
+          }
+          return {{.kind = EventKind::kInputs, .text = name, .settings = fingerprint, .time = unix_time()}};
+        });
+  }
+  const Point& first = inputs_.at(name);
+  for (const Setting& input : fingerprint) {
+    const auto found = std::ranges::find(first, input.path, &Setting::path);
+    require(found != first.end() && found->text == input.text, Fault::kUsage,
+            "{} is not what it was when the sweep in {} began: trials would not be comparable; put the old files back, "
+            "or choose another run.directory",
+            input.path, paths_.root.string());
+  }
 }
 
 void Store::look() {

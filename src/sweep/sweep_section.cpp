@@ -84,9 +84,12 @@ void SweepSection::describe(config::Visitor& visitor) {
       {.doc = "What is compared: the held-out loss or the training loss.", .choices = {"validation_loss", "loss"}});
   visitor.field("goal", goal, {.doc = "Whether less or more of it is better.", .choices = {"minimize", "maximize"}});
   visitor.group("stopping", stopping, "When trials end before their time.");
-  visitor.field("pack", pack, {.doc = "How many trials share one frozen model and one step, at most. auto: one."});
+  visitor.field(
+      "pack", pack,
+      {.doc = "How many trials share one frozen model and one step, at most. auto: as many as fit and pay, which "
+              "is measured on the way."});
   visitor.field("ranks_per_trial", ranks_per_trial,
-                {.doc = "Ranks that train one trial together; one in this version.", .min = 1});
+                {.doc = "Ranks that train a trial, or a pack of trials, together.", .min = 1, .max = 4096});
   visitor.field("max_failed", max_failed,
                 {.doc = "The sweep ends when more trials than this have failed. null: it goes on.", .min = 0});
   visitor.field("budget", budget,

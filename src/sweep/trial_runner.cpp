@@ -1,23 +1,22 @@
-#include <algorithm>
-#include <chrono>
-#include <cmath>
-#include <optional>
+#include "sweep/trial_runner.hpp"
 
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+#include "dormer/config/write.hpp"
 #include "dormer/core/error.hpp"
 #include "dormer/core/log.hpp"
+#include "dormer/core/sha256.hpp"
 #include "dormer/report/metrics_reader.hpp"
-#include "dormer/sweep/worker.hpp"
-#include "dormer/train/shared_bases.hpp"
+#include "dormer/train/run_plan.hpp"
 #include "sweep/evaluation.hpp"
 
 namespace dormer::sweep {
 namespace {
 
-constexpr double kLook = 5.0;  // seconds between two looks whether somebody stopped a trial
-
-double steady_seconds() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
+// Of the memory that was free when the worker began: its estimate may be a tenth off (PackTest).
+constexpr double kMemoryShare = 0.85;
 
 /// Lines of runs are for who watches one; of hundreds only what goes wrong is told.
 class QuietRuns {
@@ -73,74 +72,102 @@ train::RunConfig run_of_trial(const SweepConfig& config, const SweepPaths& paths
   return run;
 }
 
-TrialRunner::TrialRunner(Store& store, comm::Communicator& communicator, Heartbeat* heartbeat)
-    : store_(store),
-      communicator_(communicator),
+TrialRunner::TrialRunner(TrialFeed& feed, const SweepConfig& config, comm::Communicator& ranks, Heartbeat* heartbeat,
+                         std::int64_t memory)
+    : feed_(feed),
+      config_(config),
+      paths_{config.run.run.directory},
+      ranks_(ranks),
       heartbeat_(heartbeat),
-      bases_(std::make_unique<train::SharedBases>()) {}
+      memory_(memory),
+      width_(config.sweep.pack_limit(), [this](std::size_t width) { return fits(width); }) {}
 
-TrialRunner::~TrialRunner() = default;
-
-bool TrialRunner::asked_to_stop(std::int64_t trial) {
-  const double now = steady_seconds();
-  if (now - looked_ > kLook) {
-    looked_ = now;
-    store_.look();
+std::optional<WorkEnd> TrialRunner::run() {
+  Claim claim = feed_.claim(0, width_.width());
+  if (claim.assignments.empty()) {
+    return claim.end;
   }
-  return store_.scheduler().asked_to_stop(trial);
+  train(std::move(claim.assignments));
+  while (!suspects_.empty()) {
+    alone_ = true;
+    train({suspects_.front()});
+    suspects_.pop_front();
+    alone_ = false;
+  }
+  return std::nullopt;
 }
 
-std::vector<train::LaneOutcome> TrialRunner::train(std::span<const Assignment> assignments,
-                                                   std::span<const train::RunConfig> configs) {
+void TrialRunner::train(std::vector<Assignment> assignments) {
   const QuietRuns quiet;
-  return train::train_pack(configs, communicator_,
-                           {.heartbeat = heartbeat_,
-                            .until = assignments.front().until,
-                            .bare = true,
-                            .bases = bases_.get(),
-                            .goes_on = [&](std::size_t lane) { return !asked_to_stop(assignments[lane].trial); }});
+  begin_ = std::move(assignments);
+  lanes_.clear();
+  next_lane_ = 0;
+  train::train_pack(*this, ranks_, {.heartbeat = heartbeat_, .bare = true, .bases = &bases_});
 }
 
-std::vector<Event> TrialRunner::run(std::span<const Assignment> assignments) {
-  std::vector<Event> events(assignments.size());
-  std::vector<Assignment> trained;
-  std::vector<train::RunConfig> configs;
-  std::vector<std::size_t> places;
-  for (std::size_t i = 0; i < assignments.size(); ++i) {
-    const Assignment& one = assignments[i];
+std::vector<train::PackedRun> TrialRunner::join(const train::PackTurn& turn) {
+  width_.note(turn);
+  std::vector<Assignment> joining = std::exchange(begin_, {});
+  if (joining.empty() && !alone_ && suspects_.empty()) {
+    joining = feed_.claim(turn.active, width_.width()).assignments;
+  }
+  std::vector<train::PackedRun> runs;
+  for (Assignment& one : joining) {
     try {
-      configs.push_back(run_of_trial(store_.config(), store_.paths(), one.settings, one.trial, one.replica));
-      trained.push_back(one);
-      places.push_back(i);
+      train::RunConfig run = run_of_trial(config_, paths_, one.settings, one.trial, one.replica);
+      runs.push_back({run, one.until});
+      lanes_.insert({next_lane_++, {std::move(one), std::move(run)}});
     } catch (const Error& error) {
-      events[i] = failure_of(one, error.fault(), error.what());
+      feed_.append(failure_of(one, error.fault(), error.what()));
     }
   }
-  if (trained.empty()) {
-    return events;
-  }
-  const double begin = steady_seconds();
-  std::vector<train::LaneOutcome> outcomes = train(trained, configs);
-  const double seconds = (steady_seconds() - begin) / static_cast<double>(trained.size());
-  for (std::size_t i = 0; i < trained.size(); ++i) {
-    // What one of a pack asks too much of takes the others with it; alone they show which it was.
-    if (trained.size() > 1 && !outcomes[i].result && outcomes[i].fault == Fault::kBug) {
-      log::warn("trial {} failed in a pack of {} ({}); once more alone", trained[i].trial, trained.size(),
-                outcomes[i].message);
-      outcomes[i] = train(std::span(trained).subspan(i, 1), std::span(configs).subspan(i, 1)).front();
+  together_ = turn.active + runs.size();
+  return runs;
+}
+
+bool TrialRunner::goes_on(std::size_t lane) {
+  return !feed_.asked_to_stop(lanes_.at(lane).assignment.trial);
+}
+
+void TrialRunner::check_inputs(std::size_t lane, const std::map<std::string, std::string>& fingerprint) {
+  std::string name;
+  for (const auto& [key, value] : config::flatten(lanes_.at(lane).config)) {
+    if (key.starts_with("model.") || key.starts_with("data.")) {
+      name += fmt::format("{}={}\n", key, value);
     }
-    Event& event = events[places[i]];
-    event = outcome_of(trained[i], outcomes[i], seconds);
-    if (event.kind == EventKind::kMeasured && store_.config().sweep.evaluate) {
-      try {
-        event.measurements = {
-            {.step = event.step, .value = evaluated(configs[i]), .seconds = event.measurements.back().seconds}};
-      } catch (const Error& error) {
-        event = failure_of(trained[i], error.fault(), error.what());
+  }
+  Point inputs;
+  for (const char* input : {"model", "data.train", "data.validation"}) {
+    inputs.push_back({input, fingerprint.at(input)});
+  }
+  feed_.check_inputs(sha256_hex(name), inputs);
+}
+
+void TrialRunner::ended(std::size_t lane, const train::LaneOutcome& outcome) {
+  const auto node = lanes_.extract(lane);
+  const Running& one = node.mapped();
+  // What one of a pack asks too much of takes the others with it; alone they show which it was.
+  if (!outcome.result && outcome.fault == Fault::kBug && together_ > 1) {
+    log::warn("trial {} failed in a pack of {} ({}); once more alone", one.assignment.trial, together_,
+              outcome.message);
+    suspects_.push_back(one.assignment);
+    return;
+  }
+  feed_.append(event_of(one, outcome));
+}
+
+bool TrialRunner::fits(std::size_t width) const {
+  train::RankMemory largest;
+  for (const auto& [lane, one] : lanes_) {
+    const train::RunPlan plan = train::plan_run(one.config, {.ranks = ranks_.size()});
+    for (const train::RankPlan& rank : plan.ranks) {
+      if (rank.memory.peak > largest.peak) {
+        largest = rank.memory;
       }
     }
   }
-  return events;
+  const std::vector<train::RankMemory> pack(width, largest);
+  return static_cast<double>(train::pack_memory(pack).peak) <= kMemoryShare * static_cast<double>(memory_);
 }
 
 // Also of a trial that waits at a rung: what is compared there is what is compared at the end.
@@ -149,53 +176,71 @@ double TrialRunner::evaluated(const train::RunConfig& config) {
     heartbeat_->enter(Heartbeat::Phase::kIo, "evaluating");
   }
   train::RunConfig exported = config;
-  exported.exports = store_.config().run.exports;
+  exported.exports = config_.run.exports;
   if (exported.exports.empty()) {
     exported.exports.emplace_back().consumer = "peft";
   }
   exported.exports.resize(1);
-  const QuietRuns quiet;
   const std::vector<std::filesystem::path> paths =
-      train::export_run(exported, communicator_, {.bare = true, .bases = bases_.get()});
-  const double value = evaluate(*store_.config().sweep.evaluate, paths.front());
+      train::export_run(exported, ranks_, {.bare = true, .bases = &bases_});
+  if (!feed_.speaks()) {
+    return 0.0;
+  }
+  const double value = evaluate(*config_.sweep.evaluate, paths.front());
   std::filesystem::remove_all(config.run.directory / "export");
   return value;
 }
 
-Event TrialRunner::outcome_of(const Assignment& assignment, const train::LaneOutcome& lane, double seconds) const {
-  if (!lane.result) {
-    Event event = failure_of(assignment, lane.fault, lane.message);
-    // Another worker still writes there, one that was taken for lost: somebody comes again later.
-    if (lane.fault == Fault::kInUse || lane.fault == Fault::kRequeue) {
+Event TrialRunner::event_of(const Running& one, const train::LaneOutcome& outcome) {
+  const Assignment& assignment = one.assignment;
+  if (!outcome.result) {
+    Event event = failure_of(assignment, outcome.fault, outcome.message);
+    // Another worker still writes there, one that was taken for lost, or this one ends: somebody comes again later.
+    if (outcome.fault == Fault::kInUse || outcome.fault == Fault::kRequeue || feed_.refuses()) {
       event.kind = EventKind::kReleased;
       event.text.clear();
     }
     return event;
   }
-  const train::TrainResult& result = *lane.result;
-  const TrialRecord* record = store_.scheduler().find(assignment.trial);
-  const std::int64_t before = record == nullptr ? 0 : record->steps();
-  const double seconds_before = record == nullptr ? 0.0 : record->seconds();
-  const std::string& metric = store_.config().sweep.metric;
+  const train::TrainResult& result = *outcome.result;
   Event event{.kind = EventKind::kMeasured,
               .trial = assignment.trial,
               .attempt = assignment.attempt,
               .step = result.step,
               .finished = result.outcome == train::Outcome::kFinished};
-  event.measurements = measurements_of(store_.paths().trial(assignment.trial), metric, before, result.step);
+  const bool came = event.finished || (result.outcome == train::Outcome::kPaused && result.step >= assignment.until);
+  std::optional<double> value;
+  if (came && config_.sweep.evaluate) {
+    try {
+      value = evaluated(one.config);
+    } catch (const Error& error) {
+      return failure_of(assignment, error.fault(), error.what());
+    }
+  }
+  if (!feed_.speaks()) {
+    return event;
+  }
+  const TrialRecord* record = feed_.find(assignment.trial);
+  const std::int64_t before = record == nullptr ? 0 : record->steps();
+  const double seconds_before = record == nullptr ? 0.0 : record->seconds();
+  if (value) {
+    event.measurements = {{.step = result.step, .value = *value}};
+  } else {
+    event.measurements = measurements_of(paths_.trial(assignment.trial), config_.sweep.metric, before, result.step);
+  }
   for (Measurement& measurement : event.measurements) {
-    measurement.seconds = seconds_before + seconds * static_cast<double>(measurement.step - before) /
+    measurement.seconds = seconds_before + outcome.seconds * static_cast<double>(measurement.step - before) /
                                                static_cast<double>(std::max<std::int64_t>(result.step - before, 1));
   }
-  const bool came = event.finished || (result.outcome == train::Outcome::kPaused && result.step >= assignment.until);
   if (!came) {
     event.kind = EventKind::kReleased;
     return event;
   }
   if (event.measurements.empty() || event.measurements.back().step != result.step) {
-    return failure_of(assignment, Fault::kUsage,
-                      fmt::format("there is no {} after {} updates: {}", metric, result.step,
-                                  metric == "validation_loss" ? "write data.validation" : "look at its metrics"));
+    return failure_of(
+        assignment, Fault::kUsage,
+        fmt::format("there is no {} after {} updates: {}", config_.sweep.metric, result.step,
+                    config_.sweep.metric == "validation_loss" ? "write data.validation" : "look at its metrics"));
   }
   return event;
 }

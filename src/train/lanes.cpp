@@ -1,6 +1,8 @@
 #include "train/lanes.hpp"
 
 #include <algorithm>
+#include <chrono>
+#include <utility>
 #include <vector>
 
 #include "dormer/comm/gather.hpp"
@@ -23,6 +25,19 @@ void tell_memory(comm::Communicator& communicator) {
   }
 }
 
+/// Adds the seconds of its scope.
+class Stopwatch {
+ public:
+  explicit Stopwatch(double& seconds) : seconds_(seconds), begin_(std::chrono::steady_clock::now()) {}
+  ~Stopwatch() { seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count(); }
+  Stopwatch(const Stopwatch&) = delete;
+  Stopwatch& operator=(const Stopwatch&) = delete;
+
+ private:
+  double& seconds_;
+  std::chrono::steady_clock::time_point begin_;
+};
+
 /// A lane whose update is under way.
 struct Waiting {
   Lane* lane;
@@ -44,10 +59,11 @@ std::vector<Waiting> take_group(std::vector<Waiting>& waiting) {
 
 }  // namespace
 
-Lane::Lane(const RunConfig& config, comm::Communicator& communicator, const TrainOptions& options, std::size_t number)
-    : config_(config), communicator_(communicator), options_(options), number_(number) {}
+Lane::Lane(RunConfig config, comm::Communicator& communicator, TrainOptions options, std::size_t number)
+    : config_(std::move(config)), communicator_(communicator), options_(std::move(options)), number_(number) {}
 
 void Lane::attempt(const std::function<void()>& step) {
+  const Stopwatch stopwatch(seconds_);
   try {
     step();
     return;
@@ -91,6 +107,9 @@ void Lane::begin() {
     loop_ = std::make_unique<Loop>(*preparation_, options_, *report_, number_);
     loop_->begin();
   });
+  if (result_) {
+    release();
+  }
 }
 
 std::optional<PackMember> Lane::begin_update() {
@@ -123,35 +142,73 @@ void Lane::finish() {
   release();  // its memory and its directory are free for whoever comes next
 }
 
-void run_lanes(std::span<const std::unique_ptr<Lane>> lanes) {
-  for (const std::unique_ptr<Lane>& lane : lanes) {
-    lane->begin();
-  }
-  while (true) {
-    std::vector<Waiting> waiting;
-    for (const std::unique_ptr<Lane>& lane : lanes) {
-      if (!lane->ended() && !lane->active()) {
-        lane->finish();
-      } else if (lane->active()) {
-        if (const std::optional<PackMember> member = lane->begin_update()) {
-          waiting.push_back({lane.get(), *member});
-        }
-      }
+namespace {
+
+using Lanes = std::vector<std::unique_ptr<Lane>>;
+
+/// Ends the lanes that are done and drops those that have ended.
+void let_go(Lanes& lanes, LaneFeed& feed) {
+  Lanes going_on;
+  for (std::unique_ptr<Lane>& lane : lanes) {
+    if (!lane->ended() && !lane->active()) {
+      lane->finish();
     }
-    if (std::ranges::all_of(lanes, [](const std::unique_ptr<Lane>& lane) { return lane->ended(); })) {
+    if (lane->ended()) {
+      feed.ended(*lane);
+    } else {
+      going_on.push_back(std::move(lane));
+    }
+  }
+  lanes.swap(going_on);
+}
+
+/// One update of all lanes that are on their way.
+PackTurn update_lanes(const Lanes& lanes) {
+  std::vector<Waiting> waiting;
+  for (const std::unique_ptr<Lane>& lane : lanes) {
+    const std::optional<PackMember> member = lane->active() ? lane->begin_update() : std::nullopt;
+    if (member) {
+      waiting.push_back({lane.get(), *member});
+    }
+  }
+  PackTurn turn{.updated = waiting.size()};
+  while (!waiting.empty()) {
+    const std::vector<Waiting> group = take_group(waiting);
+    std::vector<PackMember> members;
+    for (const Waiting& one : group) {
+      members.push_back(one.member);
+    }
+    double seconds = 0.0;
+    const std::vector<MemberOutcome> outcomes = [&] {
+      const Stopwatch stopwatch(seconds);
+      return update_together(members);
+    }();
+    turn.seconds += seconds;
+    for (std::size_t i = 0; i < group.size(); ++i) {
+      turn.samples += group[i].lane->samples_per_update();
+      group[i].lane->spend(seconds / static_cast<double>(group.size()));
+      group[i].lane->end_update(outcomes[i]);
+    }
+  }
+  return turn;
+}
+
+}  // namespace
+
+void run_lanes(LaneFeed& feed) {
+  Lanes lanes;
+  PackTurn turn;
+  while (true) {
+    let_go(lanes, feed);
+    turn.active = lanes.size();
+    for (std::unique_ptr<Lane>& lane : feed.join(turn)) {
+      lane->begin();
+      lanes.push_back(std::move(lane));
+    }
+    if (lanes.empty()) {
       return;
     }
-    while (!waiting.empty()) {
-      const std::vector<Waiting> group = take_group(waiting);
-      std::vector<PackMember> members;
-      for (const Waiting& one : group) {
-        members.push_back(one.member);
-      }
-      const std::vector<MemberOutcome> outcomes = update_together(members);
-      for (std::size_t i = 0; i < group.size(); ++i) {
-        group[i].lane->end_update(outcomes[i]);
-      }
-    }
+    turn = update_lanes(lanes);
   }
 }
 

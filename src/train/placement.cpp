@@ -1,5 +1,7 @@
 #include "train/placement.hpp"
 
+#include <algorithm>
+#include <fstream>
 #include <functional>
 #include <numeric>
 #include <vector>
@@ -10,6 +12,7 @@
 #include "dormer/device/cuda_module.hpp"
 #include "dormer/device/probe.hpp"
 #include "dormer/storage/safetensors.hpp"
+#include "dormer/train/available_memory.hpp"
 #include "train/agreement.hpp"
 
 namespace dormer::train {
@@ -34,6 +37,19 @@ Placement choose(const comm::Identity& self, const std::string& wanted) {
   return placement;
 }
 
+// What the kernel could give without swapping. A limit of the job's own (cgroup) is not looked at.
+std::int64_t machine_memory() {
+  std::ifstream lines("/proc/meminfo");
+  std::string name;
+  std::int64_t kibibytes = 0;
+  for (std::string unit; lines >> name >> kibibytes; std::getline(lines, unit)) {
+    if (name == "MemAvailable:") {
+      return kibibytes * 1024;
+    }
+  }
+  return 0;
+}
+
 }  // namespace
 
 void Placement::require_memory(std::span<const device::MemoryPart> parts) const {
@@ -55,6 +71,16 @@ Placement take_device(comm::Communicator& communicator, const std::string& wante
     device::require_sound_places(places);
   });
   return placement;
+}
+
+std::int64_t available_memory(comm::Communicator& communicator, const RunConfig& config) {
+  const Placement placement = take_device(communicator, config.run.device);
+  std::int64_t own = 0;
+  agree(communicator, [&] {
+    own = placement.gpu ? device::load_cuda_module().free_bytes(placement.gpu->index)
+                        : machine_memory() / communicator.identity().local_size;
+  });
+  return std::ranges::min(comm::gather_numbers(communicator, own));
 }
 
 std::unique_ptr<comm::Communicator> join_devices(comm::Communicator& launcher, const Placement& placement) {

@@ -42,7 +42,8 @@ Preparation::Preparation(const RunConfig& run_config, comm::Communicator& ranks,
       paths{run_config.run.directory},
       heartbeat_(options.heartbeat),
       bases_(options.bases),
-      bare_(options.bare) {
+      bare_(options.bare),
+      check_inputs_(options.check_inputs) {
   agree(communicator, [&] { faults = FaultHooks::from_environment(communicator.rank()); });
   faults.reach("start", 0);
   require_equal(communicator, "build of the program", comm::mpi_build_id(), "start one program on all machines");
@@ -133,6 +134,13 @@ Fingerprint Preparation::full_fingerprint(Fingerprint fingerprint) {
   fingerprint.merge(task->fingerprints());
   for (const char* name : {"model", "data.train", "data.validation"}) {
     require_equal(communicator, name, fingerprint.at(name), "give all machines the same files");
+  }
+  if (check_inputs_) {
+    agree(communicator, [&] {
+      if (communicator.rank() == 0) {
+        check_inputs_(fingerprint);
+      }
+    });
   }
   return fingerprint;
 }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -85,6 +86,7 @@ class Preparation {
   Heartbeat* heartbeat_ = nullptr;
   SharedBases* bases_ = nullptr;
   bool bare_ = false;
+  std::function<void(const Fingerprint&)> check_inputs_;
 };
 
 }  // namespace dormer::train

@@ -1,6 +1,8 @@
 """A sweep gives one table: whoever works at it, however many, and however often they are killed."""
 
 import json
+import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,7 +11,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
-from launched_run import MPIRUN, PROGRAM, kill_all, make_tiny  # noqa: E402
+from launched_run import MPIRUN, PROGRAM, descendants, kill_all, make_tiny  # noqa: E402
 
 POINTS = 12
 STEPS = 24
@@ -48,6 +50,9 @@ class Sweep:
         self.directory = folder / run
         self.config = folder / f"{run}.yaml"
         self.config.write_text(CONFIG.format(folder=folder, run=run, steps=STEPS, method=method, stopping=stopping, pack=pack, points=points))
+
+    def set(self, key, value):
+        self.config.write_text(self.config.read_text() + f"  {key}: {value}\n")
 
     def command(self, word, *options, ranks=None):
         launcher = [] if ranks is None else [str(MPIRUN), str(ranks)]
@@ -111,6 +116,65 @@ def test_packs_give_the_same_table(folder, alone):
         sweep.kill_after(measured)
     sweep.run()
     assert sweep.table() == alone.table()
+
+
+def test_packs_that_choose_their_width_give_the_same_table(folder, alone):
+    sweep = Sweep(folder, "automatic", pack="auto")
+    sweep.run()
+    assert sweep.table() == alone.table()
+
+
+@pytest.mark.parametrize("pack", [1, 3])
+def test_ranks_that_train_a_trial_together_give_the_same_table(folder, alone, pack):
+    """Two workers of two ranks each, killed on the way."""
+    sweep = Sweep(folder, f"groups-{pack}", pack=pack)
+    sweep.set("ranks_per_trial", 2)
+    for measured in (0, 5, 19):
+        sweep.kill_after(measured, ranks=4)
+    sweep.run(ranks=4)
+    assert sweep.table() == alone.table()
+
+
+def test_ranks_must_make_whole_workers(folder):
+    sweep = Sweep(folder, "odd")
+    sweep.set("ranks_per_trial", 2)
+    done = subprocess.run(sweep.command("run", ranks=3), capture_output=True, text=True)
+    assert done.returncode == 2
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    assert len(errors) == 1 and "sweep.ranks_per_trial is 2 and there are 3 ranks" in errors[0]
+    assert not (sweep.directory / "journal.jsonl").exists()
+
+
+def test_a_signal_to_one_rank_of_a_worker_ends_it_in_order(folder, alone):
+    sweep = Sweep(folder, "group-signalled")
+    sweep.set("ranks_per_trial", 2)
+    process = subprocess.Popen(sweep.command("run", ranks=2), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    for line in process.stderr:
+        if "waiting" in line:
+            break
+    ranks = [pid for pid in descendants(process.pid) if b"dormer" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0]]
+    os.kill(max(ranks), signal.SIGUSR1)
+    process.stderr.read()
+    assert process.wait() == 85
+    sweep.run(ranks=2)
+    assert sweep.table() == alone.table()
+
+
+def test_other_data_under_the_same_name_is_refused(folder):
+    sweep = Sweep(folder, "changed", stopping="{kind: none}", points=4)
+    data = folder / "changed.h5"
+    shutil.copy(folder / "train.h5", data)
+    sweep.config.write_text(sweep.config.read_text().replace(f"train: {folder}/train.h5", f"train: {data}"))
+    sweep.kill_after(3)
+    shutil.copy(folder / "validation.h5", data)
+    done = subprocess.run(sweep.command("run"), capture_output=True, text=True)
+    assert done.returncode == 2
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    assert len(errors) == 1 and "data.train is not what it was when the sweep" in errors[0]
+    assert not [trial for trial in sweep.table() if trial["state"] == "failed"]
+    shutil.copy(folder / "train.h5", data)
+    sweep.run()
+    assert all(trial["state"] == "complete" for trial in sweep.table())
 
 
 def test_killed_twenty_times_it_gives_the_same_table(folder, alone):

@@ -145,7 +145,8 @@ TEST(BadSweeps, AreRefusedWithTheLine) {
                   "{adapter.rank: [8]}}\n"),
        "sweep.yaml:4: sweep.trials: must be at least 1, is 0\nsweep.yaml:4: sweep.seeds: must be between 1 and 65536, "
        "is 0\n"
-       "sweep.yaml:4: sweep.ranks_per_trial: must be at least 1, is 0\nsweep.yaml:4: sweep.max_failed: must be at "
+       "sweep.yaml:4: sweep.ranks_per_trial: must be between 1 and 4096, is 0\nsweep.yaml:4: sweep.max_failed: must be "
+       "at "
        "least 0, is -1\n"
        "sweep.yaml:4: sweep.lag: must be at least 0, is -1\nsweep.yaml:4: sweep.keep: must be at least 0, is -1"},
       {with_sweep("sweep: {trials: 4, pack: many, space: {adapter.rank: [8]}}\n"),

@@ -1,6 +1,9 @@
 #include <algorithm>
 #include <array>
 #include <filesystem>
+#include <map>
+#include <optional>
+#include <utility>
 
 #include <gmock/gmock.h>
 
@@ -152,6 +155,77 @@ TEST_F(PackTest, APauseDoesNotShowAndNeighboursMayChange) {
   for (const int number : {0, 2, 5}) {
     expect_equal("paused", number);
   }
+}
+
+/// Gives runs, at most so many at once, and keeps what came of them.
+class Runs final : public PackSource {
+ public:
+  Runs(std::vector<PackedRun> runs, std::size_t width) : runs_(std::move(runs)), width_(width) {}
+
+  std::vector<PackedRun> join(const PackTurn& turn) override {
+    most_ = std::max(most_, turn.active);
+    EXPECT_LE(turn.updated, width_);
+    EXPECT_EQ(turn.samples > 0, turn.updated > 0);
+    std::vector<PackedRun> joining;
+    while (turn.active + joining.size() < width_ && next_ < runs_.size()) {
+      joining.push_back(runs_[next_++]);
+    }
+    return joining;
+  }
+  bool goes_on(std::size_t lane) override { return lane != stopped_; }
+  void check_inputs(std::size_t lane, const std::map<std::string, std::string>& fingerprint) override {
+    require(lane != refused_, Fault::kUsage, "{} is another one", fingerprint.at("model").empty() ? "" : "model");
+  }
+  void ended(std::size_t lane, const LaneOutcome& outcome) override {
+    EXPECT_GT(outcome.seconds, 0.0);
+    order_.push_back(lane);
+    outcomes_[lane] = outcome;
+  }
+
+  std::vector<PackedRun> runs_;
+  std::size_t width_;
+  std::size_t next_ = 0;
+  std::size_t most_ = 0;
+  std::optional<std::size_t> stopped_;
+  std::optional<std::size_t> refused_;
+  std::vector<std::size_t> order_;
+  std::map<std::size_t, LaneOutcome> outcomes_;
+};
+
+TEST_F(PackTest, ALaneThatIsFreeIsTakenAtOnce) {
+  const std::vector<int> numbers{0, 2, 3, 5, 7};
+  std::vector<PackedRun> runs;
+  for (const int number : numbers) {
+    train_alone(number);
+    runs.push_back({trial(number, "fed")});
+  }
+  runs[1].until = 1;  // its place is free long before the others'
+  Runs source(std::move(runs), 2);
+  SharedBases bases;
+  const std::unique_ptr<comm::Communicator> communicator = comm::single();
+  train_pack(source, *communicator, {.bases = &bases});
+  EXPECT_EQ(source.most_, 2U);
+  EXPECT_EQ(source.order_, (std::vector<std::size_t>{1, 0, 2, 3, 4}));
+  EXPECT_EQ(source.outcomes_.at(1).result.value().outcome, Outcome::kPaused);
+  EXPECT_EQ(source.outcomes_.at(1).result->step, 1);
+  for (const std::size_t lane : {std::size_t{0}, std::size_t{2}, std::size_t{3}, std::size_t{4}}) {
+    ASSERT_TRUE(source.outcomes_.at(lane).result) << source.outcomes_.at(lane).message;
+    expect_equal("fed", numbers[lane]);
+  }
+}
+
+TEST_F(PackTest, ARunWhoseInputsAreRefusedEndsAndTheOthersGoOn) {
+  train_alone(3);
+  Runs source({{trial(0, "refused")}, {trial(3, "refused")}, {trial(5, "refused")}}, 2);
+  source.refused_ = 0;
+  source.stopped_ = 2;
+  const std::unique_ptr<comm::Communicator> communicator = comm::single();
+  train_pack(source, *communicator);
+  EXPECT_FALSE(source.outcomes_.at(0).result);
+  EXPECT_EQ(source.outcomes_.at(0).fault, Fault::kUsage);
+  EXPECT_THAT(source.outcomes_.at(0).message, HasSubstr("model is another one"));
+  EXPECT_EQ(source.outcomes_.at(2).result.value().step, 1);
+  expect_equal("refused", 3);
 }
 
 TEST_F(PackTest, AnOddUpdateMeasuresWhereItPauses) {

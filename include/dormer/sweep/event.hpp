@@ -21,7 +21,8 @@ enum class EventKind : std::uint8_t {
   kFailed,    ///< it cannot go on
   kLost,      ///< a worker is gone without a word, with all that it had
   kStopped,   ///< somebody stopped the trial
-  kAdded      ///< somebody added a point
+  kAdded,     ///< somebody added a point
+  kInputs     ///< what model and data of this name were when they were first loaded
 };
 
 /// One line of the journal. Which fields mean something depends on the kind.
@@ -34,11 +35,12 @@ struct Event {
   std::string worker{};
   std::vector<Measurement> measurements{};  ///< since the last line of the trial
   Fault fault = Fault::kBug;                ///< of a failure
-  std::string text{};                       ///< a reason, or the sweep's identity
+  std::string text{};                       ///< a reason, the sweep's identity, or which inputs
   std::vector<std::pair<std::int64_t, std::int64_t>>
-      saved{};                      ///< of a lost worker's trials: number, updates on the disk
-  std::optional<Point> settings{};  ///< of a trial that is started for the first time, or a point that is added
-  double time = 0.0;                ///< seconds since 1970, for people
+      saved{};  ///< of a lost worker's trials: number, updates on the disk
+  /// Of a trial that is started for the first time, or a point that is added. Of inputs: name and fingerprint.
+  std::optional<Point> settings{};
+  double time = 0.0;  ///< seconds since 1970, for people
 };
 
 /// A JSON object in one line, without its end. Doubles read back to the same bits.

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <memory>
 #include <set>
 #include <span>
@@ -56,6 +57,8 @@ class Store {
   void append(std::vector<Event> events);
   /// Takes in what others have appended.
   void look();
+  /// A usage error where model or data of this name are not what they were when a trial first loaded them.
+  void check_inputs(const std::string& name, const Point& fingerprint);
 
   [[nodiscard]] const Scheduler& scheduler() const { return state_.scheduler(); }
   [[nodiscard]] const SweepConfig& config() const { return config_; }
@@ -71,7 +74,8 @@ class Store {
   SweepPaths paths_;
   SweepState state_;
   Journal journal_;
-  std::string identity_;          ///< of the journal's first line; empty: it has none yet
+  std::string identity_;  ///< of the journal's first line; empty: it has none yet
+  std::map<std::string, Point> inputs_;
   std::set<std::int64_t> ended_;  ///< trials whose files were not looked at since they ended
   double looked_for_losses_ = -1e9;
 };

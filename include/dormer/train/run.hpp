@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <optional>
 #include <span>
 #include <string>
@@ -55,6 +56,8 @@ struct TrainOptions {
   SharedBases* bases = nullptr;
   /// Asked between updates; a lane (`train_pack`) that shall not go on saves and ends as at `until`. Empty: all go on.
   std::function<bool(std::size_t lane)> goes_on{};
+  /// PackSource::check_inputs. Empty: nobody looks.
+  std::function<void(const std::map<std::string, std::string>& fingerprint)> check_inputs{};
 };
 
 enum class Outcome : std::uint8_t {
@@ -87,6 +90,36 @@ struct LaneOutcome {
   std::optional<TrainResult> result;  ///< nothing: it failed
   Fault fault = Fault::kBug;          ///< of a failure
   std::string message;
+  double seconds = 0.0;  ///< that it took: its own, and its part of those that it shared. Of this rank's clock
+};
+
+/// A run that joins a pack, and where it pauses (`TrainOptions::until`).
+struct PackedRun {
+  RunConfig config;
+  std::optional<std::int64_t> until{};
+};
+
+/// One turn of a pack: an update of each run that is on its way.
+struct PackTurn {
+  std::size_t active = 0;    ///< runs that go on
+  std::size_t updated = 0;   ///< runs that were updated in the last turn; none before the first
+  std::int64_t samples = 0;  ///< of those updates together
+  double seconds = 0.0;      ///< that the updates took, without measuring and saving. Of this rank's clock
+};
+
+/// Where the runs of a pack come from and go to. Called between updates on all ranks, which must give equal answers.
+class PackSource {
+ public:
+  virtual ~PackSource() = default;
+  /// Runs that begin now, beside those that are active. The pack ends when none is active and none joins.
+  [[nodiscard]] virtual std::vector<PackedRun> join(const PackTurn& turn) = 0;
+  /// Whether a run, counted from 0 as they joined, shall go on; one that shall not saves and ends as at `until`.
+  [[nodiscard]] virtual bool goes_on(std::size_t lane) = 0;
+  /// What the numbers of a run depend on besides its configuration (`model`, `data.train`, `data.validation`), before
+  /// its first update. Called on rank 0. What it throws ends the run.
+  virtual void check_inputs(std::size_t lane, const std::map<std::string, std::string>& fingerprint) = 0;
+  /// What came of a run; its directory and memory are free.
+  virtual void ended(std::size_t lane, const LaneOutcome& outcome) = 0;
 };
 
 /// Runs several configurations at once, with one forward and backward pass for all of those that can share them, and
@@ -94,6 +127,9 @@ struct LaneOutcome {
 /// arguments. An error that one lane's ranks agree on is that lane's; any other is thrown.
 std::vector<LaneOutcome> train_pack(std::span<const RunConfig> configs, comm::Communicator& communicator,
                                     const TrainOptions& options = {});
+
+/// The same for runs that come and go. Of `options`, `until`, `goes_on` and `check_inputs` are the source's.
+void train_pack(PackSource& source, comm::Communicator& communicator, const TrainOptions& options = {});
 
 /// Writes all exports of `config` anew, from the best checkpoint by validation loss where it is kept, else from the
 /// newest, and returns their folders. Owns the run directory meanwhile. All ranks call; errors are those of all. Of
