@@ -9,6 +9,7 @@ find_package(MPI COMPONENTS CXX)
 find_path(XXHASH_INCLUDE_DIR xxhash.h REQUIRED)
 find_path(UTF8PROC_INCLUDE_DIR utf8proc.h REQUIRED)
 find_library(UTF8PROC_LIBRARY utf8proc REQUIRED)
+find_path(TOMLPLUSPLUS_INCLUDE_DIR toml++/toml.h REQUIRED)
 
 # libvips reads images; its header needs GLib's, one of which lies with the libraries.
 find_path(VIPS_INCLUDE_DIR vips/vips.h)
@@ -58,6 +59,10 @@ target_compile_definitions(dormer_xxhash INTERFACE XXH_INLINE_ALL)
 add_library(dormer_utf8proc INTERFACE)
 target_include_directories(dormer_utf8proc SYSTEM INTERFACE ${UTF8PROC_INCLUDE_DIR})
 target_link_libraries(dormer_utf8proc INTERFACE ${UTF8PROC_LIBRARY})
+
+add_library(dormer_toml INTERFACE)
+target_include_directories(dormer_toml SYSTEM INTERFACE ${TOMLPLUSPLUS_INCLUDE_DIR})
+target_compile_definitions(dormer_toml INTERFACE TOML_HEADER_ONLY=1)
 
 add_library(dormer_json INTERFACE)
 target_link_libraries(dormer_json INTERFACE nlohmann_json::nlohmann_json)

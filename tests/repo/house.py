@@ -20,6 +20,7 @@ THIRD_PARTY = {
     re.compile(r"nlohmann/"): "dormer_json",
     re.compile(r"xxhash\.h$|xxh3\.h$"): "dormer_xxhash",
     re.compile(r"utf8proc\.h$"): "dormer_utf8proc",
+    re.compile(r"toml\+\+/"): "dormer_toml",
     re.compile(r"CLI/"): "dormer_cli11",
     re.compile(r"mpi\.h$|mpi-ext\.h$"): "MPI::MPI_CXX",
     re.compile(r"cuda_\w+\.h$|cuda\.h$"): "CUDA::cudart",

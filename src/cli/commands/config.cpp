@@ -1,4 +1,5 @@
 #include <cstdio>
+#include <filesystem>
 #include <map>
 #include <memory>
 #include <sstream>
@@ -11,7 +12,9 @@
 #include "cli/config_options.hpp"
 #include "dormer/config/write.hpp"
 #include "dormer/core/error.hpp"
+#include "dormer/core/log.hpp"
 #include "dormer/core/nearest_name.hpp"
+#include "dormer/migration/import.hpp"
 #include "dormer/sweep/sweep_config.hpp"
 #include "dormer/train/run_config.hpp"
 
@@ -61,6 +64,18 @@ std::string shown(const ConfigOptions& options) {
   return text;
 }
 
+/// What is to be looked at is told beside the file, which may go through a pipe.
+std::string imported(const std::string& program, const std::filesystem::path& file) {
+  const migration::Import import = migration::import_config(program, file);
+  for (const std::string& line : import.unmapped) {
+    log::warn("not mapped: {}", line);
+  }
+  for (const std::string& line : import.mistakes) {
+    log::warn("to be put right before it runs: {}", line);
+  }
+  return import.yaml;
+}
+
 Action declare(CLI::App& app) {
   const auto options = std::make_shared<ConfigOptions>();
   const auto key = std::make_shared<std::string>();
@@ -72,12 +87,24 @@ Action declare(CLI::App& app) {
   get->add_option("KEY", *key, "A key with its groups: run.directory.")->required();
   add_config_options(*get, *options);
   get->footer("Example:\n  dormer config get run.directory configs/quickstart.yaml");
+  const auto program = std::make_shared<std::string>();
+  const auto file = std::make_shared<std::string>();
+  CLI::App* import = app.add_subcommand("import", "Prints another trainer's configuration as one of ours.");
+  std::string programs;
+  const Registry<migration::Program> registry = migration::program_registry();
+  for (const auto& [name, known] : registry.entries()) {
+    programs += fmt::format("{}{}: {}", programs.empty() ? "" : "; ", name, known.files);
+  }
+  import->add_option("PROGRAM", *program, programs)->required();
+  import->add_option("FILE", *file, "Its file (JSON, YAML or TOML).")->required();
+  import->footer("Example:\n  dormer config import onetrainer config.json > mine.yaml");
   CLI::App* reference = app.add_subcommand("reference", "Prints the page of all keys (docs/configuration.md).");
   reference->footer("Example:\n  dormer config reference > docs/configuration.md");
-  return [options, key, show, get] {
-    const std::string text = show->parsed()  ? shown(*options)
-                             : get->parsed() ? value_of(options->load_run_or_sweep(), *key) + '\n'
-                                             : train::configuration_page() + sweep::configuration_section();
+  return [options, key, program, file, show, get, import] {
+    const std::string text = show->parsed()     ? shown(*options)
+                             : import->parsed() ? imported(*program, *file)
+                             : get->parsed()    ? value_of(options->load_run_or_sweep(), *key) + '\n'
+                                                : train::configuration_page() + sweep::configuration_section();
     std::fputs(text.c_str(), stdout);
     return 0;
   };
@@ -87,7 +114,7 @@ Action declare(CLI::App& app) {
 
 Command config() {
   return {"config", "Shows a configuration, or all keys there are.",
-          "dormer config show configs/quickstart.yaml\n  dormer config reference", declare};
+          "dormer config show configs/quickstart.yaml\n  dormer config import kohya config.toml > mine.yaml", declare};
 }
 
 }  // namespace dormer::cli::commands

@@ -1,0 +1,540 @@
+// OneTrainer's JSON (its window's "save", or train_config beside a backup), of its versions 0 to 12. Keys and defaults:
+// modules/util/config/TrainConfig.py and ConceptConfig.py of Nerogar/OneTrainer.
+#include <algorithm>
+#include <string>
+#include <tuple>
+#include <utility>
+
+#include "dormer/core/error.hpp"
+#include "dormer/migration/import.hpp"
+#include "migration/translation.hpp"
+
+namespace dormer::migration::programs {
+namespace {
+
+constexpr const char* kNotHere = "is not available in this version";
+
+void translate_model(Translation& t) {
+  const std::string method = t.text("training_method").value_or("LORA");
+  if (method != "LORA" && method != "FINE_TUNE") {
+    t.tell(fmt::format("training_method: {}: {}", method, kNotHere));
+  }
+  const std::string type = t.text("model_type").value_or("STABLE_DIFFUSION_15");
+  if (!type.starts_with("STABLE_DIFFUSION_1") && !type.starts_with("STABLE_DIFFUSION_2") &&
+      type != "STABLE_DIFFUSION_XL_10_BASE") {
+    t.tell(fmt::format("model_type: {}: only Stable Diffusion 1, 2 and XL are trained by this version", type));
+  }
+  t.copy("base_model_name", "model.path");
+  if (const std::optional<std::string> path = t.text("base_model_name");
+      path && (path->ends_with(".safetensors") || path->ends_with(".ckpt"))) {
+    t.tell("base_model_name: " + *path + ": make a folder of diffusers of it (from_single_file, save_pretrained)");
+  }
+  t.choose("train_dtype", "model.dtype",
+           {{"FLOAT_32", "float32"}, {"TFLOAT_32", "float32"}, {"BFLOAT_16", "bfloat16"}, {"FLOAT_16", "float16"}});
+  t.lacks("vae.model_name", "the autoencoder is that of model.path");
+  for (const char* part : {"text_encoder", "text_encoder_2", "text_encoder_3", "text_encoder_4"}) {
+    const std::string name = part;
+    if (t.has(name + ".train") && t.truth(name + ".train") && method == "LORA" &&
+        (name == "text_encoder" || (name == "text_encoder_2" && type == "STABLE_DIFFUSION_XL_10_BASE"))) {
+      t.tell(name + ".train: true: text encoders are not trained by this version; their states are computed once");
+    }
+    t.ignore({name});
+  }
+  if (const double skip = t.number("text_encoder_layer_skip").value_or(0.0); skip > 0) {
+    t.set("text.clip_skip", skip);
+  }
+  t.lacks("text_encoder_2_layer_skip", "text.clip_skip counts for all text encoders");
+}
+
+void translate_adapter(Translation& t) {
+  const bool fine = t.text("training_method").value_or("LORA") == "FINE_TUNE";
+  const std::string type = fine ? "FULL" : t.text("peft_type").value_or("LORA");
+  const std::string preset = t.text("layer_filter_preset").value_or("full");
+  const std::string filter = t.text("layer_filter").value_or("");
+  const bool convolutions = preset == "full" && filter.empty();
+  const bool lokr = type == "LOKR";
+  if (type == "OFT_2") {
+    t.tell(fmt::format("peft_type: {}: {}", type, kNotHere));
+  }
+  t.set("adapter.kind", fine ? "full" : lokr ? "lokr" : type == "LOHA" ? "loha" : convolutions ? "locon" : "lora");
+  if (!fine) {
+    t.set("adapter.rank", t.number(lokr ? "lokr_dim" : "lora_rank").value_or(16.0));
+    t.set("adapter.alpha", t.number("lora_alpha").value_or(1.0), "OneTrainer's scale is alpha / rank, too");
+    t.set("adapter.profile", "onetrainer");
+  }
+  if (lokr) {
+    t.copy("lokr_decompose_factor", "adapter.factor");
+    t.copy("lokr_decompose_both", "adapter.decompose_both");
+    t.copy("lokr_full_matrix", "adapter.full_matrix");
+    t.copy("lokr_use_tucker", "adapter.tucker");
+  }
+  const bool decomposed = !fine && t.truth(lokr ? "lokr_weight_decompose" : "lora_decompose");
+  const bool output = t.truth(lokr ? "lokr_dora_on_output" : "lora_decompose_output_axis", lokr);
+  if (decomposed) {
+    t.set("adapter.decompose.axis", output ? "output" : "input");
+    if (!t.truth("lora_decompose_norm_epsilon", true)) {  // the profile's is OneTrainer's default
+      t.set("adapter.profile", nullptr);
+      t.set("adapter.decompose.epsilon", 0);
+      t.set("adapter.dropout_placement", "whole");
+    }
+  }
+  if (const double dropout = t.number("dropout_probability").value_or(0.0); dropout > 0 && !fine) {
+    t.set("adapter.dropout", dropout);
+  }
+  Json targets = Json::array();
+  if (preset == "attn-mlp") {
+    targets.push_back("attention-mlp");
+  } else if (preset == "attn-only") {
+    targets.push_back("attention");
+  } else if (convolutions || preset == "full") {
+    targets.push_back("full");
+  } else {
+    for (std::size_t begin = 0; begin <= filter.size();) {
+      const std::size_t end = std::min(filter.find(',', begin), filter.size());
+      std::string name = filter.substr(begin, end - begin);
+      name.erase(0, name.find_first_not_of(' '));
+      if (!name.empty()) {
+        targets.push_back("*" + name + "*");
+      }
+      begin = end + 1;
+    }
+    if (t.truth("layer_filter_regex")) {
+      t.tell("layer_filter_regex: true: adapter.targets takes patterns with * and ?, no regular expressions");
+    }
+  }
+  t.set("adapter.targets", targets);
+  if (const std::optional<std::string> from = t.text("lora_model_name"); from && !from->empty()) {
+    t.tell("lora_model_name: " + *from + ": convert it to a folder of PEFT and write adapter.init_from");
+  }
+  if (t.text("lora_weight_dtype").value_or("FLOAT_32") != "FLOAT_32") {
+    t.tell("lora_weight_dtype: what trains is float32 here, always");
+  }
+  t.ignore({"layer_filter_regex",
+            "lora_alpha",
+            "lora_rank",
+            "lora_decompose",
+            "lora_decompose_norm_epsilon",
+            "lora_decompose_output_axis",
+            "dropout_probability",
+            "bundle_additional_embeddings",
+            "lokr_dim",
+            "lokr_decompose_factor",
+            "lokr_decompose_both",
+            "lokr_full_matrix",
+            "lokr_use_tucker",
+            "lokr_weight_decompose",
+            "lokr_dora_on_output",
+            "lokr_vec_trick",
+            "oft_block_size",
+            "oft_block_share",
+            "dora_oft",
+            "oft_scaled",
+            "oft_clipped_norm",
+            "oft_cans",
+            "peft_type"});
+}
+
+Json concept_of(Translation& t, Translation& c, bool masked) {
+  Json ours = Json::object();
+  ours["path"] = c.text("path").value_or("");
+  const std::string name = c.text("name").value_or("");
+  if (!name.empty()) {
+    ours["name"] = name;
+  }
+  const std::string source = c.text("text.prompt_source").value_or("sample");
+  ours["captions"] = source == "sample"     ? "sidecar"
+                     : source == "filename" ? "filename"
+                                            : c.text("text.prompt_path").value_or("sidecar");
+  c.ignore({"text.prompt_path"});
+  ours["subfolders"] = c.truth("include_subdirectories");
+  const double balancing = c.number("balancing").value_or(c.number("repeats").value_or(1.0));
+  if (c.text("balancing_strategy").value_or("REPEATS") == "SAMPLES") {
+    ours["samples"] = static_cast<std::int64_t>(balancing);
+  } else {
+    ours["repeats"] = balancing;
+  }
+  const double weight = c.number("loss_weight").value_or(1.0);
+  if (weight != 1.0) {
+    ours["loss_weight"] = weight;
+  }
+  const std::string type = c.text("type").value_or("STANDARD");
+  if (type == "VALIDATION" || c.truth("validation_concept")) {
+    ours["role"] = "validation";
+  }
+  if (c.truth("image.enable_crop_jitter", true)) {
+    ours["random_crop"] = true;
+  }
+  if (c.truth("image.enable_random_flip", true)) {
+    ours["flip_probability"] = 0.5;
+  }
+  if (c.truth("image.enable_fixed_flip")) {
+    ours["flip_probability"] = 1.0;
+  }
+  if (masked) {
+    ours["masks"] = {{"source", "sidecar"}, {"required", false}};
+    ours["masks"]["unmasked_weight"] = t.number("unmasked_weight").value_or(0.1);
+  }
+  c.ignore({"__version", "seed", "text_variations", "text.tag_dropout_special_tags_regex", "text.caps_randomize_mode",
+            "text.caps_randomize_probability", "text.caps_randomize_lowercase", "image.random_rotate_max_angle",
+            "image.random_brightness_max_strength", "image.random_contrast_max_strength",
+            "image.random_saturation_max_strength", "image.random_hue_max_strength", "image.resolution_override"});
+  for (const char* effect :
+       {"image.enable_random_rotate", "image.enable_fixed_rotate", "image.enable_random_brightness",
+        "image.enable_fixed_brightness", "image.enable_random_contrast", "image.enable_fixed_contrast",
+        "image.enable_random_saturation", "image.enable_fixed_saturation", "image.enable_random_hue",
+        "image.enable_fixed_hue", "image.enable_resolution_override", "image.enable_random_circular_mask_shrink",
+        "image.enable_random_mask_rotate_crop", "text.caps_randomize_enable"}) {
+    c.lacks(effect, kNotHere);
+  }
+  return ours;
+}
+
+/// How captions are changed stands beside each concept there and once here.
+void translate_captions(Translation& t, Translation& c) {
+  const std::string delimiter = c.text("text.tag_delimiter").value_or(",");
+  const bool shuffle = c.truth("text.enable_tag_shuffling");
+  const double keep = c.number("text.keep_tags_count").value_or(1.0);
+  const bool drop = c.truth("text.tag_dropout_enable");
+  const std::string mode = c.text("text.tag_dropout_mode").value_or("FULL");
+  const double rate = c.number("text.tag_dropout_probability").value_or(0.0);
+  c.lacks("text.tag_dropout_special_tags_mode", "write data.captions.tag_dropout.protect");
+  c.ignore({"text.tag_dropout_special_tags"});
+  if (shuffle) {
+    t.set("data.captions.shuffle", true);
+  }
+  if (drop && rate > 0) {
+    t.set("data.captions.tag_dropout.rate", rate);
+    t.set("data.captions.tag_dropout.mode", mode == "FULL" ? "all" : mode == "RANDOM" ? "each" : "rising");
+  }
+  if (shuffle || drop) {
+    t.set("data.captions.keep_first", keep);
+    if (delimiter != ",") {
+      t.set("data.captions.separator", delimiter);
+    }
+  }
+}
+
+void translate_data(Translation& t) {
+  t.set("data.kind", "images");
+  Json resolutions = Json::array();
+  const std::string resolution = t.text("resolution").value_or("512");
+  for (std::size_t begin = 0; begin <= resolution.size();) {
+    const std::size_t end = std::min(resolution.find(',', begin), resolution.size());
+    const std::string one = resolution.substr(begin, end - begin);
+    if (one.find('x') != std::string::npos) {
+      t.tell("resolution: " + one + ": fixed sizes are not available; buckets are chosen by area");
+    } else if (!one.empty()) {
+      resolutions.push_back(std::stoi(one));
+    }
+    begin = end + 1;
+  }
+  t.set("data.resolution", resolutions);
+  if (!t.truth("aspect_ratio_bucketing", true)) {
+    t.set("data.buckets.max_aspect", 1);
+  }
+  t.copy("cache_dir", "data.cache");
+  Json list = t.take("concepts") == nullptr ? Json() : *t.take("concepts");
+  const std::optional<std::string> named = t.text("concept_file_name");
+  if (list.is_null() && named && !named->empty()) {
+    const std::filesystem::path file = t.beside(*named);
+    std::error_code ignored;
+    if (std::filesystem::exists(file, ignored)) {
+      list = read_foreign_file(file);
+    } else {
+      t.tell("concept_file_name: " + *named + ": there is no such file; write data.concepts");
+    }
+  }
+  const bool masked = t.truth("masked_training");
+  Json concepts = Json::array();
+  for (const Json& one : list.is_array() ? list : Json::array()) {
+    Translation c(one, t.file());
+    if (!c.truth("enabled", true)) {
+      continue;
+    }
+    if (c.text("type").value_or("STANDARD") == "PRIOR_PREDICTION") {
+      t.tell(fmt::format("concepts: {}: type: PRIOR_PREDICTION: {}", c.text("path").value_or(""), kNotHere));
+      continue;
+    }
+    concepts.push_back(concept_of(t, c, masked));
+    if (concepts.size() == 1) {
+      translate_captions(t, c);
+    }
+    if (const double variations = c.number("image_variations").value_or(1.0); variations > 1) {
+      t.set("data.variations", variations);
+    }
+    c.ignore({"text"});
+    for (const std::string& line : c.unmapped()) {
+      t.tell(fmt::format("concepts[{}].{}", concepts.size() - 1, line));
+    }
+  }
+  t.set("data.concepts", concepts);
+  t.ignore({"unmasked_weight"});
+  t.lacks("unmasked_probability", kNotHere);
+  t.lacks("normalize_masked_area_loss", kNotHere);
+  t.lacks("masked_prior_preservation_weight", kNotHere);
+  t.lacks("custom_conditioning_image", kNotHere);
+}
+
+void translate_loss(Translation& t) {
+  t.set("objective.kind", "denoise");
+  for (const auto& [theirs, ours] : {std::pair{"mse_strength", "mse"},
+                                     {"mae_strength", "mae"},
+                                     {"log_cosh_strength", "log_cosh"},
+                                     {"huber_strength", "huber"},
+                                     {"huber_delta", "huber_delta"}}) {
+    const double plain = std::string(ours) == "mse" || std::string(ours) == "huber_delta" ? 1.0 : 0.0;
+    if (const double value = t.number(theirs).value_or(plain); value != plain) {
+      t.set(std::string("objective.loss.") + ours, value);
+    }
+  }
+  t.choose("loss_weight_fn", "objective.weighting.kind",
+           {{"CONSTANT", "constant"}, {"MIN_SNR_GAMMA", "min_snr"}, {"DEBIASED_ESTIMATION", "debiased"}, {"P2", "p2"}});
+  if (t.text("loss_weight_fn").value_or("CONSTANT") != "CONSTANT") {
+    t.set("objective.weighting.gamma", t.number("loss_weight_strength").value_or(5.0));
+  }
+  t.choose(
+      "timestep_distribution", "objective.timesteps.distribution",
+      {{"UNIFORM", "uniform"}, {"LOGIT_NORMAL", "logit_normal"}, {"HEAVY_TAIL", "heavy_tail"}, {"COS_MAP", "cos_map"}});
+  const std::string distribution = t.text("timestep_distribution").value_or("UNIFORM");
+  if (distribution == "LOGIT_NORMAL") {
+    t.set("objective.timesteps.mean", t.number("noising_bias").value_or(0.0));
+    t.set("objective.timesteps.deviation", t.number("noising_weight").value_or(0.0) + 1.0);
+  } else if (distribution == "HEAVY_TAIL") {
+    t.set("objective.timesteps.tail", t.number("noising_weight").value_or(0.0));
+  }
+  for (const auto& [theirs, ours, plain] : {std::tuple{"min_noising_strength", "objective.timesteps.minimum", 0.0},
+                                            {"max_noising_strength", "objective.timesteps.maximum", 1.0},
+                                            {"timestep_shift", "objective.timesteps.shift", 1.0},
+                                            {"offset_noise_weight", "objective.offset_noise", 0.0},
+                                            {"perturbation_noise_weight", "objective.input_perturbation", 0.0}}) {
+    if (const double value = t.number(theirs).value_or(plain); value != plain) {
+      t.set(ours, value);
+    }
+  }
+  if (t.truth("rescale_noise_scheduler_to_zero_terminal_snr")) {
+    t.set("objective.zero_terminal_snr", true);
+  }
+  if (t.truth("force_v_prediction")) {
+    t.set("objective.prediction", "v_prediction");
+  } else if (t.truth("force_epsilon_prediction")) {
+    t.set("objective.prediction", "epsilon");
+  }
+  t.lacks("generalized_offset_noise", kNotHere);
+  t.ignore({"noising_weight", "noising_bias", "loss_weight_strength", "vb_loss_strength", "dynamic_timestep_shifting",
+            "cep_gamma", "force_epsilon_prediction"});
+}
+
+void translate_optimizer(Translation& t) {
+  t.choose("optimizer.optimizer", "optimizer.kind",
+           {{"ADAMW", "adamw"},
+            {"ADAMW_ADV", "adamw"},
+            {"ADAM", "adamw"},
+            {"ADAMW_8BIT", "adamw_8bit"},
+            {"LION", "lion"},
+            {"ADAFACTOR", "adafactor"},
+            {"CAME", "came"},
+            {"PRODIGY", "prodigy"},
+            {"SCHEDULE_FREE_ADAMW", "schedule_free_adamw"}});
+  const std::string kind = t.text("optimizer.optimizer").value_or("ADAMW");
+  const double batch = t.number("batch_size").value_or(1.0);
+  const double accumulation = t.number("gradient_accumulation_steps").value_or(1.0);
+  const std::optional<std::string> devices = t.text("device_indexes");
+  double gpus = 1.0;
+  if (t.truth("multi_gpu") && devices && !devices->empty()) {
+    gpus = 1.0 + static_cast<double>(std::ranges::count(*devices, ','));
+  } else if (t.truth("multi_gpu")) {
+    t.tell("multi_gpu: true: batch.global is that of one GPU; multiply it with the number of GPUs that you had");
+  }
+  t.set("batch.global", batch * accumulation * gpus, "batch size x accumulation x GPUs");
+  t.set("batch.micro", batch);
+  double rate = t.number("learning_rate").value_or(3e-6);
+  if (const std::optional<double> own = t.number("unet.learning_rate"); own && *own > 0.0) {
+    rate = *own;
+  }
+  const std::string scaler = t.text("learning_rate_scaler").value_or("NONE");
+  const double factor = scaler == "BATCH"                   ? batch
+                        : scaler == "GLOBAL_BATCH"          ? batch * gpus
+                        : scaler == "GRADIENT_ACCUMULATION" ? accumulation
+                        : scaler == "BOTH"                  ? batch * accumulation
+                        : scaler == "GLOBAL_BOTH"           ? batch * accumulation * gpus
+                                                            : 1.0;
+  t.set("optimizer.learning_rate", rate * factor, factor == 1.0 ? "" : "scaled as learning_rate_scaler says");
+  const auto beta = [&](const char* path, double otherwise) { return t.number(path).value_or(otherwise); };
+  if (t.has("optimizer.beta1") && kind != "ADAFACTOR") {
+    t.set("optimizer.betas",
+          Json::array({beta("optimizer.beta1", 0.9), beta("optimizer.beta2", kind == "LION" ? 0.99 : 0.999)}));
+  }
+  if (const std::optional<double> epsilon = t.number("optimizer.eps"); epsilon && *epsilon > 0.0) {
+    t.set("optimizer.epsilon", *epsilon);
+  }
+  t.set("optimizer.weight_decay", t.number("optimizer.weight_decay").value_or(kind.starts_with("ADAMW") ? 0.01 : 0.0));
+  t.set("optimizer.max_gradient_norm", t.number("clip_grad_norm").value_or(1.0));
+  if (kind == "PRODIGY") {
+    t.copy("optimizer.d0", "optimizer.prodigy.initial_distance");
+    t.copy("optimizer.d_coef", "optimizer.prodigy.coefficient");
+    t.copy("optimizer.use_bias_correction", "optimizer.prodigy.bias_correction");
+    t.copy("optimizer.safeguard_warmup", "optimizer.prodigy.safeguard_warmup");
+    if (const std::optional<double> growth = t.number("optimizer.growth_rate"); growth && *growth >= 1.0) {
+      t.set("optimizer.prodigy.growth_rate", *growth);
+    }
+  } else if (kind == "ADAFACTOR") {
+    t.copy("optimizer.relative_step", "optimizer.adafactor.relative_step");
+    t.copy("optimizer.scale_parameter", "optimizer.adafactor.scale_parameter");
+    t.copy("optimizer.clip_threshold", "optimizer.adafactor.clip_threshold");
+    if (const std::optional<double> decay = t.number("optimizer.decay_rate")) {
+      t.set("optimizer.adafactor.decay_exponent", *decay < 0.0 ? -*decay : *decay);
+    }
+  }
+  t.ignore({"optimizer", "optimizer_defaults", "learning_rate_scaler", "device_indexes"});
+  t.choose("learning_rate_scheduler", "schedule.kind",
+           {{"CONSTANT", "constant"},
+            {"LINEAR", "linear"},
+            {"COSINE", "cosine"},
+            {"COSINE_WITH_RESTARTS", "cosine_restarts"},
+            {"COSINE_WITH_HARD_RESTARTS", "cosine_restarts"},
+            {"REX", "rex"}});
+  if (!t.has("learning_rate_scheduler")) {
+    t.set("schedule.kind", "constant");
+  }
+  const double warmup = t.number("learning_rate_warmup_steps").value_or(200.0);
+  if (warmup > 0.0 && warmup <= 1.0) {
+    t.set("schedule.warmup", fmt::format("{}%", 100.0 * warmup));
+  } else if (warmup > 1.0) {
+    t.set("schedule.warmup", warmup);
+  }
+  if (const double cycles = t.number("learning_rate_cycles").value_or(1.0); cycles != 1.0) {
+    t.set("schedule.cycles", cycles);
+  }
+  if (const double least = t.number("learning_rate_min_factor").value_or(0.0); least > 0.0) {
+    t.set("schedule.minimum_factor", least);
+  }
+  t.lacks("custom_learning_rate_scheduler", kNotHere);
+  t.lacks("scheduler_params", kNotHere);
+  t.lacks("loss_scaler", "the loss is the mean over the global batch");
+  if (t.text("ema").value_or("OFF") != "OFF") {
+    t.tell(fmt::format("ema: {}: {}", *t.text("ema"), kNotHere));
+  }
+  t.ignore({"ema_decay", "ema_update_step_interval"});
+}
+
+void translate_run(Translation& t) {
+  t.set("run.directory", t.text("workspace_dir").value_or("runs/imported"));
+  t.set("run.epochs", t.number("epochs").value_or(100.0));
+  if (t.truth("validation")) {
+    t.set("validation.every",
+          cadence(t.number("validate_after").value_or(1.0), t.text("validate_after_unit").value_or("EPOCH")));
+  } else {
+    t.set("validation.every", nullptr);
+  }
+  const Json backup = cadence(t.number("backup_after").value_or(30.0), t.text("backup_after_unit").value_or("MINUTE"));
+  t.set("checkpoint.every", backup);
+  if (t.truth("rolling_backup")) {
+    t.set("checkpoint.keep.last", t.number("rolling_backup_count").value_or(3.0));
+  }
+  Json exported = {{"for", "kohya"}};
+  const std::string format = t.text("output_model_format").value_or("SAFETENSORS");
+  exported["for"] = format == "COMFY_LORA" ? "comfyui" : format == "KOHYA_LORA" ? "kohya" : "onetrainer";
+  const std::string dtype = t.text("output_dtype").value_or("FLOAT_32");
+  exported["dtype"] = dtype == "BFLOAT_16" ? "bfloat16" : dtype == "FLOAT_16" ? "float16" : "float32";
+  const Json every = cadence(t.number("save_every").value_or(0.0), t.text("save_every_unit").value_or("NEVER"));
+  if (!every.is_null()) {
+    exported["every"] = every;
+  }
+  if (const std::optional<std::string> target = t.text("output_model_destination"); target && !target->empty()) {
+    exported["name"] = std::filesystem::path(*target).stem().string();
+  }
+  t.set("export", Json::array({exported}));
+  t.lacks("only_cache", "dormer trains at once; what is cached stays for the next run");
+  const bool samples = t.take("samples") != nullptr && !t.take("samples")->empty();
+  if (samples) {
+    t.tell("samples: prompts are drawn by `dormer sample` from a checkpoint, not while training");
+  }
+  t.ignore({"__version",
+            "debug_mode",
+            "debug_dir",
+            "tensorboard",
+            "tensorboard_expose",
+            "tensorboard_always_on",
+            "tensorboard_port",
+            "continue_last_backup",
+            "prevent_overwrites",
+            "include_train_config",
+            "gradient_reduce_prevision",
+            "gradient_reduce_precision",
+            "fused_gradient_reduce",
+            "async_gradient_reduce",
+            "async_gradient_reduce_buffer",
+            "enable_async_offloading",
+            "async_offloading",
+            "enable_activation_offloading",
+            "layer_offload_fraction",
+            "gradient_checkpointing",
+            "compile",
+            "image_caching",
+            "text_caching",
+            "latent_caching",
+            "clear_cache_before_training",
+            "dataloader_threads",
+            "caching_threads",
+            "prefetch_next_batch",
+            "train_device",
+            "temp_device",
+            "fallback_train_dtype",
+            "enable_autocast_cache",
+            "frames",
+            "attention_mechanism",
+            "quantization",
+            "prior",
+            "transformer",
+            "unconditional_transformer",
+            "vae",
+            "effnet_encoder",
+            "decoder",
+            "decoder_text_encoder",
+            "decoder_vqgan",
+            "unet",
+            "embedding",
+            "embeddings",
+            "additional_embeddings",
+            "embedding_learning_rate",
+            "preserve_embedding_norm",
+            "embedding_weight_dtype",
+            "sample_definition_file_name",
+            "sample_after",
+            "sample_after_unit",
+            "sample_skip_first",
+            "sample_image_format",
+            "sample_video_format",
+            "sample_audio_format",
+            "samples_to_tensorboard",
+            "non_ema_sampling",
+            "cloud",
+            "backup_before_save",
+            "rolling_backup_count",
+            "save_skip_first",
+            "save_filename_prefix",
+            "secrets",
+            "text_encoder_2_sequence_length",
+            "validate_after",
+            "validate_after_unit",
+            "layer_filter",
+            "layer_filter_preset"});
+  t.lacks("force_circular_padding", kNotHere);
+}
+
+void translate_onetrainer(Translation& t) {
+  translate_run(t);
+  translate_model(t);
+  translate_adapter(t);
+  translate_data(t);
+  translate_loss(t);
+  translate_optimizer(t);
+}
+
+}  // namespace
+
+Program onetrainer() {
+  return {"OneTrainer", "the JSON that its window saves", translate_onetrainer};
+}
+
+}  // namespace dormer::migration::programs
