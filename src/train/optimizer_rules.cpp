@@ -74,6 +74,9 @@ void check_optimizer(const RunConfig& config, std::vector<std::string>& messages
   }
   check_kind(config.optimizer, messages);
   check_schedule(config.schedule, messages);
+  if (config.optimizer.kind == "schedule_free_adamw" && config.optimizer.ema) {
+    messages.emplace_back("optimizer.ema: kind: schedule_free_adamw keeps an average of its own; take ema away");
+  }
   if (config.optimizer.kind == "schedule_free_adamw") {
     if (config.schedule.kind != "constant") {
       messages.emplace_back(

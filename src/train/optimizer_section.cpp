@@ -80,6 +80,18 @@ void OptimizerSection::describe(config::Visitor& visitor) {
   visitor.group("adafactor", adafactor, "Of kind: adafactor alone.");
   visitor.group("came", came, "Of kind: came alone.");
   visitor.group("prodigy", prodigy, "Of kind: prodigy alone.");
+  visitor.optional_group("ema", ema,
+                         "An exponential moving average of what is trained, which is validated, saved and exported in "
+                         "its place. null: none.");
+}
+
+void AverageSection::describe(config::Visitor& visitor) {
+  visitor.field("decay", decay,
+                {.doc = "What the average keeps of itself each time, at most: at its n-th renewal (1 + n) / (10 + n) "
+                        "while that is less.",
+                 .min = 0,
+                 .max = 0.999999});
+  visitor.field("every", every, {.doc = "Updates from one renewal to the next.", .min = 1});
 }
 
 void ScheduleSection::describe(config::Visitor& visitor) {

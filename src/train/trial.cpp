@@ -11,6 +11,7 @@
 
 #include "dormer/core/error.hpp"
 #include "dormer/core/stop.hpp"
+#include "dormer/optim/average.hpp"
 #include "dormer/tensor/device_memory.hpp"
 #include "train/packed_update.hpp"
 #include "train/trace_file.hpp"
@@ -98,13 +99,18 @@ std::unique_ptr<optim::Optimizer> make_optimizer(const RunConfig& config, const 
                                                  optim::GatherBlocks gather_blocks) {
   const optim::OptimizerSettings settings = optimizer_settings(config.optimizer);
   const optim::OptimizerKind kind = optim::optimizer_registry().get("optimizer.kind", config.optimizer.kind);
-  return kind({.settings = settings,
-               .groups = optim::plan_groups(space.entries(), space.size(), settings),
-               .slice = slice,
-               .device = device,
-               .entries = {space.entries().begin(), space.entries().end()},
-               .gather_blocks = std::move(gather_blocks),
-               .key = RandomKey{static_cast<std::uint64_t>(config.run.seed)}.child("optimizer")});
+  std::unique_ptr<optim::Optimizer> optimizer =
+      kind({.settings = settings,
+            .groups = optim::plan_groups(space.entries(), space.size(), settings),
+            .slice = slice,
+            .device = device,
+            .entries = {space.entries().begin(), space.entries().end()},
+            .gather_blocks = std::move(gather_blocks),
+            .key = RandomKey{static_cast<std::uint64_t>(config.run.seed)}.child("optimizer")});
+  if (const std::optional<AverageSection>& ema = config.optimizer.ema) {
+    optimizer = optim::with_average(std::move(optimizer), {.decay = ema->decay, .every = ema->every}, device);
+  }
+  return optimizer;
 }
 
 Trial::Trial(const RunConfig& config, const Task& task, optim::ScheduleHorizon horizon, const parallel::Links& links,

@@ -54,6 +54,41 @@ std::vector<float> numbers_of(const storage::Checkpoint& checkpoint, const std::
   return numbers;
 }
 
+/// The average goes on and is the same on any ranks, and is what a checkpoint gives others.
+TEST_F(RanksTest, AMovingAverageIsSavedInPlaceOfWhatIsTrained) {
+  const auto config = [&](const std::string& name) {
+    RunConfig run = tiny_->config(name);
+    run.optimizer.ema = AverageSection{.decay = 0.6, .every = 1};
+    run.schedule.kind = "constant";
+    return run;
+  };
+  train_reference(config("ema-whole"));
+  RunConfig first = config("ema-resumed");
+  first.run.steps = 4;
+  train_reference(first);
+  RunConfig second = config("ema-resumed");
+  second.schedule.extend = "stretch";
+  train(second, testing::world());
+  expect_equal_runs("ema-whole", "ema-resumed");
+  RunConfig plain = config("ema-none");
+  plain.optimizer.ema.reset();
+  train_reference(plain);
+  if (testing::world().rank() != 0) {
+    return;
+  }
+  const storage::Checkpoint averaged = newest_checkpoint(config("ema-whole").run.directory);
+  const storage::Checkpoint trained = newest_checkpoint(plain.run.directory);
+  for (const storage::StoredArray& array : trained.arrays) {
+    if (!array.name.starts_with("parameters/")) {
+      continue;
+    }
+    const std::string name = array.name.substr(std::string("parameters/").size());
+    EXPECT_EQ(numbers_of(averaged, "moments/trained/" + name), numbers_of(trained, array.name)) << name;
+    EXPECT_EQ(numbers_of(averaged, "moments/average/" + name), numbers_of(averaged, array.name)) << name;
+    EXPECT_NE(numbers_of(averaged, array.name), numbers_of(trained, array.name)) << name;
+  }
+}
+
 /// What is validated, exported and read from a checkpoint is the average; what goes on is beside it.
 TEST_F(RanksTest, AScheduleFreeRunSavesItsAverage) {
   RunConfig config = tiny_->config("averaged");

@@ -44,6 +44,13 @@ struct ProdigySection {
   bool operator==(const ProdigySection&) const = default;
 };
 
+/// The exponential moving average of what is trained.
+struct AverageSection {
+  double decay = 0.999;
+  std::int64_t every = 1;  ///< updates
+  void describe(config::Visitor& visitor);
+};
+
 struct OptimizerSection {
   std::string kind = "adamw";
   double learning_rate = 2.0e-4;
@@ -57,6 +64,7 @@ struct OptimizerSection {
   AdafactorSection adafactor;  ///< of this kind alone, as the next two
   CameSection came;
   ProdigySection prodigy;
+  std::optional<AverageSection> ema;  ///< absent: none
   void describe(config::Visitor& visitor);
 };
 
