@@ -108,7 +108,7 @@ LossSums loss_of(const model::Denoiser& denoiser, const model::NoiseSchedule& sc
   const at::Tensor prediction = denoiser.predict(
       {.latents = input, .timesteps = timesteps, .text = batch.text, .pooled = batch.pooled, .sizes = batch.sizes},
       pack);
-  const at::Tensor difference = at::sub(tensor::detached(prediction).to(at::kFloat), made.target().to(device));
+  const at::Tensor difference = at::sub(tensor::detached(prediction).to(at::kFloat), targets_of(denoiser, made, batch));
   at::Tensor values = mixed(settings.loss, difference);
   if (batch.mask != nullptr) {
     values.mul_(batch.mask->to(device));
@@ -163,6 +163,27 @@ const at::Tensor& NoisedBatch::target() const {
 }
 const at::Tensor& NoisedBatch::timesteps() const {
   return parts_[2];
+}
+
+at::Tensor targets_of(const model::Denoiser& denoiser, const NoisedBatch& noised, const DenoiseBatch& batch) {
+  const at::Device device = batch.text.device();
+  at::Tensor targets = noised.target().to(device);
+  if (std::ranges::find(batch.prior, true) == batch.prior.end()) {
+    return targets;
+  }
+  const tensor::NoRecording guard;
+  targets = targets.clone();  // the batch's own stays as it is
+  const at::Tensor input = noised.input().to(device);
+  const at::Tensor timesteps = noised.timesteps().to(device);
+  const at::Tensor frozen = denoiser.predict(
+      {.latents = input, .timesteps = timesteps, .text = batch.text, .pooled = batch.pooled, .sizes = batch.sizes},
+      adapter::Pack::solo(nullptr, targets.size(0)));
+  for (std::size_t index = 0; index < batch.prior.size(); ++index) {
+    if (batch.prior[index]) {
+      targets.select(0, static_cast<std::int64_t>(index)).copy_(frozen.select(0, static_cast<std::int64_t>(index)));
+    }
+  }
+  return targets;
 }
 
 std::int64_t drawn_timestep(const TimestepChoice& choice, std::int64_t steps, RandomKey key) {

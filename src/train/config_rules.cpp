@@ -77,9 +77,6 @@ void check_data(const RunConfig& config, Messages& messages) {
   }
   const std::vector<std::string> found = data::check_concepts(concepts, "data.concepts");
   messages.insert(messages.end(), found.begin(), found.end());
-  if (std::ranges::any_of(concepts, [](const data::ConceptConfig& each) { return each.role == "prior"; })) {
-    messages.emplace_back("data.concepts: role: prior is not done yet; write train or validation");
-  }
   for (const double resolution : config.data.images.resolution) {
     if (resolution != std::floor(resolution) || resolution < static_cast<double>(config.data.images.buckets.step)) {
       messages.push_back(

@@ -81,7 +81,8 @@ ImageSample ImagePlan::at(std::int64_t position) const {
           .caption = data::caption_for(section_.captions, scan_.images[static_cast<std::size_t>(image)].entry.captions,
                                        key.child("caption")),
           .key = key,
-          .loss_weight = concept_of(image).loss_weight};
+          .loss_weight = concept_of(image).loss_weight,
+          .prior = concept_of(image).role == "prior"};
 }
 
 ImageSample ImagePlan::validation_at(std::int64_t index) const {

@@ -20,6 +20,7 @@ struct ImageSample {
   std::string caption;
   RandomKey key;  ///< of what is random about it: noise, timestep, posterior
   double loss_weight = 1.0;
+  bool prior = false;  ///< of a concept that shall not be forgotten
 };
 
 /// Which images a run draws, how they are cut and which text each gets. Pure decisions over what a scan has found.

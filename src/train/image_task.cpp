@@ -25,6 +25,19 @@ class ImageTask::Batch {
   at::Tensor mask;    // or undefined
   std::vector<RandomKey> keys;
   std::vector<double> weights;
+  std::vector<bool> prior;
+
+  [[nodiscard]] objective::DenoiseBatch view() const {
+    const auto present = [](const at::Tensor& values) { return values.defined() ? &values : nullptr; };
+    return {.latents = latents,
+            .text = text,
+            .pooled = present(pooled),
+            .sizes = present(sizes),
+            .mask = present(mask),
+            .keys = keys,
+            .weights = weights,
+            .prior = prior};
+  }
 };
 
 ImageTask::ImageTask(Parts parts)
@@ -119,6 +132,7 @@ ImageTask::Batch ImageTask::batch_of(const std::vector<ImageSample>& samples) co
     }
     batch.keys.push_back(sample.key);
     batch.weights.push_back(sample.loss_weight);
+    batch.prior.push_back(sample.prior);
   }
   const at::Device device = parts_.model->layers().front().weight.values().device();
   batch.latents = at::stack(latents);
@@ -133,16 +147,7 @@ ImageTask::Batch ImageTask::batch_of(const std::vector<ImageSample>& samples) co
 objective::LossSums ImageTask::loss_of(const std::vector<ImageSample>& samples, const adapter::Pack& pack,
                                        const objective::LossScale& scale) const {
   const Batch batch = batch_of(samples);
-  const auto present = [](const at::Tensor& values) { return values.defined() ? &values : nullptr; };
-  return objective::denoise_loss(*parts_.model->denoiser(), schedule_, parts_.settings,
-                                 {.latents = batch.latents,
-                                  .text = batch.text,
-                                  .pooled = present(batch.pooled),
-                                  .sizes = present(batch.sizes),
-                                  .mask = present(batch.mask),
-                                  .keys = batch.keys,
-                                  .weights = batch.weights},
-                                 pack, scale);
+  return objective::denoise_loss(*parts_.model->denoiser(), schedule_, parts_.settings, batch.view(), pack, scale);
 }
 
 objective::LossSums ImageTask::loss(const SampleRange& samples, const adapter::Pack& pack,
@@ -165,12 +170,11 @@ objective::LossSums ImageTask::validation_loss(const SampleRange& samples, const
 void ImageTask::visit_arrays(const SampleRange& samples, const ArrayVisitor& visit) const {
   for (std::int64_t index = 0; index < samples.count; ++index) {
     const Batch batch = batch_of({parts_.plan.at(samples.first + index)});
-    const objective::NoisedBatch noised(parts_.settings, schedule_,
-                                        {.latents = batch.latents, .text = batch.text, .keys = batch.keys});
+    const objective::NoisedBatch noised(parts_.settings, schedule_, batch.view());
     const auto name = [&](const char* what) { return fmt::format("{}.{}", what, index); };
     visit(name("latents"), batch.latents, DType::kF32);
     visit(name("noised"), noised.input(), DType::kF32);
-    visit(name("target"), noised.target(), DType::kF32);
+    visit(name("target"), objective::targets_of(*parts_.model->denoiser(), noised, batch.view()), DType::kF32);
     visit(name("timestep"), noised.timesteps(), DType::kF32);
     visit(name("text"), batch.text.to(at::kFloat), DType::kF32);
     if (batch.pooled.defined()) {

@@ -173,6 +173,40 @@ TEST(DenoiseLoss, HasTheGradientOfItsValue) {
   EXPECT_NEAR(factor.grad().item<double>(), slope, 1e-3 * std::abs(slope) + 1e-5);
 }
 
+/// Predicts its input times 0.5 without adapters, and times a factor with one.
+class Adapted final : public model::Denoiser {
+ public:
+  explicit Adapted(const at::Tensor& factor) : factor_(factor) {}
+  [[nodiscard]] const model::DenoiserFacts& facts() const override { return facts_; }
+  [[nodiscard]] at::Tensor predict(const model::DenoiserInput& input, const adapter::Pack& pack) const override {
+    return pack.segments.empty() ? at::mul(input.latents, factor_) : input.latents.mul(0.5);
+  }
+
+ private:
+  const at::Tensor& factor_;
+  model::DenoiserFacts facts_;
+};
+
+/// A prior sample differs from what the frozen model says by (factor - 0.5) times its input, whatever noise was drawn.
+TEST(DenoiseLoss, TakesTheFrozenModelsPredictionForPriorSamples) {
+  const at::Tensor latents = at::arange(3 * 24, at::kFloat).view({3, 4, 2, 3}).mul_(0.02);
+  const at::Tensor text = at::zeros({3, 1, 1});
+  const DenoiseSettings settings = settings_for("epsilon");
+  DenoiseBatch batch{.latents = latents, .text = text, .keys = keys_of(3), .weights = {1.0, 2.0, 0.0}};
+  const NoisedBatch made(settings, schedule(), batch);
+  at::Tensor factor = at::ones({1}).mul_(0.8).set_requires_grad(true);
+  const Adapted denoiser(factor);
+  const double first = made.input()[0].mul(0.8).sub(made.target()[0]).to(at::kDouble).square().mean().item<double>();
+  const double second = made.input()[1].to(at::kDouble).square().mean().item<double>();
+  batch.prior = {false, true, false};
+  const LossSums sums = denoise_loss(denoiser, schedule(), settings, batch, {}, {.divisor = 1.0, .backward = true});
+  EXPECT_NEAR(sums.loss_sum, first + 2.0 * 0.09 * second, 1e-6 * sums.loss_sum);
+  const double slope =
+      made.input()[0].mul(0.8).sub(made.target()[0]).mul(made.input()[0]).mul(2.0).mean().item<double>() +
+      2.0 * 2.0 * 0.3 * second;  // the frozen model's part has no gradient
+  EXPECT_NEAR(factor.grad().item<double>(), slope, 1e-5 * std::abs(slope));
+}
+
 TEST(DenoiseLoss, TakesTheMeanAbsoluteDifferenceAndItsSign) {
   const at::Tensor latents = at::arange(24, at::kFloat).view({1, 4, 2, 3}).mul_(0.05);
   const at::Tensor text = at::zeros({1, 1, 1});

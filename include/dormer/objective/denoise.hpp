@@ -64,6 +64,7 @@ struct DenoiseBatch {
   const at::Tensor* mask = nullptr;    ///< fp32 [samples, 1, height, width]: weights of the differences; null: 1
   std::vector<RandomKey> keys;         ///< one a sample: all that is random about it follows from its key
   std::vector<double> weights{};       ///< one a sample; empty: 1
+  std::vector<bool> prior{};           ///< one a sample: its target is what the frozen model predicts; empty: none
 };
 
 /// The step of the schedule that a key draws. Pure.
@@ -86,6 +87,12 @@ class NoisedBatch {
   std::vector<at::Tensor> parts_;  // input, target, timesteps
   std::vector<double> weights_;
 };
+
+/// What is to be predicted, on the model's device: the batch's target, and of prior samples what the model predicts
+/// without any adapter, so that it keeps what it knows of them (the prior prediction of OneTrainer; DreamBooth's prior
+/// preservation with the frozen model in place of pictures that it made).
+[[nodiscard]] at::Tensor targets_of(const model::Denoiser& denoiser, const NoisedBatch& noised,
+                                    const DenoiseBatch& batch);
 
 /// The loss of predicting what `settings` says of noised latents: for every sample the mean over its elements of the
 /// mixed differences, times its weights; `tokens` of the result counts samples. With `scale.backward` its gradient runs

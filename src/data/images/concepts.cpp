@@ -33,8 +33,8 @@ void ConceptConfig::describe(config::Visitor& visitor) {
       {.doc = "How many images an epoch draws from the concept, whatever it holds, in place of repeats.", .min = 1});
   visitor.field("loss_weight", loss_weight, {.doc = "Factor of the loss of its images.", .min = 0});
   visitor.field("role", role,
-                {.doc = "train: learned from. validation: held-out loss. prior: what the model shall not forget, "
-                        "learned beside the others.",
+                {.doc = "train: learned from. validation: held-out loss. prior: what the model shall not forget: "
+                        "trained beside the others, towards what the frozen model predicts.",
                  .choices = {"train", "validation", "prior"}});
   visitor.field("random_crop", random_crop, {.doc = "Cut at a place that the seed decides. false: in the middle."});
   visitor.field("flip_probability", flip_probability,
