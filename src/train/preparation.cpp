@@ -16,6 +16,7 @@
 #include "dormer/model/model_folder.hpp"
 #include "train/agreement.hpp"
 #include "train/exporting.hpp"
+#include "train/image_preparation.hpp"
 #include "train/image_task.hpp"
 #include "train/input_start.hpp"
 #include "train/memory_estimate.hpp"
@@ -304,43 +305,12 @@ void Preparation::open_tokens(SharedBases::Model model) {
 }
 
 void Preparation::load_images(const NumericChoice& numerics) {
-  std::unique_ptr<cache::ArrayStore> store;
-  std::vector<data::ClipTokenizer> tokenizers;
-  std::optional<ImagePlan> plan;
-  EncodedParts encoded;
   enter(Heartbeat::Phase::kStart, "reading the images");
-  agree(communicator, [&] {
-    model_folder = model::resolve_model_or_pipeline(config.model.path);
-    encoded = encoded_parts(config, model_folder, numerics.dtype);
-    const data::BadFiles policy =
-        config.data.images.bad_files == "refuse" ? data::BadFiles::kRefuse : data::BadFiles::kSkip;
-    data::ConceptScan scan = data::scan_concepts(config.data.images.concepts, policy);
-    if (communicator.rank() == 0) {
-      for (const std::string& line : scan.bad) {
-        log::warn("left out: {}", line);
-      }
-    }
-    plan.emplace(config, std::move(scan), encoded.latents.downscale);
-    tokenizers = open_tokenizers(model_folder);
-    store = std::make_unique<cache::ArrayStore>(config.data.images.cache);
-  });
-  log::info("training on {}", plan->summary());
+  PreparedImages images = read_images(communicator, config, numerics);
+  model_folder = images.folder;
+  log::info("training on {}", images.plan->summary());
   faults.reach("encoding", state.step);
-  const auto goes_on = [this] {
-    progress();
-    return !stop_requested();
-  };
-  if (!encode_missing(communicator,
-                      {.folder = model_folder,
-                       .plan = *plan,
-                       .parts = encoded,
-                       .tokenizers = tokenizers,
-                       .device = placement.device,
-                       .goes_on = goes_on},
-                      *store)) {
-    fail_together(Fault::kRequeue,
-                  "asked to stop while encoding; what was encoded stays, start the same command again");
-  }
+  encode_images(communicator, images, placement, [this] { progress(); });
   faults.reach("opening", state.step);
   leave_if_asked();
   enter(Heartbeat::Phase::kStart, "loading the model");
@@ -348,7 +318,7 @@ void Preparation::load_images(const NumericChoice& numerics) {
     auto model = std::make_unique<model::ImageModel>(
         model_folder, model::ImageModelRequest{.train = config.model.train,
                                                .placement = {numerics.dtype, placement.device},
-                                               .text_encoders = plan->captions_vary(),
+                                               .text_encoders = images.plan->captions_vary(),
                                                .autoencoder = false});
     objective::DenoiseSettings settings = config.objective.denoise;
     if (settings.prediction == "auto") {
@@ -360,11 +330,11 @@ void Preparation::load_images(const NumericChoice& numerics) {
             settings.prediction);
     task = std::make_unique<ImageTask>(ImageTask::Parts{.model = std::move(model),
                                                         .folder = model_folder,
-                                                        .plan = std::move(*plan),
+                                                        .plan = std::move(*images.plan),
                                                         .settings = std::move(settings),
-                                                        .encoded = std::move(encoded),
-                                                        .store = std::move(store),
-                                                        .tokenizers = std::move(tokenizers)});
+                                                        .encoded = std::move(images.encoded),
+                                                        .store = std::move(images.store),
+                                                        .tokenizers = std::move(images.tokenizers)});
   });
 }
 

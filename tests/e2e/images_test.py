@@ -26,6 +26,7 @@ data:
   concepts:
     - {{path: {folder}/pictures, random_crop: true, flip_probability: 0.5}}
     - {{path: {folder}/held, role: validation}}
+    - {{path: {folder}/held, role: prior, loss_weight: 0.5}}
 batch: {{global: 4, micro: 1}}
 objective: {{kind: denoise, loss: {{mse: 1.0, huber: 0.1}}, weighting: {{kind: min_snr}}, offset_noise: 0.05}}
 optimizer: {{learning_rate: 5.0e-3}}
@@ -83,6 +84,15 @@ def test_a_filled_cache_is_taken_as_it_is(folder, whole):
     said = train(folder, "again", 2)
     assert "encoding" not in said
     assert adapter(folder, "again") == whole
+
+
+def test_a_cache_that_was_filled_beforehand_is_enough(folder, whole):
+    line = command(folder, "beforehand", 2, cache="cache-beforehand")
+    filled = subprocess.run([*line[:3], "cache", line[4]], capture_output=True, text=True, check=True).stderr
+    assert re.search(r"encoding \d+ images and \d+ texts", filled) and "cache-beforehand" in filled, filled
+    assert not (folder / "beforehand").exists(), "nothing but the cache was made"
+    assert "encoding" not in train(folder, "beforehand", 2, cache="cache-beforehand")
+    assert adapter(folder, "beforehand") == whole
 
 
 def test_captions_that_vary_are_encoded_as_they_come_with_the_same_bytes(folder, whole):

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -269,6 +270,27 @@ def test_signals_save_and_the_next_life_goes_on(folder, alone):
     assert process.wait() == 85
     sweep.run()
     assert sweep.table() == alone.table()
+
+
+def test_a_worker_starts_once_for_all_its_trials(folder):
+    """64 trials of two updates in one process, beside as many processes that train one each: loading LibTorch and the model is paid once."""
+    sweep = Sweep(folder, "started-once", stopping="{kind: none}", points=32)
+    short = sweep.config.read_text().replace(f"steps: {STEPS}", "steps: 2").replace("every: 12, samples: 8", "every: 2, samples: 8")
+    sweep.config.write_text(short)
+    begin = time.monotonic()
+    sweep.run()
+    together = time.monotonic() - begin
+    assert len(sweep.table()) == 64
+    alone = []
+    for number in range(3):
+        single = folder / f"alone-{number}.yaml"
+        single.write_text(short.split("sweep:")[0].replace("started-once", f"started-alone-{number}"))
+        begin = time.monotonic()
+        subprocess.run([PROGRAM, "train", str(single), "--quiet"], check=True, capture_output=True)
+        alone.append(time.monotonic() - begin)
+    ratio = together / (64 * min(alone))
+    print(f"64 trials in {together:.2f} s; one alone {min(alone):.2f} s; ratio {ratio:.3f}")
+    assert ratio < 0.5  # one start-up each would be 1; what is left are the trials' own updates, files and measurements
 
 
 def test_another_program_measures(folder):

@@ -1,0 +1,72 @@
+#include "train/image_preparation.hpp"
+
+#include "dormer/core/error.hpp"
+#include "dormer/core/log.hpp"
+#include "dormer/core/stop.hpp"
+#include "dormer/model/model_folder.hpp"
+#include "dormer/train/fill_cache.hpp"
+#include "train/agreement.hpp"
+
+namespace dormer::train {
+
+PreparedImages read_images(comm::Communicator& communicator, const RunConfig& config, const NumericChoice& numerics) {
+  PreparedImages images;
+  agree(communicator, [&] {
+    images.folder = model::resolve_model_or_pipeline(config.model.path);
+    images.encoded = encoded_parts(config, images.folder, numerics.dtype);
+    const data::BadFiles policy =
+        config.data.images.bad_files == "refuse" ? data::BadFiles::kRefuse : data::BadFiles::kSkip;
+    data::ConceptScan scan = data::scan_concepts(config.data.images.concepts, policy);
+    if (communicator.rank() == 0) {
+      for (const std::string& line : scan.bad) {
+        log::warn("left out: {}", line);
+      }
+    }
+    images.plan.emplace(config, std::move(scan), images.encoded.latents.downscale);
+    images.tokenizers = open_tokenizers(images.folder);
+    images.store = std::make_unique<cache::ArrayStore>(config.data.images.cache);
+  });
+  return images;
+}
+
+void encode_images(comm::Communicator& communicator, const PreparedImages& images, const Placement& placement,
+                   const std::function<void()>& progress) {
+  const auto goes_on = [&progress] {
+    progress();
+    return !stop_requested();
+  };
+  if (!encode_missing(communicator,
+                      {.folder = images.folder,
+                       .plan = *images.plan,
+                       .parts = images.encoded,
+                       .tokenizers = images.tokenizers,
+                       .device = placement.device,
+                       .goes_on = goes_on},
+                      *images.store)) {
+    fail_together(Fault::kRequeue,
+                  "asked to stop while encoding; what was encoded stays, start the same command again");
+  }
+}
+
+std::string fill_cache(const RunConfig& config, comm::Communicator& communicator, Heartbeat* heartbeat) {
+  require(config.data.kind == "images", Fault::kUsage,
+          "data.kind: {} has nothing that is computed once; dormer cache is for data.kind: images", config.data.kind);
+  const auto enter = [heartbeat](std::string_view what) {
+    if (heartbeat != nullptr) {
+      heartbeat->enter(Heartbeat::Phase::kStart, what);
+    }
+  };
+  const Placement placement = take_device(communicator, config.run.device);
+  const NumericChoice numerics = choose_numerics(communicator, config, placement, nullptr);
+  enter("reading the images");
+  const PreparedImages images = read_images(communicator, config, numerics);
+  enter("encoding");
+  encode_images(communicator, images, placement, [heartbeat] {
+    if (heartbeat != nullptr) {
+      heartbeat->progress();
+    }
+  });
+  return fmt::format("{}: {}", config.data.images.cache.string(), images.plan->summary());
+}
+
+}  // namespace dormer::train

@@ -1,0 +1,36 @@
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string_view>
+#include <vector>
+
+#include "dormer/core/heartbeat.hpp"
+#include "train/encoded_parts.hpp"
+#include "train/placement.hpp"
+#include "train/startup.hpp"
+
+namespace dormer::train {
+
+/// The images of a run, and what frozen parts made of them.
+struct PreparedImages {
+  std::filesystem::path folder;  ///< of the model
+  std::optional<ImagePlan> plan;
+  EncodedParts encoded;
+  std::vector<data::ClipTokenizer> tokenizers;
+  std::unique_ptr<cache::ArrayStore> store;
+};
+
+/// Reads the concepts' images and plans how they are drawn; rank 0 names those that are left out. All ranks call;
+/// errors are those of all.
+[[nodiscard]] PreparedImages read_images(comm::Communicator& communicator, const RunConfig& config,
+                                         const NumericChoice& numerics);
+
+/// Brings the cache up to what the plan can draw (`encode_missing`). Throws on all ranks that it is to be started again
+/// where one is asked to stop. `progress` is called on the way.
+void encode_images(comm::Communicator& communicator, const PreparedImages& images, const Placement& placement,
+                   const std::function<void()>& progress);
+
+}  // namespace dormer::train
