@@ -58,8 +58,21 @@ class House:
 
     @cached_property
     def compiled(self) -> set[str]:
-        """Sources that some target compiles, as paths of the machine."""
-        return {str(Path(entry["file"])) for entry in json.loads((self.build / "compile_commands.json").read_text())}
+        """Sources that some target compiles, by themselves or with others, as paths of the machine."""
+        files = {str(Path(entry["file"])) for entry in json.loads((self.build / "compile_commands.json").read_text())}
+        return files | {str(path) for group in self.together.values() for path in group}
+
+    @cached_property
+    def together(self) -> dict[str, list[Path]]:
+        """What is compiled as one source (cmake/precompiled.cmake), by the generated file's name."""
+        groups = {}
+        for entry in json.loads((self.build / "compile_commands.json").read_text()):
+            file = Path(entry["file"])
+            if file.parent.name == "together":
+                names = re.findall(r'#include "([^"]+)"', file.read_text())
+                folder = "src" if file.is_relative_to(self.build / "src") else "tests"
+                groups[file.name] = [(self.source / folder / name).resolve() for name in names]
+        return groups
 
     @property
     def builds_cuda(self) -> bool:

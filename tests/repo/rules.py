@@ -146,6 +146,29 @@ def sources_are_built(house: House) -> list[str]:
             and not re.search(rf"\b{re.escape(path.name)}\b", named)]
 
 
+UNNAMED = re.compile(r"^namespace \{$(.*?)^\}  // namespace$", re.MULTILINE | re.DOTALL)
+DEFINED = re.compile(r"^(?!using ::|using \w[\w:]*::|namespace |template|TEST|INSTANTIATE|static_assert|MATCHER|#|//|\}|\s)"
+                     r"(?:[^\n(={;]*?\b(?:class|struct|enum class|enum|using)\s+(?P<type>\w+)|[^\n(={;\[]*?(?P<name>\w+)\s*[(={;\[])", re.MULTILINE)
+
+
+def names_meet(house: House) -> list[str]:
+    """Sources that are compiled as one have no name of an unnamed namespace in common: a call might mean the other one's."""
+    found = []
+    for group, paths in sorted(house.together.items()):
+        owners = {}
+        for path in paths:
+            for block in UNNAMED.findall(path.read_text()):
+                for match in DEFINED.finditer(block):
+                    # An alias may stand in several of them if it means the same.
+                    line = block[match.start():].split("\n", 1)[0]
+                    meaning = line if line.startswith("using ") else str(path)
+                    owner, known = owners.setdefault(match["type"] or match["name"], (path, meaning))
+                    if known != meaning:
+                        found.append(f"{path}: '{match['type'] or match['name']}' stands in {owner.name}, too, with which it is compiled ({group}); "
+                                     "list it under APART")
+    return found
+
+
 def architecture_page(house: House) -> list[str]:
     """The rooms table of docs/architecture.md is what CMake declared."""
     page = Path("docs/architecture.md")

@@ -117,6 +117,23 @@ class EveryRule(unittest.TestCase):
                 self.setUp()
                 self.expect(rules.machine_paths, "launch/x.sh", path + "\n", "path of one machine")
 
+    def test_names_that_meet_are_found(self):
+        group = self.build / "src/core/together/core_standard_0.cpp"
+        group.parent.mkdir(parents=True)
+        group.write_text('#include "core/one.cpp"\n#include "core/two.cpp"\n')
+        text = "namespace {\nconstexpr int kMost = 3;\nint %s(int x) {\n  return x;\n}\n}  // namespace\n"
+        self.write("src/core/one.cpp", text.replace("kMost", "kFirst") % "halved")
+        self.write("src/core/two.cpp", text % "doubled")
+        house = self.house
+        self.house = lambda: self.with_group(house(), group)
+        self.expect(rules.names_meet, "src/core/two.cpp", text % "halved", "'halved' stands in one.cpp")
+
+    @staticmethod
+    def with_group(house, group):
+        commands = json.loads((house.build / "compile_commands.json").read_text())
+        (house.build / "compile_commands.json").write_text(json.dumps([*commands, {"directory": "", "file": str(group), "command": ""}]))
+        return House(house.source, house.build)
+
     def test_forgotten_sources_are_found(self):
         self.expect(rules.sources_are_built, "src/core/x.cpp", "", "compiled by no target")
 

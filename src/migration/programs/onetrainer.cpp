@@ -7,6 +7,7 @@
 
 #include "dormer/core/error.hpp"
 #include "dormer/migration/import.hpp"
+#include "migration/onetrainer_images.hpp"
 #include "migration/translation.hpp"
 
 namespace dormer::migration::programs {
@@ -132,147 +133,6 @@ void translate_adapter(Translation& t) {
             "oft_clipped_norm",
             "oft_cans",
             "peft_type"});
-}
-
-Json concept_of(Translation& t, Translation& c, bool masked) {
-  Json ours = Json::object();
-  ours["path"] = c.text("path").value_or("");
-  const std::string name = c.text("name").value_or("");
-  if (!name.empty()) {
-    ours["name"] = name;
-  }
-  const std::string source = c.text("text.prompt_source").value_or("sample");
-  ours["captions"] = source == "sample"     ? "sidecar"
-                     : source == "filename" ? "filename"
-                                            : c.text("text.prompt_path").value_or("sidecar");
-  c.ignore({"text.prompt_path"});
-  ours["subfolders"] = c.truth("include_subdirectories");
-  const double balancing = c.number("balancing").value_or(c.number("repeats").value_or(1.0));
-  if (c.text("balancing_strategy").value_or("REPEATS") == "SAMPLES") {
-    ours["samples"] = static_cast<std::int64_t>(balancing);
-  } else {
-    ours["repeats"] = balancing;
-  }
-  const double weight = c.number("loss_weight").value_or(1.0);
-  if (weight != 1.0) {
-    ours["loss_weight"] = weight;
-  }
-  const std::string type = c.text("type").value_or("STANDARD");
-  if (type == "VALIDATION" || c.truth("validation_concept")) {
-    ours["role"] = "validation";
-  }
-  if (c.truth("image.enable_crop_jitter", true)) {
-    ours["random_crop"] = true;
-  }
-  if (c.truth("image.enable_random_flip", true)) {
-    ours["flip_probability"] = 0.5;
-  }
-  if (c.truth("image.enable_fixed_flip")) {
-    ours["flip_probability"] = 1.0;
-  }
-  if (masked) {
-    ours["masks"] = {{"source", "sidecar"}, {"required", false}};
-    ours["masks"]["unmasked_weight"] = t.number("unmasked_weight").value_or(0.1);
-  }
-  c.ignore({"__version", "seed", "text_variations", "text.tag_dropout_special_tags_regex", "text.caps_randomize_mode",
-            "text.caps_randomize_probability", "text.caps_randomize_lowercase", "image.random_rotate_max_angle",
-            "image.random_brightness_max_strength", "image.random_contrast_max_strength",
-            "image.random_saturation_max_strength", "image.random_hue_max_strength", "image.resolution_override"});
-  for (const char* effect :
-       {"image.enable_random_rotate", "image.enable_fixed_rotate", "image.enable_random_brightness",
-        "image.enable_fixed_brightness", "image.enable_random_contrast", "image.enable_fixed_contrast",
-        "image.enable_random_saturation", "image.enable_fixed_saturation", "image.enable_random_hue",
-        "image.enable_fixed_hue", "image.enable_resolution_override", "image.enable_random_circular_mask_shrink",
-        "image.enable_random_mask_rotate_crop", "text.caps_randomize_enable"}) {
-    c.lacks(effect, kNotHere);
-  }
-  return ours;
-}
-
-/// How captions are changed stands beside each concept there and once here.
-void translate_captions(Translation& t, Translation& c) {
-  const std::string delimiter = c.text("text.tag_delimiter").value_or(",");
-  const bool shuffle = c.truth("text.enable_tag_shuffling");
-  const double keep = c.number("text.keep_tags_count").value_or(1.0);
-  const bool drop = c.truth("text.tag_dropout_enable");
-  const std::string mode = c.text("text.tag_dropout_mode").value_or("FULL");
-  const double rate = c.number("text.tag_dropout_probability").value_or(0.0);
-  c.lacks("text.tag_dropout_special_tags_mode", "write data.captions.tag_dropout.protect");
-  c.ignore({"text.tag_dropout_special_tags"});
-  if (shuffle) {
-    t.set("data.captions.shuffle", true);
-  }
-  if (drop && rate > 0) {
-    t.set("data.captions.tag_dropout.rate", rate);
-    t.set("data.captions.tag_dropout.mode", mode == "FULL" ? "all" : mode == "RANDOM" ? "each" : "rising");
-  }
-  if (shuffle || drop) {
-    t.set("data.captions.keep_first", keep);
-    if (delimiter != ",") {
-      t.set("data.captions.separator", delimiter);
-    }
-  }
-}
-
-void translate_data(Translation& t) {
-  t.set("data.kind", "images");
-  Json resolutions = Json::array();
-  const std::string resolution = t.text("resolution").value_or("512");
-  for (std::size_t begin = 0; begin <= resolution.size();) {
-    const std::size_t end = std::min(resolution.find(',', begin), resolution.size());
-    const std::string one = resolution.substr(begin, end - begin);
-    if (one.find('x') != std::string::npos) {
-      t.tell("resolution: " + one + ": fixed sizes are not available; buckets are chosen by area");
-    } else if (!one.empty()) {
-      resolutions.push_back(std::stoi(one));
-    }
-    begin = end + 1;
-  }
-  t.set("data.resolution", resolutions);
-  if (!t.truth("aspect_ratio_bucketing", true)) {
-    t.set("data.buckets.max_aspect", 1);
-  }
-  t.copy("cache_dir", "data.cache");
-  Json list = t.take("concepts") == nullptr ? Json() : *t.take("concepts");
-  const std::optional<std::string> named = t.text("concept_file_name");
-  if (list.is_null() && named && !named->empty()) {
-    const std::filesystem::path file = t.beside(*named);
-    std::error_code ignored;
-    if (std::filesystem::exists(file, ignored)) {
-      list = read_foreign_file(file);
-    } else {
-      t.tell("concept_file_name: " + *named + ": there is no such file; write data.concepts");
-    }
-  }
-  const bool masked = t.truth("masked_training");
-  Json concepts = Json::array();
-  for (const Json& one : list.is_array() ? list : Json::array()) {
-    Translation c(one, t.file());
-    if (!c.truth("enabled", true)) {
-      continue;
-    }
-    if (c.text("type").value_or("STANDARD") == "PRIOR_PREDICTION") {
-      t.tell(fmt::format("concepts: {}: type: PRIOR_PREDICTION: {}", c.text("path").value_or(""), kNotHere));
-      continue;
-    }
-    concepts.push_back(concept_of(t, c, masked));
-    if (concepts.size() == 1) {
-      translate_captions(t, c);
-    }
-    if (const double variations = c.number("image_variations").value_or(1.0); variations > 1) {
-      t.set("data.variations", variations);
-    }
-    c.ignore({"text"});
-    for (const std::string& line : c.unmapped()) {
-      t.tell(fmt::format("concepts[{}].{}", concepts.size() - 1, line));
-    }
-  }
-  t.set("data.concepts", concepts);
-  t.ignore({"unmasked_weight"});
-  t.lacks("unmasked_probability", kNotHere);
-  t.lacks("normalize_masked_area_loss", kNotHere);
-  t.lacks("masked_prior_preservation_weight", kNotHere);
-  t.lacks("custom_conditioning_image", kNotHere);
 }
 
 void translate_loss(Translation& t) {
@@ -411,8 +271,9 @@ void translate_optimizer(Translation& t) {
   t.lacks("custom_learning_rate_scheduler", kNotHere);
   t.lacks("scheduler_params", kNotHere);
   t.lacks("loss_scaler", "the loss is the mean over the global batch");
-  if (t.text("ema").value_or("OFF") != "OFF") {
-    t.tell(fmt::format("ema: {}: {}", *t.text("ema"), kNotHere));
+  if (t.text("ema").value_or("OFF") != "OFF") {  // where it lies, GPU or CPU, decides nothing
+    t.set("optimizer.ema.decay", t.number("ema_decay").value_or(0.999));
+    t.set("optimizer.ema.every", t.number("ema_update_step_interval").value_or(5.0));
   }
   t.ignore({"ema_decay", "ema_update_step_interval"});
 }
@@ -449,75 +310,22 @@ void translate_run(Translation& t) {
   if (samples) {
     t.tell("samples: prompts are drawn by `dormer sample` from a checkpoint, not while training");
   }
-  t.ignore({"__version",
-            "debug_mode",
-            "debug_dir",
-            "tensorboard",
-            "tensorboard_expose",
-            "tensorboard_always_on",
-            "tensorboard_port",
-            "continue_last_backup",
-            "prevent_overwrites",
-            "include_train_config",
-            "gradient_reduce_prevision",
-            "gradient_reduce_precision",
-            "fused_gradient_reduce",
-            "async_gradient_reduce",
-            "async_gradient_reduce_buffer",
-            "enable_async_offloading",
-            "async_offloading",
-            "enable_activation_offloading",
-            "layer_offload_fraction",
-            "gradient_checkpointing",
-            "compile",
-            "image_caching",
-            "text_caching",
-            "latent_caching",
-            "clear_cache_before_training",
-            "dataloader_threads",
-            "caching_threads",
-            "prefetch_next_batch",
-            "train_device",
-            "temp_device",
-            "fallback_train_dtype",
-            "enable_autocast_cache",
-            "frames",
-            "attention_mechanism",
-            "quantization",
-            "prior",
-            "transformer",
-            "unconditional_transformer",
-            "vae",
-            "effnet_encoder",
-            "decoder",
-            "decoder_text_encoder",
-            "decoder_vqgan",
-            "unet",
-            "embedding",
-            "embeddings",
-            "additional_embeddings",
-            "embedding_learning_rate",
-            "preserve_embedding_norm",
-            "embedding_weight_dtype",
-            "sample_definition_file_name",
-            "sample_after",
-            "sample_after_unit",
-            "sample_skip_first",
-            "sample_image_format",
-            "sample_video_format",
-            "sample_audio_format",
-            "samples_to_tensorboard",
-            "non_ema_sampling",
-            "cloud",
-            "backup_before_save",
-            "rolling_backup_count",
-            "save_skip_first",
-            "save_filename_prefix",
-            "secrets",
-            "text_encoder_2_sequence_length",
-            "validate_after",
-            "validate_after_unit",
-            "layer_filter",
+  t.ignore({"__version", "debug_mode", "debug_dir", "tensorboard", "tensorboard_expose", "tensorboard_always_on",
+            "tensorboard_port", "continue_last_backup", "prevent_overwrites", "include_train_config",
+            "gradient_reduce_prevision", "gradient_reduce_precision"});
+  t.ignore({"fused_gradient_reduce", "async_gradient_reduce", "async_gradient_reduce_buffer", "enable_async_offloading",
+            "async_offloading", "enable_activation_offloading", "layer_offload_fraction", "gradient_checkpointing",
+            "compile", "image_caching", "text_caching", "latent_caching"});
+  t.ignore({"clear_cache_before_training", "dataloader_threads", "caching_threads", "prefetch_next_batch",
+            "train_device", "temp_device", "fallback_train_dtype", "enable_autocast_cache", "frames",
+            "attention_mechanism", "quantization", "prior"});
+  t.ignore({"transformer", "unconditional_transformer", "vae", "effnet_encoder", "decoder", "decoder_text_encoder",
+            "decoder_vqgan", "unet", "embedding", "embeddings", "additional_embeddings", "embedding_learning_rate"});
+  t.ignore({"preserve_embedding_norm", "embedding_weight_dtype", "sample_definition_file_name", "sample_after",
+            "sample_after_unit", "sample_skip_first", "sample_image_format", "sample_video_format",
+            "sample_audio_format", "samples_to_tensorboard", "non_ema_sampling", "cloud"});
+  t.ignore({"backup_before_save", "rolling_backup_count", "save_skip_first", "save_filename_prefix", "secrets",
+            "text_encoder_2_sequence_length", "validate_after", "validate_after_unit", "layer_filter",
             "layer_filter_preset"});
   t.lacks("force_circular_padding", kNotHere);
 }
@@ -526,7 +334,7 @@ void translate_onetrainer(Translation& t) {
   translate_run(t);
   translate_model(t);
   translate_adapter(t);
-  translate_data(t);
+  translate_onetrainer_images(t);
   translate_loss(t);
   translate_optimizer(t);
 }
