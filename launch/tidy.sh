@@ -28,9 +28,26 @@ CPP
   extra+=("--extra-arg=-include" "--extra-arg=$(realpath "$build")/source_location_for_clang_14.hpp")
 fi
 
-# GCC's precompiled headers are nothing that Clang reads.
+# GCC's precompiled headers are nothing that Clang reads, and what is compiled together is looked at source by source.
 mkdir -p "$build/tidy"
-sed -E 's/ -include [^ ]*cmake_pch\.hxx -Winvalid-pch -fpch-preprocess//' "$build/compile_commands.json" > "$build/tidy/compile_commands.json"
+python3 - "$build" << 'PYTHON'
+import json, re, sys
+from pathlib import Path
+
+build = Path(sys.argv[1]).resolve()
+entries = []
+for entry in json.loads((build / "compile_commands.json").read_text()):
+    entry["command"] = re.sub(r" -include \S*cmake_pch\.hxx -Winvalid-pch -fpch-preprocess", "", entry["command"])
+    file = Path(entry["file"])
+    if file.parent.name != "together":
+        entries.append(entry)
+        continue
+    folder = Path("src" if file.is_relative_to(build / "src") else "tests").resolve()
+    for name in re.findall(r'#include "([^"]+)"', file.read_text()):
+        source = str((folder / name).resolve())
+        entries.append({**entry, "file": source, "command": entry["command"].replace(str(file), source)})
+(build / "tidy" / "compile_commands.json").write_text(json.dumps(entries))
+PYTHON
 
 mapfile -t files < <(find "${@:-src}" -name '*.cpp' | sort)
 [ ${#files[@]} -gt 0 ] || { echo "no sources in $*" >&2; exit 2; }

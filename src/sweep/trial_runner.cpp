@@ -158,13 +158,17 @@ void TrialRunner::ended(std::size_t lane, const train::LaneOutcome& outcome) {
 
 bool TrialRunner::fits(std::size_t width) const {
   train::RankMemory largest;
-  for (const auto& [lane, one] : lanes_) {
-    const train::RunPlan plan = train::plan_run(one.config, {.ranks = ranks_.size()});
-    for (const train::RankPlan& rank : plan.ranks) {
-      if (rank.memory.peak > largest.peak) {
-        largest = rank.memory;
+  try {
+    for (const auto& [lane, one] : lanes_) {
+      const train::RunPlan plan = train::plan_run(one.config, {.ranks = ranks_.size()});
+      for (const train::RankPlan& rank : plan.ranks) {
+        if (rank.memory.peak > largest.peak) {
+          largest = rank.memory;
+        }
       }
     }
+  } catch (const Error&) {  // what cannot be planned (images) is not widened
+    return false;
   }
   const std::vector<train::RankMemory> pack(width, largest);
   return static_cast<double>(train::pack_memory(pack).peak) <= kMemoryShare * static_cast<double>(memory_);
