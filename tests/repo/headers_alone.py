@@ -22,6 +22,8 @@ def flags_of(house: House, header: Path, commands: list[dict]) -> list[str] | No
         for entry in commands:
             if entry["file"].endswith(".cu"):  # nvcc's flags are no flags of a C++ compiler
                 continue
+            if "dormer_precompiled_" in entry["file"] + entry.get("output", ""):  # it knows of no room
+                continue
             if folder in entry["file"] or folder in entry.get("output", "") or folder in entry["directory"]:
                 words = shlex.split(entry["command"])
                 dropped = ("-c", "-o", "-include", entry["file"])  # no precompiled header comes before it
