@@ -29,7 +29,10 @@ extern "C" const char* __lsan_default_suppressions() {
       // LibTorch keeps thread pools and registries alive on purpose.
       "leak:libtorch_cpu.so\n"
       "leak:libc10.so\n"
-      "leak:libgomp\n";
+      "leak:libgomp\n"
+      // The first backtrace() loads libgcc and keeps what the loader notes of it (the watchdog asks for one at its
+      // start).
+      "leak:libc_unwind_link_get\n";
 }
 
 extern "C" const char* __tsan_default_options() {

@@ -92,7 +92,11 @@ TEST(ManyWorkers, NoTrialIsLostOrDoubled) {
   EXPECT_GE(states[TrialState::kComplete], kTrials / 64);
   EXPECT_GT(deaths, 500);
   constexpr std::int64_t kMostBytes = 1'000'000'000;
+#ifndef DORMER_SANITIZED  // which keeps what was freed
   EXPECT_LT(tensor::peak_resident_bytes(), kMostBytes);
+#else
+  static_cast<void>(kMostBytes);
+#endif
   fmt::print("{} trials, {} workers, {} deaths: {} decisions in {:.1f} s, {:.0f} a second; {} MB resident\n", kTrials,
              kWorkers, deaths, decisions, seconds, static_cast<double>(decisions) / seconds,
              tensor::peak_resident_bytes() / 1'000'000);
