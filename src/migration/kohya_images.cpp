@@ -11,8 +11,6 @@
 namespace dormer::migration {
 namespace {
 
-constexpr const char* kNotHere = "is not available in this version";
-
 /// Options of a data set's section: its own, else those of the sections around it, else the run's.
 class Options {
  public:
@@ -82,10 +80,19 @@ void translate_captions(Translation& t, const Options& options) {
   if (const Json separator = options.get("caption_separator"); separator.is_string() && separator != ",") {
     t.set("data.captions.separator", separator);
   }
-  for (const char* effect : {"caption_dropout_every_n_epochs"}) {
-    if (const Json value = options.get(effect); value.is_number() && value != 0) {
-      t.tell(fmt::format("{}: {}: {}", effect, value.dump(), kNotHere));
-    }
+  if (const Json every = options.get("caption_dropout_every_n_epochs"); every.is_number() && every != 0) {
+    t.tell(fmt::format("caption_dropout_every_n_epochs: {}: {}", every.dump(), kNotHere));
+  }
+}
+
+/// What counts for all concepts here.
+void translate_shared(Translation& t, const Options& options) {
+  translate_captions(t, options);
+  if (options.get("enable_bucket", false) == false) {
+    t.set("data.buckets.max_aspect", 1);
+  }
+  if (const Json step = options.get("bucket_reso_steps"); step.is_number()) {
+    t.set("data.buckets.step", step);
   }
 }
 
@@ -124,13 +131,7 @@ void translate_sections(Translation& t, const Json& file, const Json& run, Json&
       }
       batch = Options({&dataset, &general, &run}).get("batch_size", batch).get<double>();
       if (std::exchange(first, false)) {
-        translate_captions(t, options);
-        if (options.get("enable_bucket", false) == false) {
-          t.set("data.buckets.max_aspect", 1);
-        }
-        if (const Json step = options.get("bucket_reso_steps"); step.is_number()) {
-          t.set("data.buckets.step", step);
-        }
+        translate_shared(t, options);
       }
     }
   }
@@ -185,13 +186,7 @@ void translate_kohya_images(Translation& t) {
       }
     }
     resolutions.push_back(side_of(options.get("resolution")));
-    translate_captions(t, options);
-    if (options.get("enable_bucket", false) == false) {
-      t.set("data.buckets.max_aspect", 1);
-    }
-    if (const Json step = options.get("bucket_reso_steps"); step.is_number()) {
-      t.set("data.buckets.step", step);
-    }
+    translate_shared(t, options);
   }
   t.ignore({"train_data_dir", "reg_data_dir"});
   for (Json& side : resolutions) {

@@ -1,14 +1,11 @@
 #include "migration/onetrainer_images.hpp"
 
-#include <algorithm>
 #include <string>
 
 #include <fmt/format.h>
 
 namespace dormer::migration {
 namespace {
-
-constexpr const char* kNotHere = "is not available in this version";
 
 Json concept_of(Translation& t, Translation& c, bool masked) {
   Json ours = Json::object();
@@ -97,16 +94,12 @@ void translate_captions(Translation& t, Translation& c) {
 void translate_onetrainer_images(Translation& t) {
   t.set("data.kind", "images");
   Json resolutions = Json::array();
-  const std::string resolution = t.text("resolution").value_or("512");
-  for (std::size_t begin = 0; begin <= resolution.size();) {
-    const std::size_t end = std::min(resolution.find(',', begin), resolution.size());
-    const std::string one = resolution.substr(begin, end - begin);
+  for (const std::string& one : comma_parts(t.text("resolution").value_or("512"))) {
     if (one.find('x') != std::string::npos) {
       t.tell("resolution: " + one + ": fixed sizes are not available; buckets are chosen by area");
-    } else if (!one.empty()) {
+    } else {
       resolutions.push_back(std::stoi(one));
     }
-    begin = end + 1;
   }
   t.set("data.resolution", resolutions);
   if (!t.truth("aspect_ratio_bucketing", true)) {

@@ -252,6 +252,19 @@ std::string Translation::yaml() const {
   return text;
 }
 
+std::vector<std::string> comma_parts(std::string_view text) {
+  std::vector<std::string> parts;
+  while (!text.empty()) {
+    std::string_view part = text.substr(0, text.find(','));
+    text.remove_prefix(std::min(part.size() + 1, text.size()));
+    part.remove_prefix(std::min(part.find_first_not_of(' '), part.size()));
+    if (!part.empty()) {
+      parts.emplace_back(part);
+    }
+  }
+  return parts;
+}
+
 Json cadence(double amount, std::string_view unit) {
   if (unit == "NEVER" || amount <= 0.0) {
     return nullptr;

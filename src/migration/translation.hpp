@@ -14,6 +14,9 @@
 
 namespace dormer::migration {
 
+/// Why most settings have no counterpart.
+inline constexpr const char* kNotHere = "is not available in this version";
+
 /// A foreign configuration on its way into ours. What a program's file takes is dealt with; what nobody took is told.
 /// Paths are keys with dots between them. Values that are numbers or texts of numbers are taken as either.
 class Translation {
@@ -66,6 +69,9 @@ class Translation {
   std::set<std::string, std::less<>> taken_;
   std::vector<std::string> told_;
 };
+
+/// The parts of a list that is written as one text, "512, 768", without spaces before them and without empty ones.
+[[nodiscard]] std::vector<std::string> comma_parts(std::string_view text);
 
 /// "10, MINUTE" as a cadence of ours: "10 min", "1 epoch", 30; null for never.
 [[nodiscard]] Json cadence(double amount, std::string_view unit);

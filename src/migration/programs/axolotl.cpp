@@ -7,8 +7,6 @@
 namespace dormer::migration::programs {
 namespace {
 
-constexpr const char* kNotHere = "is not available in this version";
-
 void translate_adapter(Translation& t) {
   const std::string adapter = t.text("adapter").value_or("");
   if (adapter.empty()) {

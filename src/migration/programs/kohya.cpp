@@ -16,8 +16,6 @@
 namespace dormer::migration::programs {
 namespace {
 
-constexpr const char* kNotHere = "is not available in this version";
-
 /// "key=value" entries of network_args and optimizer_args.
 std::map<std::string, std::string> arguments_of(Translation& t, std::string_view path) {
   std::map<std::string, std::string> arguments;

@@ -13,8 +13,6 @@
 namespace dormer::migration::programs {
 namespace {
 
-constexpr const char* kNotHere = "is not available in this version";
-
 void translate_model(Translation& t) {
   const std::string method = t.text("training_method").value_or("LORA");
   if (method != "LORA" && method != "FINE_TUNE") {
@@ -90,14 +88,8 @@ void translate_adapter(Translation& t) {
   } else if (convolutions || preset == "full") {
     targets.push_back("full");
   } else {
-    for (std::size_t begin = 0; begin <= filter.size();) {
-      const std::size_t end = std::min(filter.find(',', begin), filter.size());
-      std::string name = filter.substr(begin, end - begin);
-      name.erase(0, name.find_first_not_of(' '));
-      if (!name.empty()) {
-        targets.push_back("*" + name + "*");
-      }
-      begin = end + 1;
+    for (const std::string& name : comma_parts(filter)) {
+      targets.push_back("*" + name + "*");
     }
     if (t.truth("layer_filter_regex")) {
       t.tell("layer_filter_regex: true: adapter.targets takes patterns with * and ?, no regular expressions");

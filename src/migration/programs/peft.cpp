@@ -7,8 +7,6 @@
 namespace dormer::migration::programs {
 namespace {
 
-constexpr const char* kNotHere = "is not available in this version";
-
 void translate_kind(Translation& t) {
   const std::string type = t.text("peft_type").value_or("LORA");
   if (type != "LORA" && type != "LOHA" && type != "LOKR") {
