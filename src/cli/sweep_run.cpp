@@ -34,6 +34,20 @@ class Teller {
   std::string told_;
 };
 
+/// The report; the status with what else there is to say, in one piece: mpirun forwards two streams bytewise, and would
+/// put a line of the log into the midst of a table.
+void show_end(const SweepView& view, const sweep::SweepConfig& config, bool quiet) {
+  const std::string report = write_sweep_report(view.scheduler(), config);
+  if (quiet) {
+    return;
+  }
+  std::string text = status_of(view.scheduler(), config, 10);
+  if (!view.scheduler().ending().empty() && !view.scheduler().ending_fault()) {
+    text += fmt::format("\nthe sweep ends: {}\n", view.scheduler().ending());
+  }
+  fmt::print("{}{}", text, report.empty() ? "" : fmt::format("\n{}\n", report));
+}
+
 int work_at(const sweep::SweepConfig& config, comm::Communicator& world, Heartbeat& heartbeat, bool quiet) {
   const auto ranks = static_cast<int>(config.sweep.ranks_per_trial);
   if (world.size() % ranks != 0) {
@@ -58,19 +72,13 @@ int work_at(const sweep::SweepConfig& config, comm::Communicator& world, Heartbe
     return static_cast<int>(Fault::kRequeue);
   }
   const SweepView view(config);
-  if (world.rank() == 0) {
-    write_sweep_report(view.scheduler(), config);
-    if (!quiet) {
-      fmt::print("{}", status_of(view.scheduler(), config, 10));
-    }
-  }
   const std::string& ending = view.scheduler().ending();
+  if (world.rank() == 0) {
+    show_end(view, config, quiet);
+  }
   if (view.scheduler().ending_fault()) {
     fail_together(*view.scheduler().ending_fault(), "the sweep ends: {}; dormer sweep status tells which and why",
                   ending);
-  }
-  if (!ending.empty()) {
-    log::info("the sweep ends: {}", ending);
   }
   return 0;
 }

@@ -128,7 +128,7 @@ std::string status_of(const sweep::Scheduler& scheduler, const sweep::SweepConfi
   return sweep::status_text(scheduler.trials(), facts);
 }
 
-void write_sweep_report(const sweep::Scheduler& scheduler, const sweep::SweepConfig& config) {
+std::string write_sweep_report(const sweep::Scheduler& scheduler, const sweep::SweepConfig& config) {
   const sweep::SweepPaths paths{config.run.run.directory};
   try {
     const std::vector<sweep::TrialRecord> trials = scheduler.trials();
@@ -142,9 +142,10 @@ void write_sweep_report(const sweep::Scheduler& scheduler, const sweep::SweepCon
     }
     const report::SweepRecord record = sweep::sweep_record(trials, facts, report_facts(scheduler, config));
     write_file_atomically(paths.report(), std::string_view(report::sweep_page(record, report::plotly_bundle())));
-    log::info("report: {}", paths.report().string());
+    return fmt::format("report: {}", paths.report().string());
   } catch (const Error& error) {
     log::warn("the report of {} was not written: {}", paths.root.string(), error.what());
+    return "";
   }
 }
 

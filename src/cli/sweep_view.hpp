@@ -31,7 +31,7 @@ class SweepView {
 [[nodiscard]] std::string status_of(const sweep::Scheduler& scheduler, const sweep::SweepConfig& config,
                                     std::size_t best);
 
-/// Writes report.html; a warning where that cannot be.
-void write_sweep_report(const sweep::Scheduler& scheduler, const sweep::SweepConfig& config);
+/// Writes report.html; "report: " with its path, or nothing and a warning where that cannot be.
+std::string write_sweep_report(const sweep::Scheduler& scheduler, const sweep::SweepConfig& config);
 
 }  // namespace dormer::cli

@@ -291,7 +291,7 @@ def sweep_table(bench, config):
 
 def test_an_array_of_workers_gives_the_table_of_one_process(bench):
     ended = [bench.cluster.wait_for_end(f"{bench.sweepers}_{index}", PATIENCE) for index in range(4)]
-    logs = [(bench.folder / f"sweep-{index}.log").read_text() for index in range(4)]
+    logs = [(bench.folder / f"sweep-{index}.log").read_text(errors="replace") for index in range(4)]
     assert [job["JobState"] for job in ended] == ["COMPLETED"] * 4, logs
     alone = bench.folder / "sweep-alone.yaml"
     alone.write_text(bench.sweep.read_text().replace("/sweep,", "/sweep-alone,"))
