@@ -11,9 +11,12 @@
 #include "dormer/config/tree.hpp"
 #include "dormer/core/atomic_file.hpp"
 #include "dormer/core/error.hpp"
+#include "dormer/core/json_extent.hpp"
 
 namespace dormer::migration {
 namespace {
+
+constexpr std::size_t kDeepest = kDeepestJson / 2;  // ours puts values some levels deeper, and has the same limit
 
 // YAML 1.1's words, as far as programs of this field write them.
 Json scalar(const config::Node& node) {
@@ -63,11 +66,20 @@ Json to_json(const config::Node& node) {
   }
 }
 
+Json from_yaml(const std::filesystem::path& file) {
+  try {
+    return to_json(config::Document::parse(config::Source::from_file(file)).root);
+  } catch (const Error& error) {  // ours would be bad usage; theirs is an input
+    throw Error(error.fault() == Fault::kUsage ? Fault::kInput : error.fault(), error.what());
+  }
+}
+
 Json from_toml(const std::string& text, const std::filesystem::path& file) {
   try {
     const toml::table table = toml::parse(text, file.string());
     std::ostringstream json;
     json << toml::json_formatter(table);
+    require_shallow_json(json.str(), file.string());
     return Json::parse(json.str());
   } catch (const toml::parse_error& error) {
     fail(Fault::kInput, "{}:{}: not TOML: {}", file.string(), error.source().begin.line, error.description());
@@ -83,14 +95,17 @@ Json read_foreign_file(const std::filesystem::path& file) {
   if (end == ".toml") {
     settings = from_toml(text, file);
   } else if (end == ".yaml" || end == ".yml") {
-    settings = to_json(config::Document::parse(config::Source::from_file(file)).root);
+    settings = from_yaml(file);
   } else {
+    require_shallow_json(text, file.string());
     try {
       settings = Json::parse(text);
     } catch (const Json::exception& error) {
       fail(Fault::kInput, "{}: not JSON: {}", file.string(), error.what());
     }
   }
+  require(extent_of_json(settings.dump(-1, ' ', false, Json::error_handler_t::replace)).depth <= kDeepest,
+          Fault::kInput, "{} nests deeper than {} levels; no program writes such settings", file.string(), kDeepest);
   require(settings.is_structured(), Fault::kInput, "{}: holds no settings", file.string());
   return settings;
 }

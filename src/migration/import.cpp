@@ -1,6 +1,7 @@
 #include "dormer/migration/import.hpp"
 
 #include <algorithm>
+#include <stdexcept>
 
 #include "dormer/config/tree.hpp"
 #include "dormer/core/error.hpp"
@@ -17,13 +18,29 @@ std::string comment(std::string text) {
 }
 
 std::vector<std::string> mistakes_of(const std::string& yaml, const std::filesystem::path& file) {
-  const config::Document document = config::Document::parse({.name = file.string(), .text = yaml});
-  train::RunConfig config;
-  std::vector<std::string> mistakes;
-  for (const config::Mistake& mistake : train::read_run_config(document, config)) {
-    mistakes.push_back(mistake.path.empty() ? mistake.text : mistake.path + ": " + mistake.text);
+  try {
+    const config::Document document = config::Document::parse({.name = file.string(), .text = yaml});
+    train::RunConfig config;
+    std::vector<std::string> mistakes;
+    for (const config::Mistake& mistake : train::read_run_config(document, config)) {
+      mistakes.push_back(mistake.path.empty() ? mistake.text : mistake.path + ": " + mistake.text);
+    }
+    return mistakes;
+  } catch (const Error& error) {  // larger than a configuration may be
+    fail(Fault::kInput, "{}: makes no configuration: {}", file.string(), error.what());
   }
-  return mistakes;
+}
+
+/// A file may hold anything where its program writes a number, a text or a list.
+void translate(const Program& known, Translation& translation) {
+  try {
+    known.translate(translation);
+    return;
+  } catch (const Json::exception&) {   // another kind of value
+  } catch (const std::logic_error&) {  // a text that is no number
+  }
+  fail(Fault::kInput, "{}: {}: holds what {} does not write there; put it right, or leave the setting out",
+       translation.file().string(), translation.latest(), known.name);
 }
 
 }  // namespace
@@ -33,7 +50,7 @@ Import import_config(const std::string& program, const std::filesystem::path& fi
   Json settings = read_foreign_file(file);
   require(settings.is_object(), Fault::kInput, "{}: a list; {} is wanted", file.string(), known.files);
   Translation translation(std::move(settings), file);
-  known.translate(translation);
+  translate(known, translation);
   Import import{.yaml = fmt::format("# From {} of {}.\n{}", file.filename().string(), known.name, translation.yaml()),
                 .unmapped = translation.unmapped(),
                 .mistakes = {}};

@@ -11,6 +11,8 @@
 namespace dormer::migration {
 namespace {
 
+constexpr double kWidest = 1e6;  // of what can be a side at all
+
 /// Options of a data set's section: its own, else those of the sections around it, else the run's.
 class Options {
  public:
@@ -106,9 +108,9 @@ double side_of(const Json& resolution) {
   } else if (resolution.is_string()) {
     const std::string text = resolution;
     const std::size_t comma = text.find(',');
-    sides.push_back(std::stod(text));
+    sides.push_back(number_of(text.substr(0, comma)));
     if (comma != std::string::npos) {
-      sides.push_back(std::stod(text.substr(comma + 1)));
+      sides.push_back(number_of(text.substr(comma + 1)));
     }
   } else if (resolution.is_number()) {
     sides.push_back(resolution.get<double>());
@@ -190,7 +192,9 @@ void translate_kohya_images(Translation& t) {
   }
   t.ignore({"train_data_dir", "reg_data_dir"});
   for (Json& side : resolutions) {
-    side = static_cast<std::int64_t>(side.get<double>());
+    if (const double length = side.get<double>(); length >= 0.0 && length < kWidest) {
+      side = static_cast<std::int64_t>(length);
+    }
   }
   t.set("data.resolution", resolutions);
   t.set("data.concepts", concepts);

@@ -1,5 +1,6 @@
 #include "migration/onetrainer_images.hpp"
 
+#include <algorithm>
 #include <string>
 
 #include <fmt/format.h>
@@ -22,7 +23,7 @@ Json concept_of(Translation& t, Translation& c, bool masked) {
   ours["subfolders"] = c.truth("include_subdirectories");
   const double balancing = c.number("balancing").value_or(c.number("repeats").value_or(1.0));
   if (c.text("balancing_strategy").value_or("REPEATS") == "SAMPLES") {
-    ours["samples"] = static_cast<std::int64_t>(balancing);
+    ours["samples"] = static_cast<std::int64_t>(std::clamp(balancing, 0.0, 1e9));
   } else {
     ours["repeats"] = balancing;
   }
@@ -98,7 +99,7 @@ void translate_onetrainer_images(Translation& t) {
     if (one.find('x') != std::string::npos) {
       t.tell("resolution: " + one + ": fixed sizes are not available; buckets are chosen by area");
     } else {
-      resolutions.push_back(std::stoi(one));
+      resolutions.push_back(static_cast<std::int64_t>(std::clamp(number_of(one), 0.0, 1e6)));
     }
   }
   t.set("data.resolution", resolutions);

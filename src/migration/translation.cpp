@@ -4,6 +4,7 @@
 #include <array>
 #include <charconv>
 #include <cmath>
+#include <stdexcept>
 
 #include <fmt/format.h>
 
@@ -18,17 +19,21 @@ constexpr std::size_t kShown = 60;  // characters of a value in a message
 std::string shown(const Json& value) {
   std::string text = value.is_string() ? value.get<std::string>() : value.dump();
   if (text.size() > kShown) {
-    text.resize(kShown);
+    std::size_t end = kShown;
+    while ((static_cast<unsigned char>(text[end]) & 0xC0U) == 0x80U) {  // not within a letter
+      --end;
+    }
+    text.resize(end);
     text += "…";
   }
   return text;
 }
 
-std::optional<double> number_in(const std::string& text) {
+std::optional<double> number_in(std::string_view text) {
   double number = 0.0;
   const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), number);
-  return code == std::errc{} && end == text.data() + text.size() && !text.empty() ? std::optional(number)
-                                                                                  : std::nullopt;
+  const bool whole = code == std::errc{} && end == text.data() + text.size() && !text.empty();
+  return whole && std::isfinite(number) ? std::optional(number) : std::nullopt;
 }
 
 /// Values that ask for nothing.
@@ -100,6 +105,7 @@ const Json* Translation::find(std::string_view path) const {
 
 const Json* Translation::take(std::string_view path) {
   taken_.emplace(path);
+  latest_ = path;
   const Json* value = find(path);
   return value == nullptr || value->is_null() ? nullptr : value;
 }
@@ -252,6 +258,16 @@ std::string Translation::yaml() const {
   return text;
 }
 
+double number_of(std::string_view text) {
+  text.remove_prefix(std::min(text.find_first_not_of(' '), text.size()));
+  text = text.substr(0, text.find_last_not_of(' ') + 1);
+  const std::optional<double> number = number_in(text);
+  if (!number) {
+    throw std::invalid_argument(std::string(text));
+  }
+  return *number;
+}
+
 std::vector<std::string> comma_parts(std::string_view text) {
   std::vector<std::string> parts;
   while (!text.empty()) {
@@ -270,7 +286,7 @@ Json cadence(double amount, std::string_view unit) {
     return nullptr;
   }
   if (unit == "STEP") {
-    return static_cast<std::int64_t>(amount);
+    return amount;
   }
   if (unit == "ALWAYS") {
     return 1;

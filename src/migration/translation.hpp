@@ -48,6 +48,8 @@ class Translation {
   void tell(std::string text);
 
   [[nodiscard]] const std::filesystem::path& file() const { return file_; }
+  /// The setting that was looked at last.
+  [[nodiscard]] const std::string& latest() const { return latest_; }
   /// A file that the settings name, as a path from their file's folder, or as it stands.
   [[nodiscard]] std::filesystem::path beside(const std::string& named) const;
   [[nodiscard]] const Json& ours() const { return ours_; }
@@ -68,7 +70,11 @@ class Translation {
   std::vector<std::pair<std::string, std::string>> remarks_;
   std::set<std::string, std::less<>> taken_;
   std::vector<std::string> told_;
+  std::string latest_;
 };
+
+/// The number that a text is as a whole, without spaces around it; std::invalid_argument where it is none.
+[[nodiscard]] double number_of(std::string_view text);
 
 /// The parts of a list that is written as one text, "512, 768", without spaces before them and without empty ones.
 [[nodiscard]] std::vector<std::string> comma_parts(std::string_view text);

@@ -288,6 +288,116 @@ def sweeps(root):
 """)
 
 
+def foreign_configurations(root):
+    text(root / "onetrainer.json", {"__version": 6, "training_method": "LORA", "model_type": "STABLE_DIFFUSION_XL_10_BASE", "base_model_name":
+                                    "models/sdxl", "workspace_dir": "runs/red", "cache_dir": "cache/red", "tensorboard": True, "peft_type": "LORA", "lora_rank":
+                                    32, "lora_alpha": 1.0, "lora_decompose": True, "lora_decompose_norm_epsilon": True, "lora_decompose_output_axis": False,
+                                    "dropout_probability": 0.1, "layer_filter_preset": "attn-mlp", "layer_filter": "attentions", "resolution": "768,1024",
+                                    "aspect_ratio_bucketing": True, "epochs": 12, "batch_size": 4, "gradient_accumulation_steps": 2, "multi_gpu": True,
+                                    "device_indexes": "0,1,2", "learning_rate": 0.0003, "learning_rate_scaler": "BATCH", "unet": {"train": True,
+                                    "learning_rate": None}, "learning_rate_scheduler": "COSINE_WITH_RESTARTS", "learning_rate_cycles": 3,
+                                    "learning_rate_warmup_steps": 0.05, "optimizer": {"optimizer": "ADAMW_8BIT", "beta1": 0.9, "beta2": 0.99, "weight_decay":
+                                    0.02, "fused_back_pass": True}, "clip_grad_norm": 0.5, "loss_weight_fn": "MIN_SNR_GAMMA", "loss_weight_strength": 7.0,
+                                    "mse_strength": 0.5, "huber_strength": 0.5, "timestep_distribution": "LOGIT_NORMAL", "noising_bias": -0.5, "noising_weight":
+                                    0.25, "offset_noise_weight": 0.03, "rescale_noise_scheduler_to_zero_terminal_snr": True, "force_v_prediction": True,
+                                    "train_dtype": "BFLOAT_16", "output_dtype": "FLOAT_16", "output_model_destination": "models/red.safetensors",
+                                    "output_model_format": "KOHYA_LORA", "validation": True, "validate_after": 2, "validate_after_unit": "EPOCH",
+                                    "backup_after": 10, "backup_after_unit": "MINUTE", "rolling_backup": True, "rolling_backup_count": 5, "save_every": 250,
+                                    "save_every_unit": "STEP", "ema": "CPU", "ema_decay": 0.99, "text_encoder": {"train": True}, "masked_training": True,
+                                    "unmasked_weight": 0.2, "text_encoder_layer_skip": 1, "future_setting": 3, "sample_after": 10, "samples": [{"prompt":
+                                    "a cat"}], "concepts": [{"name": "red", "path": "data/red", "balancing": 3.0, "include_subdirectories": True, "image":
+                                    {"enable_crop_jitter": True, "enable_random_flip": False, "enable_random_hue": True}, "text": {"enable_tag_shuffling": True,
+                                    "keep_tags_count": 2, "tag_dropout_enable": True, "tag_dropout_mode": "RANDOM", "tag_dropout_probability": 0.15}}, {"path":
+                                    "data/off", "enabled": False}, {"path": "data/held out", "type": "VALIDATION", "image": {"enable_crop_jitter": False,
+                                    "enable_random_flip": False}, "text": {"prompt_source": "filename"}}, {"path": "data/people", "balancing": 40,
+                                    "balancing_strategy": "SAMPLES", "loss_weight": 0.5}, {"path": "data/before", "type": "PRIOR_PREDICTION"}]})
+    text(root / "kohya" / "config.toml", """[model]
+pretrained_model_name_or_path = "models/sd15"
+v2 = false
+[network]
+network_module = "lycoris.kohya"
+network_dim = 8
+network_alpha = 4
+network_args = ["algo=lokr", "factor=6", "dora_wd=True", "wd_on_output=False", "module_dropout=0.1", "bypass_mode=True"]
+network_train_unet_only = true
+[optimizer]
+optimizer_type = "AdamW8bit"
+optimizer_args = ["weight_decay=0.05", "betas=(0.9, 0.95)"]
+learning_rate = 1e-4
+unet_lr = 3e-4
+lr_scheduler = "cosine"
+lr_warmup_steps = 0.1
+[data]
+dataset_config = "data.toml"
+caption_dropout_rate = 0.05
+prior_loss_weight = 0.5
+max_token_length = 225
+clip_skip = 2
+[run]
+output_dir = "runs"
+output_name = "teapot"
+max_train_epochs = 10
+gradient_accumulation_steps = 2
+seed = 42
+mixed_precision = "bf16"
+save_precision = "fp16"
+save_every_n_epochs = 1
+min_snr_gamma = 5
+noise_offset = 0.05
+sample_every_n_epochs = 1
+xformers = true
+""")
+    text(root / "kohya" / "data.toml", """[general]
+enable_bucket = true
+shuffle_caption = true
+keep_tokens = 1
+[[datasets]]
+resolution = [512, 768]
+batch_size = 3
+  [[datasets.subsets]]
+  image_dir = "data/teapot"
+  num_repeats = 5
+  flip_aug = true
+  [[datasets.subsets]]
+  image_dir = "data/pots"
+  is_reg = true
+""")
+    text(root / "axolotl.yml", """base_model: HuggingFaceTB/SmolLM2-135M
+adapter: lora
+lora_r: 32
+lora_alpha: 64
+lora_dropout: 0.05
+lora_target_linear: true
+peft_use_dora: true
+sequence_len: 2048
+sample_packing: true
+datasets:
+  - path: tatsu-lab/alpaca
+    type: alpaca
+val_set_size: 0.02
+micro_batch_size: 2
+gradient_accumulation_steps: 4
+num_epochs: 3
+optimizer: adamw_bnb_8bit
+lr_scheduler: cosine
+learning_rate: 2e-4
+warmup_ratio: 0.05
+weight_decay: 0.1
+bf16: auto
+gradient_checkpointing: true
+evals_per_epoch: 4
+saves_per_epoch: 1
+output_dir: ./outputs/dora
+wandb_project: mine
+flash_attention: true
+deepspeed: zero2.json
+""")
+    text(root / "adapter_config.json", {"peft_type": "LORA", "base_model_name_or_path": "models/base", "r": 4, "lora_alpha": 12, "lora_dropout": 0.0,
+                                        "use_dora": True, "use_rslora": True, "bias": "lora_only", "target_modules": ["q_proj", "down_proj"], "rank_pattern":
+                                        {"q_proj": 8}, "alpha_pattern": {"q_proj": 16}, "layers_to_transform": [0, 3], "init_lora_weights": "pissa_niter_8",
+                                        "task_type": "CAUSAL_LM", "inference_mode": True, "fan_in_fan_out": False})
+
+
 def main():
     root = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).with_name("corpus")
     shutil.rmtree(root, ignore_errors=True)
@@ -299,6 +409,7 @@ def main():
         shutil.copytree(checkpoint, root / "checkpoints" / "tiny")
         configurations(root / "configurations")
         sweeps(root / "sweeps")
+        foreign_configurations(root / "foreign_configurations")
         models(root / "models")
         tokenizers(root / "tokenizers")
         clip_tokenizers(root / "clip_tokenizers")

@@ -1,6 +1,8 @@
 #include <algorithm>
+#include <exception>
 #include <fstream>
 #include <numeric>
+#include <string_view>
 
 #include <ATen/core/Tensor.h>
 #include <fmt/format.h>
@@ -17,6 +19,7 @@
 #include "dormer/data/token_dataset.hpp"
 #include "dormer/data/token_set_facts.hpp"
 #include "dormer/data/tokenizer_identity.hpp"
+#include "dormer/migration/import.hpp"
 #include "dormer/model/language_model.hpp"
 #include "dormer/model/model_folder.hpp"
 #include "dormer/storage/checkpoint.hpp"
@@ -154,6 +157,30 @@ void read_sweep(const fs::path& folder, const Files& files) {
   }
 }
 
+/// As a file of every program: a configuration that loads, or one whose mistakes are told.
+void read_foreign_configuration(const fs::path& folder, const Files& files) {
+  std::exception_ptr refused;
+  const Registry<migration::Program> programs = migration::program_registry();
+  for (const auto& [name, program] : programs.entries()) {
+    try {
+      const migration::Import import = migration::import_config(name, folder / files.begin()->first);
+      if (import.mistakes.empty()) {
+        std::ofstream(folder / "ours.yaml") << import.yaml;
+        static_cast<void>(train::load_run_config(folder / "ours.yaml"));
+      }
+    } catch (const Error& error) {
+      const std::string_view text = error.what();
+      demand(error.fault() == Fault::kInput && (text.find("makes no configuration") == std::string_view::npos ||
+                                                text.find("more than") != std::string_view::npos),
+             fmt::format("{}: no bad input, but: {}", name, text));
+      refused = std::current_exception();
+    }
+  }
+  if (refused) {
+    std::rethrow_exception(refused);
+  }
+}
+
 void read_model(const fs::path& folder, const Files&) {
   const auto model = model::load_language_model(folder, DType::kF32);
   demand(!model->layers().empty(), "a model without layers");
@@ -239,6 +266,7 @@ std::vector<Reader> readers() {
       {"checkpoints", true, read_checkpoint, {"json", "manifests"}, sign_manifest},
       {"configurations", true, read_configuration, {"configurations"}},
       {"sweeps", true, read_sweep, {"configurations", "sweeps"}},
+      {"foreign_configurations", true, read_foreign_configuration, {"json", "foreign_configurations"}},
       {"models", true, read_model, {"json", "models"}},
       {"tokenizers", true, read_tokenizer, {"json", "tokenizers"}},
       {"clip_tokenizers", true, read_clip_tokenizer, {"json", "tokenizers", "clip_tokenizers"}},

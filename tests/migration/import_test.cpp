@@ -306,6 +306,27 @@ TEST_F(ImportTest, WhatNoRunTakesIsToldBesideTheFile) {
   EXPECT_THAT(import.yaml, HasSubstr("# To be put right before it runs:"));
 }
 
+TEST_F(ImportTest, ValuesOfAnotherKindAreNamedWithTheirSetting) {
+  const std::string onetrainer = R"({"base_model_name": "m", "lora_decompose": true, "resolution": "wide"})";
+  const std::string kohya = "optimizer_args = [\"weight_decay=much\"]\nlearning_rate = 1e-4\n";
+  const std::string pair = "optimizer_args = [\"betas=0.9\"]\n";
+  for (const auto& [program, name, text, setting] :
+       {std::tuple{"onetrainer", "a.json", onetrainer, "resolution"},
+        {"kohya", "b.toml", kohya, "optimizer_args"},
+        {"kohya", "c.toml", pair, "optimizer_args"},
+        {"peft", "d.json", std::string(R"({"init_lora_weights": "pissa_niter_many"})"), "init_lora_weights"},
+        {"peft", "e.json", "{\"r\": " + std::string(100, '[') + std::string(100, ']') + "}", "nests deeper"}}) {
+    const std::filesystem::path file = write(name, text);
+    try {
+      static_cast<void>(import_config(program, file));
+      ADD_FAILURE() << name;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.fault(), Fault::kInput) << name;
+      EXPECT_THAT(error.what(), testing::AllOf(HasSubstr(file.string()), HasSubstr(setting)));
+    }
+  }
+}
+
 TEST_F(ImportTest, BrokenFilesAreNamed) {
   for (const auto& [name, text] : {std::pair{"a.json", "{\"r\": 4"}, {"b.toml", "a = [1,"}, {"c.json", "[1, 2]"}}) {
     const std::filesystem::path file = write(name, text);

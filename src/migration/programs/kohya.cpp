@@ -41,7 +41,7 @@ bool is_true(const std::optional<std::string>& text) {
 
 void set_number(Translation& t, const std::optional<std::string>& text, std::string_view key) {
   if (text && *text != "None") {
-    t.set(key, std::stod(*text));
+    t.set(key, number_of(*text));
   }
 }
 
@@ -131,11 +131,12 @@ void translate_optimizer(Translation& t) {
   t.set("optimizer.learning_rate", rate);
   std::map<std::string, std::string> arguments = arguments_of(t, "optimizer_args");
   t.set("optimizer.weight_decay",
-        std::stod(taken(arguments, "weight_decay").value_or(kind.starts_with("adamw") ? "0.01" : "0")));
+        number_of(taken(arguments, "weight_decay").value_or(kind.starts_with("adamw") ? "0.01" : "0")));
   if (std::optional<std::string> betas = taken(arguments, "betas")) {
     std::erase_if(*betas, [](char c) { return c == '(' || c == ')' || c == '[' || c == ']' || c == ' '; });
     const std::size_t comma = betas->find(',');
-    t.set("optimizer.betas", Json::array({std::stod(betas->substr(0, comma)), std::stod(betas->substr(comma + 1))}));
+    t.set("optimizer.betas", Json::array({number_of(betas->substr(0, comma)),
+                                          number_of(betas->substr(std::min(comma, betas->size() - 1) + 1))}));
   }
   set_number(t, taken(arguments, "eps"), "optimizer.epsilon");
   set_number(t, taken(arguments, "d_coef"), "optimizer.prodigy.coefficient");

@@ -43,7 +43,7 @@ void translate_kind(Translation& t) {
     const std::string word = start->is_string() ? start->get<std::string>() : "kaiming";
     if (word.starts_with("pissa_niter_")) {
       t.set("adapter.start", "pissa_fast");
-      t.set("adapter.start_iterations", std::stoi(word.substr(std::string("pissa_niter_").size())));
+      t.set("adapter.start_iterations", number_of(word.substr(std::string("pissa_niter_").size())));
     } else {
       t.choose(start->is_string() ? "init_lora_weights" : "", "adapter.start",
                {{"gaussian", "gaussian"}, {"pissa", "pissa"}, {"olora", "olora"}, {"eva", "eva"}});
