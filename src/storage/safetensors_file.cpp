@@ -19,6 +19,13 @@ std::shared_ptr<const SafetensorsFile> SafetensorsFile::open(const std::filesyst
   return std::shared_ptr<const SafetensorsFile>(new SafetensorsFile(std::move(file), std::move(header)));
 }
 
+std::shared_ptr<const SafetensorsFile> SafetensorsFile::with_entries(std::vector<TensorEntry> entries) const {
+  std::ranges::sort(entries, {}, &TensorEntry::name);
+  SafetensorsHeader header{
+      .data_begin = header_.data_begin, .tensors = std::move(entries), .metadata = header_.metadata};
+  return std::shared_ptr<const SafetensorsFile>(new SafetensorsFile(file_, std::move(header)));
+}
+
 const std::filesystem::path& SafetensorsFile::path() const {
   return file_->path();
 }
@@ -86,6 +93,10 @@ SafetensorsSet SafetensorsSet::open_folder(const std::filesystem::path& folder, 
   const std::filesystem::path index = folder / fmt::format("{}.safetensors.index.json", stem);
   if (std::filesystem::exists(std::filesystem::symlink_status(single, code))) {
     return open_file(single);
+  }
+  if (const std::filesystem::path views = folder / fmt::format("{}.view.json", stem);
+      std::filesystem::exists(views, code)) {
+    return open_views(views);
   }
   require(std::filesystem::exists(std::filesystem::symlink_status(index, code)), Fault::kInput,
           "no weights in {}: neither {} nor {}; pickled .bin files are not read, convert them to safetensors",

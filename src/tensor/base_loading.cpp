@@ -38,7 +38,8 @@ BaseWeight load_base_weight(const storage::SafetensorsSet& files, const std::str
                             std::span<const std::int64_t> shape, DType dtype, const std::string& device) {
   const auto found = files.find(name);
   require(found.has_value(), Fault::kInput,
-          "the model's files have no tensor {}; the folder is incomplete or of another architecture", name);
+          "{}: the model's files have no tensor {}; the model is incomplete or of another architecture",
+          files.files().empty() ? std::string("none") : files.files().front()->path().string(), name);
   const storage::TensorEntry& entry = *found->entry;
   require(std::ranges::equal(entry.shape, shape), Fault::kInput,
           "{}: tensor {} has shape [{}], config.json asks for [{}]", found->file->path().string(), name,

@@ -3,16 +3,16 @@
 #include "dormer/core/error.hpp"
 #include "dormer/core/log.hpp"
 #include "dormer/core/stop.hpp"
-#include "dormer/model/model_folder.hpp"
 #include "dormer/train/fill_cache.hpp"
 #include "train/agreement.hpp"
+#include "train/image_folder.hpp"
 
 namespace dormer::train {
 
 PreparedImages read_images(comm::Communicator& communicator, const RunConfig& config, const NumericChoice& numerics) {
   PreparedImages images;
   agree(communicator, [&] {
-    images.folder = model::resolve_model_or_pipeline(config.model.path);
+    images.folder = image_model_folder(config.model.path, config.text.tokenizer, config.objective.denoise.prediction);
     images.encoded = encoded_parts(config, images.folder, numerics.dtype);
     const data::BadFiles policy =
         config.data.images.bad_files == "refuse" ? data::BadFiles::kRefuse : data::BadFiles::kSkip;

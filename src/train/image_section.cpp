@@ -35,6 +35,10 @@ void ImageSection::describe(config::Visitor& visitor) {
 }
 
 void TextSection::describe(config::Visitor& visitor) {
+  visitor.field(
+      "tokenizer", tokenizer,
+      {.doc = "Folder with CLIP's vocabulary (vocab.json and merges.txt), where model.path is a checkpoint in "
+              "one file, which holds none."});
   visitor.field("clip_skip", clip_skip,
                 {.doc = "Last layers of the text encoders that are left out.", .min = 0, .max = 64});
   visitor.field(

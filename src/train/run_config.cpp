@@ -58,7 +58,9 @@ void RunSection::describe(config::Visitor& visitor) {
 void ModelSection::describe(config::Visitor& visitor) {
   visitor.field(
       "path", path,
-      {.doc = "Folder of the frozen model in Hugging Face form, or org/name in the offline cache.", .required = true});
+      {.doc = "Folder of the frozen model in Hugging Face form, or org/name in the offline cache; of a diffusion model "
+              "also a checkpoint in one .safetensors (then text.tokenizer is needed).",
+       .required = true});
   visitor.field("dtype", dtype,
                 {.doc = "Numbers of the frozen model and of activations. auto: bfloat16 on GPUs and where the "
                         "processor computes it.",

@@ -1,19 +1,16 @@
 #include "dormer/train/stored_image_model.hpp"
 
 #include "dormer/comm/single.hpp"
-#include "dormer/core/error.hpp"
 #include "dormer/interop/adapter_values.hpp"
-#include "dormer/model/model_folder.hpp"
 #include "train/encoded_parts.hpp"
+#include "train/image_folder.hpp"
 #include "train/placement.hpp"
 #include "train/startup.hpp"
 
 namespace dormer::train {
 
 StoredImageModel load_stored_image_model(const StoredImageModelRequest& request) {
-  const std::filesystem::path folder = model::resolve_model_or_pipeline(request.model);
-  require(std::filesystem::exists(folder / "model_index.json"), Fault::kInput,
-          "{} has no model_index.json: it is no folder of a diffusion model", folder.string());
+  const std::filesystem::path folder = image_model_folder(request.model, request.tokenizer, request.prediction);
   const Placement placement = take_device(*comm::single(), request.device);
   StoredImageModel result;
   result.model = std::make_unique<model::ImageModel>(

@@ -17,8 +17,8 @@ import h5py
 import numpy as np
 from PIL import Image, ImageCms
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
-from clip_vocabulary import write_folder
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "launch"))
+from prepare_clip_vocabulary import write_folder
 
 NUMPY = {"F32": np.float32, "F16": np.float16, "F64": np.float64, "I64": np.int64, "U8": np.uint8}
 TOKENIZER = {"version": "1.0", "added_tokens": [{"id": 3, "content": "é", "special": True}],

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from transformers import CLIPTokenizer, CLIPTokenizerFast
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "launch"))
 from clip_captions import captions
-from clip_vocabulary import clip_merges, write_folder
+from prepare_clip_vocabulary import clip_merges, write_folder
 
 PROBE = os.path.join(os.environ["DORMER_BUILD"], "tests", "clip_probe")
 

@@ -54,6 +54,8 @@ class SafetensorsFile {
   /// Into the mapping; not aligned to the dtype in every legal file, so copy where `aligned` is false.
   [[nodiscard]] std::span<const std::byte> bytes(const TensorEntry& entry) const;
   [[nodiscard]] bool aligned(const TensorEntry& entry) const;
+  /// The same mapping with other entries, all of which lie inside of it ("array_views.hpp").
+  [[nodiscard]] std::shared_ptr<const SafetensorsFile> with_entries(std::vector<TensorEntry> entries) const;
 
  private:
   SafetensorsFile(std::shared_ptr<const MappedFile> file, SafetensorsHeader header);
@@ -62,8 +64,8 @@ class SafetensorsFile {
   SafetensorsHeader header_;
 };
 
-/// The tensors of a model's folder: `model.safetensors`, or the shards that `model.safetensors.index.json` names; or
-/// the same with another stem ("diffusion_pytorch_model").
+/// The tensors of a model's folder: `model.safetensors`, or the shards that `model.safetensors.index.json` names, or
+/// the views of `model.view.json` into a file elsewhere; or the same with another stem ("diffusion_pytorch_model").
 class SafetensorsSet {
  public:
   struct Found {
@@ -75,6 +77,8 @@ class SafetensorsSet {
   /// or ".." are refused.
   [[nodiscard]] static SafetensorsSet open_folder(const std::filesystem::path& folder, std::string_view stem = "model");
   [[nodiscard]] static SafetensorsSet open_file(const std::filesystem::path& path);
+  /// What `write_views` wrote. Input errors for a file that is not the one that was looked at.
+  [[nodiscard]] static SafetensorsSet open_views(const std::filesystem::path& path);
 
   [[nodiscard]] std::optional<Found> find(std::string_view name) const;
   [[nodiscard]] std::vector<std::string> names() const;  ///< sorted

@@ -33,6 +33,7 @@ struct ImageSection {
 
 /// What stands under `text`: how a diffusion model reads captions.
 struct TextSection {
+  std::string tokenizer{};
   std::int64_t clip_skip = 0;
   std::int64_t max_tokens = 75;
   void describe(config::Visitor& visitor);

@@ -15,7 +15,9 @@ namespace dormer::train {
 
 /// A diffusion model for making pictures, with an adapter's file or without.
 struct StoredImageModelRequest {
-  std::filesystem::path model;                   ///< a folder of diffusers
+  std::filesystem::path model;                   ///< a folder of diffusers, or a checkpoint in one file
+  std::string tokenizer{};                       ///< of a file alone, as text.tokenizer
+  std::string prediction{};                      ///< of a file alone, as objective.prediction
   std::optional<std::filesystem::path> adapter;  ///< in any form of interop
   std::string dtype = "auto";                    ///< auto | float32 | bfloat16, but for the autoencoder: float32
   std::string device = "auto";                   ///< auto | cpu | cuda

@@ -103,7 +103,14 @@ int sample_pictures(const Options& options) {
 
 Action declare(CLI::App& app) {
   const auto options = std::make_shared<Options>();
-  app.add_option("--model", options->model.model, "Folder of a diffusion model, as diffusers writes it.")->required();
+  app.add_option("--model", options->model.model,
+                 "Folder of a diffusion model, as diffusers writes it, or a checkpoint in one file.")
+      ->required();
+  app.add_option("--tokenizer", options->model.tokenizer,
+                 "Folder with CLIP's vocabulary, for a checkpoint in one file.");
+  app.add_option("--prediction", options->model.prediction,
+                 "epsilon or v_prediction, for a checkpoint in one file that does not say it.")
+      ->check(CLI::IsMember({"epsilon", "v_prediction"}));
   app.add_option("--adapter", options->model.adapter, "Adapter's file; without it the model alone.");
   app.add_option("--prompt", options->prompt, "Text of the picture.");
   app.add_option("--prompts", options->prompts_file,

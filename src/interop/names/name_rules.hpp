@@ -32,6 +32,15 @@ struct NameRule {
 [[nodiscard]] std::vector<NameRule> stable_diffusion_xl_rules();  ///< diffusers' UNet and SGM's
 [[nodiscard]] std::vector<NameRule> stable_diffusion_3_rules();   ///< diffusers' transformer and MMDiT, with 3.5
 [[nodiscard]] std::vector<NameRule> flux_rules();                 ///< diffusers' transformer and Black Forest Labs'
+/// How a UNet is built, as far as its names tell.
+struct UnetNames {
+  int blocks = 0;           ///< on the way down, and as many up
+  int layers = 2;           ///< of a block on the way down; the way up has one more
+  int attention_first = 0;  ///< of the blocks on the way down that attend; up the same, turned round
+  int attention_last = 0;
+  const char* transformer_block = nullptr;  ///< their numbers, as a pattern
+};
+[[nodiscard]] std::vector<NameRule> unet_rules(const UnetNames& unet);
 /// Of the denoiser; none for models that have one naming.
 [[nodiscard]] std::vector<NameRule> rules_of(ModelFamily family);
 

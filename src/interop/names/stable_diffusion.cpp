@@ -7,16 +7,6 @@
 namespace dormer::interop {
 namespace {
 
-constexpr int kBlockLayers = 2;  // of a block on the way down; the way up has one more
-
-/// What tells one UNet from the other.
-struct Unet {
-  int blocks = 0;           ///< on the way down, and as many up
-  int attention_first = 0;  ///< of the blocks on the way down that attend; up the same, turned round
-  int attention_last = 0;
-  const char* transformer_block = nullptr;  ///< as a pattern
-};
-
 void add_resnet(std::vector<NameRule>& rules, const std::string& hugging_face, const std::string& native) {
   constexpr std::array<std::array<const char*, 2>, 6> kParts{{{"norm1", "in_layers.0"},
                                                               {"conv1", "in_layers.2"},
@@ -29,7 +19,7 @@ void add_resnet(std::vector<NameRule>& rules, const std::string& hugging_face, c
   }
 }
 
-void add_attention(std::vector<NameRule>& rules, const Unet& unet, const std::string& hugging_face,
+void add_attention(std::vector<NameRule>& rules, const UnetNames& unet, const std::string& hugging_face,
                    const std::string& native) {
   for (const std::string part : {"norm", "proj_in", "proj_out"}) {
     rules.push_back({{hugging_face + '.' + part}, native + '.' + part});
@@ -38,10 +28,10 @@ void add_attention(std::vector<NameRule>& rules, const Unet& unet, const std::st
   rules.push_back({{hugging_face + block}, native + block});
 }
 
-void add_way_down(std::vector<NameRule>& rules, const Unet& unet) {
+void add_way_down(std::vector<NameRule>& rules, const UnetNames& unet) {
   for (int block = 0; block < unet.blocks; ++block) {
-    const int first = 1 + block * (kBlockLayers + 1);
-    for (int layer = 0; layer < kBlockLayers; ++layer) {
+    const int first = 1 + block * (unet.layers + 1);
+    for (int layer = 0; layer < unet.layers; ++layer) {
       add_resnet(rules, fmt::format("down_blocks.{}.resnets.{}", block, layer),
                  fmt::format("input_blocks.{}.0", first + layer));
       if (block >= unet.attention_first && block <= unet.attention_last) {
@@ -51,17 +41,17 @@ void add_way_down(std::vector<NameRule>& rules, const Unet& unet) {
     }
     if (block + 1 < unet.blocks) {
       rules.push_back({{fmt::format("down_blocks.{}.downsamplers.0.conv", block)},
-                       fmt::format("input_blocks.{}.0.op", first + kBlockLayers)});
+                       fmt::format("input_blocks.{}.0.op", first + unet.layers)});
     }
   }
 }
 
-void add_way_up(std::vector<NameRule>& rules, const Unet& unet) {
+void add_way_up(std::vector<NameRule>& rules, const UnetNames& unet) {
   for (int block = 0; block < unet.blocks; ++block) {
-    const int first = block * (kBlockLayers + 1);
+    const int first = block * (unet.layers + 1);
     const int mirrored = unet.blocks - 1 - block;
     const bool attends = mirrored >= unet.attention_first && mirrored <= unet.attention_last;
-    for (int layer = 0; layer <= kBlockLayers; ++layer) {
+    for (int layer = 0; layer <= unet.layers; ++layer) {
       add_resnet(rules, fmt::format("up_blocks.{}.resnets.{}", block, layer),
                  fmt::format("output_blocks.{}.0", first + layer));
       if (attends) {
@@ -71,12 +61,14 @@ void add_way_up(std::vector<NameRule>& rules, const Unet& unet) {
     }
     if (block + 1 < unet.blocks) {  // behind what else the last layer of the block has
       rules.push_back({{fmt::format("up_blocks.{}.upsamplers.0.conv", block)},
-                       fmt::format("output_blocks.{}.{}.conv", first + kBlockLayers, attends ? 2 : 1)});
+                       fmt::format("output_blocks.{}.{}.conv", first + unet.layers, attends ? 2 : 1)});
     }
   }
 }
 
-std::vector<NameRule> unet_rules(const Unet& unet) {
+}  // namespace
+
+std::vector<NameRule> unet_rules(const UnetNames& unet) {
   std::vector<NameRule> rules{{{"conv_in"}, "input_blocks.0.0"},
                               {{"time_embedding.linear_1"}, "time_embed.0"},
                               {{"time_embedding.linear_2"}, "time_embed.2"},
@@ -89,8 +81,6 @@ std::vector<NameRule> unet_rules(const Unet& unet) {
   add_way_up(rules, unet);
   return rules;
 }
-
-}  // namespace
 
 std::vector<NameRule> stable_diffusion_1_rules() {
   return unet_rules({.blocks = 4, .attention_first = 0, .attention_last = 2, .transformer_block = "0"});

@@ -243,9 +243,11 @@ void translate_run(Translation& t) {
   epochs ? t.set("run.epochs", *epochs) : t.set("run.steps", steps);
   t.copy("pretrained_model_name_or_path", "model.path");
   if (const std::optional<std::string> path = t.text("pretrained_model_name_or_path");
-      path && (path->ends_with(".safetensors") || path->ends_with(".ckpt"))) {
+      path && path->ends_with(".safetensors")) {
     t.tell("pretrained_model_name_or_path: " + *path +
-           ": make a folder of diffusers of it (from_single_file, save_pretrained)");
+           ": name a folder with CLIP's vocabulary in text.tokenizer, which the file has not");
+  } else if (path && path->ends_with(".ckpt")) {
+    t.tell("pretrained_model_name_or_path: " + *path + ": convert it to .safetensors; pickled files are not read");
   }
   t.lacks("vae", "the autoencoder is that of model.path");
   t.choose("mixed_precision", "model.dtype", {{"no", "float32"}, {"bf16", "bfloat16"}, {"fp16", "float16"}});

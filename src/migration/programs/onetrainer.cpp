@@ -24,9 +24,11 @@ void translate_model(Translation& t) {
     t.tell(fmt::format("model_type: {}: only Stable Diffusion 1, 2 and XL are trained by this version", type));
   }
   t.copy("base_model_name", "model.path");
-  if (const std::optional<std::string> path = t.text("base_model_name");
-      path && (path->ends_with(".safetensors") || path->ends_with(".ckpt"))) {
-    t.tell("base_model_name: " + *path + ": make a folder of diffusers of it (from_single_file, save_pretrained)");
+  if (const std::optional<std::string> path = t.text("base_model_name"); path && path->ends_with(".safetensors")) {
+    t.tell("base_model_name: " + *path +
+           ": name a folder with CLIP's vocabulary in text.tokenizer, which the file has not");
+  } else if (path && path->ends_with(".ckpt")) {
+    t.tell("base_model_name: " + *path + ": convert it to .safetensors; pickled files are not read");
   }
   t.choose("train_dtype", "model.dtype",
            {{"FLOAT_32", "float32"}, {"TFLOAT_32", "float32"}, {"BFLOAT_16", "bfloat16"}, {"FLOAT_16", "float16"}});

@@ -1,12 +1,14 @@
-"""CLIP's vocabulary as a diffusers folder has it: vocab.json and merges.txt, made of the merges that the package open_clip_torch carries.
+#!/usr/bin/env python3
+"""Writes CLIP's vocabulary as the tokenizer folder of a diffusion model (vocab.json, merges.txt), for models in one .safetensors, which hold none (text.tokenizer).
 
-    clip_vocabulary.py FOLDER [MERGES]     MERGES: only so many, for small folders
+Made of the merges that the PyPI package open_clip_torch carries: pip install --no-deps -r launch/requirements-clip.txt
+Example: launch/prepare_clip_vocabulary.py --output models/clip_vocabulary
 """
 
+import argparse
 import gzip
 import importlib.util
 import json
-import sys
 from pathlib import Path
 
 MERGES = 49152 - 256 - 2  # of 262,144 in the file, as many as CLIP was trained with
@@ -22,6 +24,8 @@ def byte_symbols() -> list[str]:
 
 def clip_merges() -> list[str]:
     package = importlib.util.find_spec("open_clip")  # its modules want more packages than we install
+    if package is None:
+        raise SystemExit("prepare_clip_vocabulary: the package open_clip_torch is not installed; run pip install --no-deps -r launch/requirements-clip.txt")
     with gzip.open(Path(package.origin).with_name("bpe_simple_vocab_16e6.txt.gz"), "rt", encoding="utf-8") as file:
         return file.read().split("\n")[1:MERGES + 1]
 
@@ -38,5 +42,11 @@ def write_folder(folder: Path, merges: list[str], **settings) -> Path:
     return folder
 
 
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="where vocab.json and merges.txt go")
+    write_folder(parser.parse_args().output, clip_merges())
+
+
 if __name__ == "__main__":
-    write_folder(Path(sys.argv[1]), clip_merges()[:int(sys.argv[2]) if len(sys.argv) > 2 else MERGES])
+    main()
