@@ -53,8 +53,8 @@ Conditions conditions_of(const model::Denoiser& denoiser, const ImageRequest& re
 
 }  // namespace
 
-at::Tensor generate_latents(const model::ImageModel& model, const adapter::AdapterSet* adapters,
-                            const ImageRequest& request) {
+std::optional<at::Tensor> generate_latents(const model::ImageModel& model, const adapter::AdapterSet* adapters,
+                                           const ImageRequest& request) {
   const tensor::NoRecording guard;
   const model::Denoiser& denoiser = *model.denoiser();
   const std::int64_t scale = model.autoencoder()->facts().downscale;
@@ -94,8 +94,8 @@ at::Tensor generate_latents(const model::ImageModel& model, const adapter::Adapt
                                  ? drawn(key.child("step").child(static_cast<std::uint64_t>(step)), sizes).to(device)
                                  : at::Tensor();
     latents = sampler->advance(step, latents, prediction, noise);
-    if (request.progress) {
-      request.progress(step);
+    if (request.goes_on && !request.goes_on()) {
+      return std::nullopt;
     }
   }
   return latents.select(0, 0).cpu();

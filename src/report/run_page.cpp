@@ -1,7 +1,12 @@
+#include <filesystem>
+#include <set>
+
 #include <fmt/format.h>
 
+#include "dormer/core/atomic_file.hpp"
 #include "dormer/report/report.hpp"
 #include "report/curves.hpp"
+#include "report/escape.hpp"
 #include "report/layers.hpp"
 #include "report/page.hpp"
 
@@ -81,6 +86,51 @@ Table config_table(const RunRecord& record) {
 
 }  // namespace
 
+namespace {
+
+constexpr std::size_t kMostSteps = 6;  // of a prompt that the page shows: the first, the last and some between
+constexpr std::size_t kMostBytes = std::size_t{32} << 20U;
+
+/// Steps that are shown, evenly over all.
+std::set<std::int64_t> shown_steps(const std::vector<SampleFile>& samples) {
+  std::set<std::int64_t> steps;
+  for (const SampleFile& sample : samples) {
+    steps.insert(sample.step);
+  }
+  if (steps.size() <= kMostSteps) {
+    return steps;
+  }
+  const std::vector<std::int64_t> all(steps.begin(), steps.end());
+  steps.clear();
+  for (std::size_t index = 0; index < kMostSteps; ++index) {
+    steps.insert(all[index * (all.size() - 1) / (kMostSteps - 1)]);
+  }
+  return steps;
+}
+
+/// Each prompt's pictures side by side, from the first step to the last.
+Gallery samples_of(const Run& run) {
+  Gallery gallery{.id = "samples", .title = "Samples", .summary = {}, .pictures = {}};
+  const std::set<std::int64_t> steps = shown_steps(run.samples);
+  std::size_t bytes = 0;
+  for (const SampleFile& sample : run.samples) {
+    std::error_code code;
+    const auto size = static_cast<std::size_t>(std::filesystem::file_size(sample.path, code));
+    if (!steps.contains(sample.step) || code || bytes + size > kMostBytes) {
+      continue;
+    }
+    bytes += size;
+    gallery.pictures.emplace_back(fmt::format("Picture {} after update {}", sample.path.stem().string(), sample.step),
+                                  data_uri("image/png", read_file(sample.path, "picture")));
+  }
+  gallery.summary =
+      fmt::format("{} of {} pictures in {}/{}, each prompt from the first step to the last.", gallery.pictures.size(),
+                  run.samples.size(), run.folder.filename().string(), Run::kSamplesFolder);
+  return gallery;
+}
+
+}  // namespace
+
 std::string run_page(const Run& run, std::string_view bundle) {
   const RunRecord& record = run.record;
   const std::int64_t step = run.metrics.empty() ? record.step : run.metrics.back().step;
@@ -91,6 +141,9 @@ std::string run_page(const Run& run, std::string_view bundle) {
   page.parts = {loss_plot(run), single_plot(run, kLearningRate.metric, "plot-learning-rate"),
                 single_plot(run, kGradientNorm.metric, "plot-gradient-norm"),
                 single_plot(run, throughput_metric(run), "plot-throughput"), layers_plot(record)};
+  if (!run.samples.empty()) {
+    page.parts.emplace_back(samples_of(run));
+  }
   page.parts.emplace_back(run_table(record));
   if (!record.layers.empty()) {
     page.parts.emplace_back(layers_table(record));

@@ -1,6 +1,9 @@
 #include "dormer/report/run_record.hpp"
 
+#include <algorithm>
+#include <charconv>
 #include <limits>
+#include <tuple>
 
 #include <nlohmann/json.hpp>
 
@@ -78,13 +81,43 @@ RunRecord parse_run_record(std::string_view text, const std::string& where) {
   }
 }
 
+namespace {
+
+/// "step-000000040/0000.png" and so on; what has another name is not the run's.
+std::vector<SampleFile> sample_files(const std::filesystem::path& folder) {
+  std::vector<SampleFile> files;
+  std::error_code code;
+  for (const auto& step : std::filesystem::directory_iterator(folder, code)) {
+    const std::string name = step.path().filename().string();
+    constexpr std::string_view kBegin = "step-";
+    std::int64_t number = 0;
+    const auto [end, error] =
+        std::from_chars(name.data() + std::min(kBegin.size(), name.size()), name.data() + name.size(), number);
+    if (!name.starts_with(kBegin) || error != std::errc{} || end != name.data() + name.size()) {
+      continue;
+    }
+    for (const auto& file : std::filesystem::directory_iterator(step.path(), code)) {
+      if (file.path().extension() == ".png") {
+        files.push_back({.step = number, .name = file.path().filename().string(), .path = file.path()});
+      }
+    }
+  }
+  std::ranges::sort(files, {}, [](const SampleFile& file) { return std::tie(file.name, file.step); });
+  return files;
+}
+
+}  // namespace
+
 Run read_run(const std::filesystem::path& folder) {
   require(std::filesystem::is_directory(folder), Fault::kUsage, "{}: no such folder; name a run directory",
           folder.string());
   const std::filesystem::path metrics = folder / kMetricsName;
   require(std::filesystem::exists(metrics), Fault::kInput, "{}: holds no {}; name a run directory", folder.string(),
           kMetricsName);
-  Run run{.folder = folder, .record = {}, .metrics = read_metrics(metrics)};
+  Run run{.folder = folder,
+          .record = {},
+          .metrics = read_metrics(metrics),
+          .samples = sample_files(folder / Run::kSamplesFolder)};
   const std::filesystem::path record = folder / RunRecord::kFileName;
   if (std::filesystem::exists(record)) {
     run.record = parse_run_record(read_file(record, "record of a run"), record.string());

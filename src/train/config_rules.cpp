@@ -9,6 +9,7 @@
 #include "dormer/adapter/site_plan.hpp"
 #include "dormer/core/error.hpp"
 #include "dormer/interop/consumer.hpp"
+#include "dormer/train/pictures.hpp"
 #include "dormer/train/run_config.hpp"
 #include "train/optimizer_rules.hpp"
 
@@ -56,6 +57,21 @@ void check_run(const RunConfig& config, Messages& messages) {
 }
 
 /// Keys of images and of text belong to data of their kind.
+void check_samples(const SamplesSection& samples, Messages& messages) {
+  if (samples.every.unit != config::Cadence::Unit::kNever && samples.prompts.empty()) {
+    messages.emplace_back("samples.every: has no prompts; write samples.prompts");
+  }
+  if (samples.width % 8 != 0 || samples.height % 8 != 0) {
+    messages.push_back(fmt::format("samples.width, samples.height: must be multiples of 8, are {} x {}", samples.width,
+                                   samples.height));
+  }
+  try {
+    static_cast<void>(prompt_lines(samples));
+  } catch (const Error& error) {
+    messages.emplace_back(error.what());
+  }
+}
+
 void check_data(const RunConfig& config, Messages& messages) {
   const bool images = config.data.kind == "images";
   if (images != (config.objective.kind == "denoise")) {
@@ -63,6 +79,9 @@ void check_data(const RunConfig& config, Messages& messages) {
                                    config.data.kind, images ? "denoise" : "next_token"));
   }
   if (!images) {
+    if (!config.samples.prompts.empty()) {
+      messages.emplace_back("samples.prompts: are for diffusion models; take them away");
+    }
     if (config.data.train.empty()) {
       messages.emplace_back("data.train: is missing");
     }
@@ -98,6 +117,7 @@ void check_data(const RunConfig& config, Messages& messages) {
   if (adapter::takes_from_data(adapter::start_named(config.adapter.start))) {
     messages.emplace_back("adapter.start: eva reads tokens; write another for images");
   }
+  check_samples(config.samples, messages);
   if (config.text.max_tokens % 75 != 0) {
     messages.emplace_back("text.max_tokens: must be a multiple of 75");
   }

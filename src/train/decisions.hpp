@@ -27,6 +27,7 @@ struct LoopFacts {
   Clock now;
   Clock last_validation;
   Clock last_checkpoint;
+  Clock last_samples;
   std::vector<Clock> last_exports;
   std::int64_t total_steps = 0;
   std::int64_t global_batch = 1;
@@ -43,6 +44,7 @@ struct LoopFacts {
 struct NextActions {
   bool validate = false;
   bool validation_pending = false;  ///< due, but a stop comes first: the next life measures
+  bool sample = false;              ///< make pictures
   bool checkpoint = false;
   std::vector<std::size_t> exports;  ///< indices into the configuration's list
   bool finished = false;             ///< all updates are done

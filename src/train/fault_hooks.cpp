@@ -30,10 +30,11 @@ constexpr std::array<std::pair<std::string_view, FaultAction>, 8> kActions{{{"ki
                                                                             {"term", FaultAction::kTerm}}};
 
 // In the order in which a run passes them; those of a save as storage::CommitPoint has them.
-constexpr std::array<std::string_view, 21> kPoints{
-    "start",         "encoding",    "opening",        "loaded",      "validation", "update",    "gradient",
-    "reduced",       "updated",     "metrics",        "gathered",    "save-begun", "save-made", "save-shard",
-    "save-manifest", "save-synced", "save-committed", "save-hinted", "saved",      "export",    "end"};
+constexpr std::array<std::string_view, 22> kPoints{
+    "start",      "encoding",      "opening",     "loaded",         "validation",  "picture",    "update",
+    "gradient",   "reduced",       "updated",     "metrics",        "gathered",    "save-begun", "save-made",
+    "save-shard", "save-manifest", "save-synced", "save-committed", "save-hinted", "saved",      "export",
+    "end"};
 constexpr std::array<std::string_view, 7> kCommitPoints{"save-begun",  "save-made",      "save-shard", "save-manifest",
                                                         "save-synced", "save-committed", "save-hinted"};
 

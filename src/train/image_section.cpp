@@ -1,5 +1,7 @@
 #include "dormer/train/image_section.hpp"
 
+#include "dormer/inference/image_sampler.hpp"
+
 namespace dormer::train {
 
 void BucketSection::describe(config::Visitor& visitor) {
@@ -32,6 +34,26 @@ void ImageSection::describe(config::Visitor& visitor) {
        .choices = {"skip", "refuse"}});
   visitor.group("captions", captions, "kind: images. From an image's captions to the text of one update.");
   visitor.list("concepts", concepts, "kind: images. Folders of images, one map each.");
+}
+
+void SamplesSection::describe(config::Visitor& visitor) {
+  visitor.field(
+      "every", every,
+      {.doc = "How often pictures are made, besides before the first and after the last update: 100 (updates), "
+              "1 epoch, 15 min; null: never. They lie in the run's folder and stand in its report."});
+  visitor.field(
+      "prompts", prompts,
+      {.doc = "A picture each; in kohya's form a prompt may have its own --n NEGATIVE, --w WIDTH, --h HEIGHT, "
+              "--d SEED, --l GUIDANCE and --s STEPS."});
+  visitor.field("negative", negative, {.doc = "Text that pictures are led away from."});
+  visitor.field("sampler", sampler,
+                {.doc = "How noise becomes a picture.", .choices = inference::image_samplers().names()});
+  visitor.field("steps", steps, {.doc = "Steps of the sampler.", .min = 1, .max = 1000});
+  visitor.field("guidance", guidance,
+                {.doc = "Scale of classifier-free guidance; 1: the prompt alone.", .min = 0, .max = 100});
+  visitor.field("seed", seed, {.doc = "Decides the noise that pictures begin with, the same every time.", .min = 0});
+  visitor.field("width", width, {.doc = "Pixels, a multiple of 8.", .min = 8, .max = 1 << 14});
+  visitor.field("height", height, {.doc = "Pixels, a multiple of 8.", .min = 8, .max = 1 << 14});
 }
 
 void TextSection::describe(config::Visitor& visitor) {

@@ -167,6 +167,14 @@ objective::LossSums ImageTask::validation_loss(const SampleRange& samples, const
   return sums;
 }
 
+bool ImageTask::write_picture(std::int64_t index, const adapter::AdapterSet& adapters,
+                              const std::filesystem::path& file, const std::function<bool()>& goes_on) const {
+  return train::write_picture({.model = *parts_.model,
+                               .prediction = parts_.settings.prediction,
+                               .zero_terminal_snr = parts_.settings.zero_terminal_snr},
+                              &adapters, parts_.pictures.at(static_cast<std::size_t>(index)), file, goes_on);
+}
+
 void ImageTask::visit_arrays(const SampleRange& samples, const ArrayVisitor& visit) const {
   for (std::int64_t index = 0; index < samples.count; ++index) {
     const Batch batch = batch_of({parts_.plan.at(samples.first + index)});

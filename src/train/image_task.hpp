@@ -10,6 +10,7 @@
 #include "dormer/data/clip_tokenizer.hpp"
 #include "dormer/model/image_model.hpp"
 #include "dormer/objective/denoise.hpp"
+#include "dormer/train/pictures.hpp"
 #include "train/encoded_parts.hpp"
 #include "train/image_plan.hpp"
 #include "train/task.hpp"
@@ -28,6 +29,7 @@ class ImageTask final : public Task {
     EncodedParts encoded;
     std::unique_ptr<cache::ArrayStore> store;
     std::vector<data::ClipTokenizer> tokenizers;
+    std::vector<Picture> pictures{};  ///< with any, the model has an autoencoder
   };
   explicit ImageTask(Parts parts);
   ~ImageTask() override;
@@ -41,6 +43,10 @@ class ImageTask final : public Task {
   [[nodiscard]] std::int64_t validation_samples() const override;
   [[nodiscard]] objective::LossSums validation_loss(const SampleRange& samples,
                                                     const adapter::Pack& pack) const override;
+  [[nodiscard]] std::int64_t pictures() const override { return std::ssize(parts_.pictures); }
+  [[nodiscard]] bool write_picture(std::int64_t index, const adapter::AdapterSet& adapters,
+                                   const std::filesystem::path& file,
+                                   const std::function<bool()>& goes_on) const override;
   void visit_arrays(const SampleRange& samples, const ArrayVisitor& visit) const override;
   [[nodiscard]] interop::BaseFacts base_facts() const override;
   [[nodiscard]] std::map<std::string, std::string> fingerprints() const override;

@@ -64,6 +64,9 @@ void Loop::begin() {
   log::info("training {} parameters of {} sites, updates {} to {}", run_.trial->parameter_count(),
             run_.trial->adapters().site_indices().size(), state_.step + 1, state_.total_steps);
   validate_before_updates();
+  if (state_.step == 0 && !stopped_) {
+    make_pictures();
+  }
   // A life that was killed between its pause and whoever waited for it.
   paused_ = !state_.finished && !stopped_ && options_.until && state_.step >= *options_.until;
 }
@@ -176,6 +179,9 @@ void Loop::end_update(const UpdateReport& report) {
   }
   state_.finished = actions.finished;
   state_.validation_pending = actions.validation_pending;
+  if (actions.sample || (actions.finished && !actions.stop)) {
+    make_pictures();
+  }
   write_metrics();
   if (actions.checkpoint) {
     checkpoint(actions);
@@ -250,6 +256,42 @@ void Loop::measure(NextActions& actions) {
   }
   actions.checkpoint = actions.checkpoint || actions.finished ||
                        (improved && run_.config.validation.keep_best && run_.config.checkpoint.keep.best > 0);
+}
+
+// Before the checkpoint of their update: a life that is killed among them comes here again.
+void Loop::make_pictures() {
+  const std::int64_t count = run_.task->pictures();
+  if (count == 0 || options_.bare) {
+    return;
+  }
+  run_.enter(Heartbeat::Phase::kStep, "making pictures");
+  facts_.last_samples = facts_.now;
+  const std::filesystem::path folder = run_.paths.samples(static_cast<long>(state_.step));
+  bool complete = true;
+  const std::optional<Failure> failure = caught([&] {
+    const EvaluationPoint evaluation(*run_.trial);
+    agree(run_.communicator, [&] {
+      std::error_code code;
+      std::filesystem::create_directories(folder, code);
+      require(!code, Fault::kIo, "cannot make {}: {}", folder.string(), code.message());
+      for (std::int64_t index = run_.communicator.rank(); index < count && complete;
+           index += run_.communicator.size()) {
+        complete =
+            run_.task->write_picture(index, run_.trial->adapters(), folder / fmt::format("{:04}.png", index), [this] {
+              run_.progress();
+              run_.faults.reach("picture", state_.step);
+              return !stop_requested();
+            });
+      }
+    });
+  });
+  if (failure) {
+    log::warn_together("no pictures of step {} ({}); training goes on", state_.step, failure->message);
+  } else if (on_any_rank(run_.communicator, !complete)) {
+    log::info("step {}: asked to stop while pictures were made; some are left out", state_.step);
+  } else {
+    log::info("step {}: pictures in {}", state_.step, folder.string());
+  }
 }
 
 void Loop::write_metrics() {

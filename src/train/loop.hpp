@@ -41,6 +41,8 @@ class Loop {
   std::optional<double> validate();
   NextActions decide_next(const UpdateReport& report);
   void measure(NextActions& actions);
+  /// Pictures of how the model stands, each by one rank; those that a stop cuts short are left out.
+  void make_pictures();
   void write_metrics();
   void checkpoint(const NextActions& actions);
   /// Commits the save under way once it is written; rank 0 alone has any. Returns why it failed, if it did.

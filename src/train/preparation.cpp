@@ -315,11 +315,21 @@ void Preparation::load_images(const NumericChoice& numerics) {
   leave_if_asked();
   enter(Heartbeat::Phase::kStart, "loading the model");
   agree(communicator, [&] {
+    const bool shows = config.samples.every.unit != config::Cadence::Unit::kNever && !bare_;
+    std::vector<Picture> pictures;
+    if (shows) {
+      const model::ImageModel texts(
+          model_folder,
+          {.train = {}, .placement = {numerics.dtype, placement.device}, .denoiser = false, .autoencoder = false});
+      pictures =
+          prepare_pictures(prompt_lines(config.samples), config.samples, texts, images.tokenizers, images.encoded.text);
+    }
     auto model = std::make_unique<model::ImageModel>(
         model_folder, model::ImageModelRequest{.train = config.model.train,
                                                .placement = {numerics.dtype, placement.device},
+                                               .autoencoder_dtype = dtype_from_name(config.model.vae_dtype).value(),
                                                .text_encoders = images.plan->captions_vary(),
-                                               .autoencoder = false});
+                                               .autoencoder = shows});
     objective::DenoiseSettings settings = config.objective.denoise;
     if (settings.prediction == "auto") {
       settings.prediction = model->noise().prediction;
@@ -334,7 +344,8 @@ void Preparation::load_images(const NumericChoice& numerics) {
                                                         .settings = std::move(settings),
                                                         .encoded = std::move(images.encoded),
                                                         .store = std::move(images.store),
-                                                        .tokenizers = std::move(images.tokenizers)});
+                                                        .tokenizers = std::move(images.tokenizers),
+                                                        .pictures = std::move(pictures)});
   });
 }
 

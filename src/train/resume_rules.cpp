@@ -1,8 +1,10 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <functional>
 #include <string_view>
 
+#include "dormer/config/write.hpp"
 #include "dormer/core/error.hpp"
 #include "dormer/train/run_config.hpp"
 
@@ -10,7 +12,7 @@ namespace dormer::train {
 namespace {
 
 // Keys, and groups with everything below them, that do not touch what is learned.
-constexpr std::array<std::string_view, 14> kFree{"run.name",
+constexpr std::array<std::string_view, 15> kFree{"run.name",
                                                  "run.directory",
                                                  "run.resume",
                                                  "run.time_limit",
@@ -23,6 +25,7 @@ constexpr std::array<std::string_view, 14> kFree{"run.name",
                                                  "checkpoint",
                                                  "export",
                                                  "schedule.extend",
+                                                 "samples",
                                                  "parallel.shard_optimizer"};
 // The experiment stays the same, its bits may not.
 constexpr std::array<std::string_view, 5> kInexact{"run.threads", "run.device", "run.deterministic", "run.linear",
@@ -60,10 +63,14 @@ ResumeComparison compare_for_resume(const std::map<std::string, std::string>& st
   keys.insert(current.begin(), current.end());
   const bool may_extend =
       value_of(current, "schedule.extend") == "keep" || value_of(current, "schedule.extend") == "stretch";
+  // What an older version did not know was done as it is done by default.
+  RunConfig plain;
+  const std::map<std::string, std::string> defaults = config::flatten(
+      std::function<void(config::Visitor&)>([&](config::Visitor& visitor) { plain.describe(visitor); }));
   ResumeComparison result;
   for (const auto& entry : keys) {
     const std::string& key = entry.first;
-    const std::string before = value_of(stored, key);
+    const std::string before = value_of(stored.contains(key) ? stored : defaults, key);
     const std::string after = value_of(current, key);
     if (before == after) {
       continue;

@@ -180,6 +180,7 @@ void RunConfig::describe(config::Visitor& visitor) {
   visitor.group("schedule", schedule, "The learning rate over the run.");
   visitor.group("parallel", parallel, "The work of many ranks.");
   visitor.group("validation", validation, "Held-out loss.");
+  visitor.group("samples", samples, "Pictures of a diffusion model while it trains.");
   visitor.group("checkpoint", checkpoint, "Saving, to continue after an interruption.");
   visitor.list("export", exports, "Files for other programs, one map each.");
 }

@@ -20,6 +20,7 @@
 #include "dormer/core/host_name.hpp"
 #include "dormer/core/log.hpp"
 #include "dormer/core/stop.hpp"
+#include "dormer/report/run_record.hpp"
 #include "dormer/storage/checkpoint.hpp"
 
 namespace dormer::train {
@@ -114,6 +115,10 @@ bool is_former_life(const std::string& owner) {
 
 std::filesystem::path RunPaths::trace(long step) const {
   return traces() / fmt::format("update-{:09}.safetensors", step);
+}
+
+std::filesystem::path RunPaths::samples(long step) const {
+  return root / report::Run::kSamplesFolder / fmt::format("step-{:09}", step);
 }
 
 void warn_of_little_space(const RunPaths& paths, std::int64_t bytes, std::int64_t copies) {

@@ -20,6 +20,8 @@ struct RunPaths {
   [[nodiscard]] std::filesystem::path exported(const std::string& consumer) const { return exports() / consumer; }
   /// Which step each export was made from.
   [[nodiscard]] std::filesystem::path export_record() const { return exports() / "exports.json"; }
+  /// Of pictures made after so many updates.
+  [[nodiscard]] std::filesystem::path samples(long step) const;
   /// What the ranks of a life that hung were doing.
   [[nodiscard]] std::filesystem::path hung() const { return root / "hung"; }
   [[nodiscard]] std::filesystem::path traces() const { return root / "trace"; }

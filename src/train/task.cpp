@@ -13,4 +13,10 @@ std::vector<objective::LossSums> Task::losses(std::span<const PackedSamples> mem
   return {members.front().task->loss(members.front().samples, pack, own)};
 }
 
+bool Task::write_picture(std::int64_t index, const adapter::AdapterSet& /*adapters*/,
+                         const std::filesystem::path& /*file*/, const std::function<bool()>& /*goes_on*/) const {
+  invariant(false, "picture {} of a task that makes none", index);
+  return false;
+}
+
 }  // namespace dormer::train

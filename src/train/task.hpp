@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <map>
 #include <span>
@@ -73,6 +74,13 @@ class Task {
   [[nodiscard]] virtual interop::BaseFacts base_facts() const = 0;
   /// What a resumed run compares of the data: "data.train", "data.validation".
   [[nodiscard]] virtual std::map<std::string, std::string> fingerprints() const = 0;
+  /// How many pictures show how the model stands; 0: it makes none.
+  [[nodiscard]] virtual std::int64_t pictures() const { return 0; }
+  /// Makes the picture `index` with these adapters and writes it as PNG. False where `goes_on`, asked after each step,
+  /// said no: there is no file then.
+  [[nodiscard]] virtual bool write_picture(std::int64_t index, const adapter::AdapterSet& adapters,
+                                           const std::filesystem::path& file,
+                                           const std::function<bool()>& goes_on) const;
   /// This task where it is about text, for what only texts have; else null.
   [[nodiscard]] virtual const TextTask* text() const { return nullptr; }
 };

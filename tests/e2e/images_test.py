@@ -1,6 +1,7 @@
 """Runs of a small diffusion model on pictures of several sizes, with buckets, random cuts, flips, shuffled captions, dropout and noise: the same
 bytes on any number of ranks, and after every rank was killed while the cache was filled and while it trained."""
 
+import os
 import re
 import subprocess
 import sys
@@ -32,6 +33,7 @@ objective: {{kind: denoise, loss: {{mse: 1.0, huber: 0.1}}, weighting: {{kind: m
 optimizer: {{learning_rate: 5.0e-3}}
 validation: {{every: 10, samples: 4}}
 checkpoint: {{every: 5}}
+samples: {{every: 10, prompts: [thing with colours, "another --d 7 --w 96 --l 1 --s 2", third --n dark], width: 64, height: 64, steps: 3, guidance: 4}}
 export: [{{for: kohya}}]
 """
 
@@ -59,6 +61,10 @@ def adapter(folder, run):
     return next((folder / run / "export" / "kohya").glob("*.safetensors")).read_bytes()
 
 
+def pictures(folder, run):
+    return {str(file.relative_to(folder / run)): file.read_bytes() for file in sorted((folder / run / "samples").rglob("*.png"))}
+
+
 @pytest.fixture(scope="module")
 def whole(folder):
     said = train(folder, "whole", 1)
@@ -71,6 +77,24 @@ def test_every_number_of_ranks_exports_the_same_bytes(folder, whole):
         said = train(folder, f"ranks-{ranks}", ranks, cache=f"cache-{ranks}")
         assert re.search(r"encoding \d+ images", said)
         assert adapter(folder, f"ranks-{ranks}") == whole, ranks
+        assert pictures(folder, f"ranks-{ranks}") == pictures(folder, "whole"), ranks
+
+
+def test_pictures_show_how_training_goes(folder, whole):
+    made = pictures(folder, "whole")
+    assert list(made) == [f"samples/step-{step:09}/{index:04}.png" for step in (0, 10, 20, 30) for index in range(3)]
+    assert len(set(made.values())) == len(made)
+    report = (folder / "whole" / "report.html").read_text()
+    assert report.count("data:image/png;base64,") == len(made) and "Picture 0002 after update 30" in report
+
+
+def test_asked_to_stop_among_the_pictures(folder, whole):
+    """The others are left out; training goes on where it was."""
+    ended = subprocess.run(command(folder, "asked", 2), env=os.environ | {"DORMER_FAULT": "usr1:picture,step=10"}, capture_output=True, text=True)
+    assert ended.returncode == 85 and "asked to stop while pictures were made" in ended.stderr, ended.stderr
+    train(folder, "asked", 2)
+    assert adapter(folder, "asked") == whole
+    assert pictures(folder, "asked").items() <= pictures(folder, "whole").items()
 
 
 def test_killed_while_encoding_and_while_training_gives_the_same_bytes(folder, whole):
@@ -78,6 +102,7 @@ def test_killed_while_encoding_and_while_training_gives_the_same_bytes(folder, w
     kill_when(command(folder, "killed", 3, cache="cache-killed"), "step 10: saved")
     train(folder, "killed", 2, cache="cache-killed")
     assert adapter(folder, "killed") == whole
+    assert pictures(folder, "killed") == pictures(folder, "whole")
 
 
 def test_a_filled_cache_is_taken_as_it_is(folder, whole):

@@ -170,8 +170,9 @@ void read_foreign_configuration(const fs::path& folder, const Files& files) {
       }
     } catch (const Error& error) {
       const std::string_view text = error.what();
-      demand(error.fault() == Fault::kInput && (text.find("makes no configuration") == std::string_view::npos ||
-                                                text.find("more than") != std::string_view::npos),
+      demand(error.fault() == Fault::kInput &&
+                 (text.find("makes no configuration") == std::string_view::npos ||
+                  text.find("more than") != std::string_view::npos || text.find("at most") != std::string_view::npos),
              fmt::format("{}: no bad input, but: {}", name, text));
       refused = std::current_exception();
     }

@@ -54,7 +54,7 @@ constexpr const char* kOneTrainer = R"({
   "backup_after": 10, "backup_after_unit": "MINUTE", "rolling_backup": true, "rolling_backup_count": 5,
   "save_every": 250, "save_every_unit": "STEP", "ema": "CPU", "ema_decay": 0.99, "text_encoder": {"train": true},
   "masked_training": true, "unmasked_weight": 0.2, "text_encoder_layer_skip": 1, "future_setting": 3,
-  "sample_after": 10, "samples": [{"prompt": "a cat"}],
+  "sample_after": 10, "samples": [{"prompt": "a cat", "negative_prompt": "dog", "width": 768, "cfg_scale": 5.5}, {"enabled": false}],
   "concepts": [
     {"name": "red", "path": "data/red", "balancing": 3.0, "include_subdirectories": true,
      "image": {"enable_crop_jitter": true, "enable_random_flip": false, "enable_random_hue": true},
@@ -99,7 +99,7 @@ TEST_F(ImportTest, OneTrainersSettingsMeanTheSame) {
        {"weighting: {kind: min_snr, gamma: 7}", "loss: {mse: 0.5, huber: 0.5}",
         "distribution: logit_normal, mean: -0.5, deviation: 1.25", "offset_noise: 0.03", "zero_terminal_snr: true",
         "prediction: v_prediction", "ema: {decay: 0.99, every: 5}", "warmup: 5%", "every: 2 epochs", "every: 10 min",
-        "every: 250",
+        "every: 250", "prompts: [a cat --n dog --w 768 --l 5.5]", "sampler: ddim",
         "- {path: data/red, name: red, captions: sidecar, subfolders: true, repeats: 3.0, "
         "random_crop: true, masks: {source: sidecar, required: false, unmasked_weight: 0.2}}",
         "- {path: data/held out, captions: filename, subfolders: false, repeats: 1.0, role: "
@@ -114,7 +114,6 @@ TEST_F(ImportTest, OneTrainersSettingsMeanTheSame) {
 TEST_F(ImportTest, WhatHasNoCounterpartIsToldByNameAndNothingElse) {
   static_cast<void>(imported("onetrainer", write("config.json", kOneTrainer)));
   EXPECT_THAT(import_.unmapped, ::testing::UnorderedElementsAre(HasSubstr("text_encoder.train: true"),
-                                                                HasSubstr("samples: prompts are drawn"),
                                                                 HasSubstr("concepts[0].image.enable_random_hue: true"),
                                                                 "future_setting: 3: is not known to this import"));
   for (const std::string& line : import_.unmapped) {
@@ -178,6 +177,8 @@ save_every_n_epochs = 1
 min_snr_gamma = 5
 noise_offset = 0.05
 sample_every_n_epochs = 1
+sample_prompts = "prompts.txt"
+sample_sampler = "k_euler_a"
 xformers = true
 )toml";
 constexpr const char* kKohyaData = R"(
@@ -199,6 +200,7 @@ batch_size = 3
 
 TEST_F(ImportTest, KohyasTwoFilesMeanTheSame) {
   static_cast<void>(write("data.toml", kKohyaData));
+  static_cast<void>(write("prompts.txt", "# mine\na teapot, blue --w 768 --d 1\n\na pot\n"));
   const train::RunConfig config = imported("kohya", write("config.toml", kKohya));
   EXPECT_EQ(config.run.directory, "runs/teapot");
   EXPECT_EQ(config.run.seed, 42);
@@ -223,11 +225,11 @@ TEST_F(ImportTest, KohyasTwoFilesMeanTheSame) {
        {"- {path: data/teapot, captions: sidecar, subfolders: false, repeats: 5, flip_probability: 0.5}",
         "- {path: data/pots, captions: sidecar, subfolders: false, repeats: 1, loss_weight: 0.5}",
         "captions: {shuffle: true, keep_first: 1, dropout: 0.05}", "warmup: 10%",
-        "weighting: {kind: min_snr, gamma: 5}", "every: 1 epoch"}) {
+        "weighting: {kind: min_snr, gamma: 5}", "every: 1 epoch", "sampler: euler_a",
+        "prompts: [\"a teapot, blue --w 768 --d 1\", a pot]"}) {
     EXPECT_THAT(import_.yaml, HasSubstr(line));
   }
-  EXPECT_THAT(import_.unmapped, ::testing::UnorderedElementsAre(HasSubstr("network_args: bypass_mode=True"),
-                                                                HasSubstr("sample_every_n_epochs: 1")));
+  EXPECT_THAT(import_.unmapped, ElementsAre(HasSubstr("network_args: bypass_mode=True")));
 }
 
 TEST_F(ImportTest, AxolotlsSettingsMeanTheSame) {

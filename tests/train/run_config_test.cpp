@@ -331,6 +331,15 @@ TEST(CompareForResume, AllowsCadenceExportsNameAndTimeLimit) {
   EXPECT_THAT(result.allowed, testing::Contains("export.0.for: absent -> peft"));
 }
 
+TEST(CompareForResume, KeysThatAnOlderVersionDidNotHaveCountAsTheirDefaults) {
+  std::map<std::string, std::string> stored = config::flatten(valid());
+  std::map<std::string, std::string> current = stored;
+  ASSERT_EQ(stored.erase("text.tokenizer") + stored.erase("optimizer.weight_decay"), 2U);
+  EXPECT_THAT(compare_for_resume(stored, current).refused, IsEmpty());
+  current["text.tokenizer"] = "elsewhere";
+  EXPECT_THAT(compare_for_resume(stored, current).refused.size(), 1U);
+}
+
 TEST(CompareForResume, SaysWhatMayChangeTheBits) {
   EXPECT_THAT(compare({"run.threads=2"}).inexact, ElementsAre("run.threads: 1 -> 2"));
 }

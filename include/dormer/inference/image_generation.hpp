@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -22,12 +23,13 @@ struct ImageRequest {
   double guidance = 7.5;   ///< of classifier-free guidance (Ho & Salimans 2022); 1: the prompt alone
   std::uint64_t seed = 0;  ///< of the noise that it begins with, and of a sampler's own
   bool zero_terminal_snr = false;
-  std::function<void(std::int64_t step)> progress{};  ///< called after each step
+  std::function<bool()> goes_on{};  ///< asked after each step; false: no picture is made
 };
 
-/// fp32 [channels, height, width] on the host: the latents at the end, as the denoiser scales them. Adapters may be
-/// null: the base alone. Usage errors for a size or a number of steps that the model does not take.
-[[nodiscard]] at::Tensor generate_latents(const model::ImageModel& model, const adapter::AdapterSet* adapters,
+/// fp32 [channels, height, width] on the host: the latents at the end, as the denoiser scales them; nothing where it
+/// did not go on. Adapters may be null: the base alone. Usage errors for a size or a number of steps that the model does
+/// not take.
+[[nodiscard]] std::optional<at::Tensor> generate_latents(const model::ImageModel& model, const adapter::AdapterSet* adapters,
                                           const ImageRequest& request);
 
 /// The picture of latents: fp32 [3, height, width] in [-1, 1], on the host.

@@ -38,11 +38,20 @@ struct RunRecord {
 /// Throws an input error that names `where` for text that is no record.
 [[nodiscard]] RunRecord parse_run_record(std::string_view text, const std::string& where);
 
+/// A picture that the run made, as a file.
+struct SampleFile {
+  std::int64_t step = 0;  ///< after so many updates
+  std::string name;       ///< "0000.png"
+  std::filesystem::path path;
+};
+
 /// A run as its directory tells it.
 struct Run {
+  static constexpr const char* kSamplesFolder = "samples";
   std::filesystem::path folder;
   RunRecord record;
   std::vector<StepMetrics> metrics;
+  std::vector<SampleFile> samples{};  ///< by name, then by step
 };
 
 /// Reads the metrics and the record of a run directory, finished or running. Without a record the folder gives the

@@ -31,6 +31,20 @@ struct ImageSection {
   void describe(config::Visitor& visitor);
 };
 
+/// What stands under `samples`: pictures that show how a diffusion model's run stands.
+struct SamplesSection {
+  config::Cadence every;  ///< never: none are made
+  std::vector<std::string> prompts;
+  std::string negative;
+  std::string sampler = "euler";
+  std::int64_t steps = 20;
+  double guidance = 7.5;
+  std::int64_t seed = 0;
+  std::int64_t width = 512;
+  std::int64_t height = 512;
+  void describe(config::Visitor& visitor);
+};
+
 /// What stands under `text`: how a diffusion model reads captions.
 struct TextSection {
   std::string tokenizer{};

@@ -140,6 +140,7 @@ struct RunConfig {
   ScheduleSection schedule;
   ParallelSection parallel;
   ValidationSection validation;
+  SamplesSection samples;
   CheckpointSection checkpoint;
   std::vector<ExportSection> exports;  ///< the key `export`
   void describe(config::Visitor& visitor);

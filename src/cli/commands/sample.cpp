@@ -9,18 +9,14 @@
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
 
-#include <ATen/core/Tensor.h>
-
 #include "cli/command.hpp"
 #include "dormer/cache/encoded_texts.hpp"
 #include "dormer/core/error.hpp"
 #include "dormer/core/log.hpp"
-#include "dormer/data/image.hpp"
 #include "dormer/data/prompt_lines.hpp"
-#include "dormer/inference/image_generation.hpp"
 #include "dormer/inference/image_sampler.hpp"
-#include "dormer/tensor/differentiable.hpp"
 #include "dormer/tensor/process.hpp"
+#include "dormer/train/pictures.hpp"
 #include "dormer/train/stored_image_model.hpp"
 
 namespace dormer::cli::commands {
@@ -30,13 +26,7 @@ struct Options {
   train::StoredImageModelRequest model;
   std::optional<std::string> prompt;
   std::optional<std::string> prompts_file;
-  std::string negative;
-  std::string sampler = "euler";
-  std::int64_t steps = 20;
-  double guidance = 7.5;
-  std::int64_t seed = 0;
-  std::int64_t width = 512;
-  std::int64_t height = 512;
+  train::SamplesSection settings;
   std::filesystem::path output = "samples";
   cache::TextRules text;
   std::int64_t threads = 1;
@@ -55,39 +45,6 @@ std::vector<data::PromptLine> prompts_of(const Options& options) {
   return {line};
 }
 
-/// The line that WebUIs show beside a picture.
-std::string described(const data::PromptLine& line, const inference::ImageRequest& request,
-                      const std::string& negative) {
-  return fmt::format("{}\nNegative prompt: {}\nSteps: {}, Sampler: {}, CFG scale: {}, Seed: {}, Size: {}x{}",
-                     line.prompt, negative, request.steps, request.sampler, request.guidance, request.seed,
-                     request.width, request.height);
-}
-
-void make_picture(const Options& options, const train::StoredImageModel& stored, const data::PromptLine& line,
-                  const std::filesystem::path& file) {
-  const std::string negative = line.negative.empty() ? options.negative : line.negative;
-  const auto conditions_of = [&](const std::string& text) {
-    const cache::EncoderTokens tokens = cache::tokens_of(text, stored.tokenizers, options.text);
-    return cache::conditions_of(*stored.model, {&tokens, 1}, options.text, adapter::Pack::solo(nullptr, tokens.rows));
-  };
-  const tensor::NoRecording guard;
-  const model::TextConditions conditions = conditions_of(line.prompt);
-  const model::TextConditions away = conditions_of(negative);
-  const inference::ImageRequest request{.conditions = conditions,
-                                        .negative = away,
-                                        .width = line.width.value_or(options.width),
-                                        .height = line.height.value_or(options.height),
-                                        .steps = line.steps.value_or(options.steps),
-                                        .sampler = options.sampler,
-                                        .prediction = stored.model->noise().prediction,
-                                        .guidance = line.guidance.value_or(options.guidance),
-                                        .seed = static_cast<std::uint64_t>(line.seed.value_or(options.seed))};
-  const at::Tensor latents = inference::generate_latents(*stored.model, stored.adapters.get(), request);
-  data::write_png(file, inference::picture_of(*stored.model->autoencoder(), latents),
-                  {{"parameters", described(line, request, negative)}});
-  log::info("{}", file.string());
-}
-
 int sample_pictures(const Options& options) {
   const std::vector<data::PromptLine> prompts = prompts_of(options);
   tensor::configure_process(options.threads);
@@ -95,8 +52,13 @@ int sample_pictures(const Options& options) {
   std::error_code code;
   std::filesystem::create_directories(options.output, code);
   require(!code, Fault::kIo, "cannot make {}: {}", options.output.string(), code.message());
-  for (std::size_t index = 0; index < prompts.size(); ++index) {
-    make_picture(options, stored, prompts[index], options.output / fmt::format("{:04}.png", index));
+  const std::vector<train::Picture> pictures =
+      train::prepare_pictures(prompts, options.settings, *stored.model, stored.tokenizers, options.text);
+  for (std::size_t index = 0; index < pictures.size(); ++index) {
+    const std::filesystem::path file = options.output / fmt::format("{:04}.png", index);
+    static_cast<void>(train::write_picture({.model = *stored.model, .prediction = stored.model->noise().prediction},
+                                           stored.adapters.get(), pictures[index], file));
+    log::info("{}", file.string());
   }
   return 0;
 }
@@ -115,16 +77,20 @@ Action declare(CLI::App& app) {
   app.add_option("--prompt", options->prompt, "Text of the picture.");
   app.add_option("--prompts", options->prompts_file,
                  "File with a prompt a line, in kohya's form (--n --w --h --d --l --s).");
-  app.add_option("--negative", options->negative, "Text that the picture is led away from.");
-  app.add_option("--sampler", options->sampler, "How noise becomes a picture.")
+  app.add_option("--negative", options->settings.negative, "Text that the picture is led away from.");
+  app.add_option("--sampler", options->settings.sampler, "How noise becomes a picture.")
       ->capture_default_str()
       ->check(CLI::IsMember(inference::image_samplers().names()));
-  app.add_option("--steps", options->steps, "Steps of the sampler.")->capture_default_str()->check(CLI::PositiveNumber);
-  app.add_option("--guidance", options->guidance, "Scale of classifier-free guidance; 1: the prompt alone.")
+  app.add_option("--steps", options->settings.steps, "Steps of the sampler.")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  app.add_option("--guidance", options->settings.guidance, "Scale of classifier-free guidance; 1: the prompt alone.")
       ->capture_default_str();
-  app.add_option("--seed", options->seed, "Decides the noise.")->capture_default_str()->check(CLI::NonNegativeNumber);
-  app.add_option("--width", options->width, "Pixels.")->capture_default_str()->check(CLI::PositiveNumber);
-  app.add_option("--height", options->height, "Pixels.")->capture_default_str()->check(CLI::PositiveNumber);
+  app.add_option("--seed", options->settings.seed, "Decides the noise.")
+      ->capture_default_str()
+      ->check(CLI::NonNegativeNumber);
+  app.add_option("--width", options->settings.width, "Pixels.")->capture_default_str()->check(CLI::PositiveNumber);
+  app.add_option("--height", options->settings.height, "Pixels.")->capture_default_str()->check(CLI::PositiveNumber);
   app.add_option("--output", options->output, "Folder of the pictures: 0000.png, ….")->capture_default_str();
   app.add_option("--clip-skip", options->text.skipped_layers, "Last layers of the text encoders that are left out.")
       ->capture_default_str();

@@ -4,10 +4,12 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <sstream>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "dormer/core/atomic_file.hpp"
 #include "dormer/core/error.hpp"
 #include "dormer/migration/import.hpp"
 #include "migration/kohya_images.hpp"
@@ -233,6 +235,46 @@ void translate_loss(Translation& t) {
             "ip_noise_gamma_random_strength", "debiased_estimation_loss"});
 }
 
+/// Prompts stand in a file of their own, a line each, in the form that is read here, too.
+void translate_samples(Translation& t) {
+  const std::optional<std::string> named = t.text("sample_prompts");
+  const double epochs = t.number("sample_every_n_epochs").value_or(0.0);  // which goes before the updates
+  const double updates = t.number("sample_every_n_steps").value_or(0.0);
+  const std::string sampler = t.text("sample_sampler").value_or("ddim");
+  if (!named || named->empty() || (epochs <= 0.0 && updates <= 0.0)) {
+    return;
+  }
+  const std::filesystem::path file = t.beside(*named);
+  if (!file.string().ends_with(".txt")) {
+    t.tell("sample_prompts: " + *named + ": prompts are read from a .txt; write samples.prompts");
+    return;
+  }
+  Json prompts = Json::array();
+  std::error_code ignored;
+  if (!std::filesystem::exists(file, ignored)) {
+    t.tell("sample_prompts: " + *named + ": there is no such file; write samples.prompts");
+    return;
+  }
+  std::istringstream lines(read_file(file, "prompts"));
+  for (std::string line; std::getline(lines, line);) {
+    if (!line.empty() && line[0] != '#') {
+      prompts.push_back(line);
+    }
+  }
+  t.set("samples.every", epochs > 0.0 ? cadence(epochs, "EPOCH") : cadence(updates, "STEP"));
+  t.set("samples.prompts", prompts);
+  t.set("samples.steps", 30, "kohya's default");
+  const bool known = sampler == "ddim" || sampler == "euler" || sampler == "euler_a";
+  t.set("samples.sampler", known                                      ? sampler
+                           : sampler == "k_euler"                     ? "euler"
+                           : sampler == "k_euler_a"                   ? "euler_a"
+                           : sampler.find("dpm") != std::string::npos ? "dpmpp_2m"
+                                                                      : "ddim");
+  if (!known && sampler != "k_euler" && sampler != "k_euler_a" && sampler != "dpmsolver++") {
+    t.tell("sample_sampler: " + sampler + ": " + kNotHere);
+  }
+}
+
 void translate_run(Translation& t) {
   const std::string output = t.text("output_dir").value_or("runs");
   const std::string name = t.text("output_name").value_or("last");
@@ -272,9 +314,8 @@ void translate_run(Translation& t) {
   if (!t.truth("gradient_checkpointing")) {
     t.ignore({"gradient_checkpointing"});
   }
-  for (const char* shown : {"sample_prompts", "sample_every_n_steps", "sample_every_n_epochs"}) {
-    t.lacks(shown, "prompts are drawn by `dormer sample` from a checkpoint, not while training");
-  }
+  translate_samples(t);
+  t.ignore({"sample_at_first"});  // pictures are made then, always
   t.lacks("full_fp16", "what trains is float32 here, always");
   t.lacks("full_bf16", "what trains is float32 here, always");
   t.lacks("fp8_base", kNotHere);
@@ -296,8 +337,6 @@ void translate_run(Translation& t) {
             "dynamo_backend",
             "lowram",
             "highvram",
-            "sample_sampler",
-            "sample_at_first",
             "logging_dir",
             "log_with",
             "log_prefix",

@@ -272,6 +272,58 @@ void translate_optimizer(Translation& t) {
   t.ignore({"ema_decay", "ema_update_step_interval"});
 }
 
+/// One of OneTrainer's samples (modules/util/config/SampleConfig.py) as a prompt line in kohya's form.
+std::string prompt_line(const Json& sample) {
+  std::string line = sample.value("prompt", "");
+  std::ranges::replace(line, '\n', ' ');
+  if (const std::string negative = sample.value("negative_prompt", ""); !negative.empty()) {
+    line += " --n " + negative;
+  }
+  for (const auto& [key, option] : {std::pair{"width", "--w"},
+                                    {"height", "--h"},
+                                    {"seed", "--d"},
+                                    {"diffusion_steps", "--s"},
+                                    {"cfg_scale", "--l"}}) {
+    if (sample.contains(key) && sample.at(key).is_number()) {
+      line += fmt::format(" {} {}", option, sample.at(key).dump());
+    }
+  }
+  return line;
+}
+
+void translate_samples(Translation& t) {
+  const Json every = cadence(t.number("sample_after").value_or(10.0), t.text("sample_after_unit").value_or("MINUTE"));
+  const Json* own = t.take("samples");
+  const std::string named = t.text("sample_definition_file_name").value_or("");
+  Json list = own == nullptr ? Json::array() : *own;
+  std::error_code ignored;
+  if (own == nullptr && !named.empty() && std::filesystem::exists(t.beside(named), ignored)) {
+    list = read_foreign_file(t.beside(named));
+  }
+  Json prompts = Json::array();
+  std::string scheduler = "DDIM";
+  for (const Json& sample : list) {
+    if (sample.value("enabled", true)) {
+      prompts.push_back(prompt_line(sample));
+      scheduler = sample.value("noise_scheduler", scheduler);
+    }
+  }
+  if (prompts.empty() || every.is_null()) {
+    return;
+  }
+  t.set("samples.every", every);
+  t.set("samples.prompts", prompts);
+  t.set("samples.guidance", 7, "OneTrainer's default");
+  t.set("samples.seed", 42);
+  t.set("samples.sampler", scheduler == "EULER"     ? "euler"
+                           : scheduler == "EULER_A" ? "euler_a"
+                           : scheduler == "DPMPP"   ? "dpmpp_2m"
+                                                    : "ddim");
+  if (scheduler != "EULER" && scheduler != "EULER_A" && scheduler != "DPMPP" && scheduler != "DDIM") {
+    t.tell("samples: noise_scheduler: " + scheduler + ": " + kNotHere);
+  }
+}
+
 void translate_run(Translation& t) {
   t.set("run.directory", t.text("workspace_dir").value_or("runs/imported"));
   t.set("run.epochs", t.number("epochs").value_or(100.0));
@@ -300,10 +352,7 @@ void translate_run(Translation& t) {
   }
   t.set("export", Json::array({exported}));
   t.lacks("only_cache", "dormer trains at once; what is cached stays for the next run");
-  const bool samples = t.take("samples") != nullptr && !t.take("samples")->empty();
-  if (samples) {
-    t.tell("samples: prompts are drawn by `dormer sample` from a checkpoint, not while training");
-  }
+  translate_samples(t);
   t.ignore({"__version", "debug_mode", "debug_dir", "tensorboard", "tensorboard_expose", "tensorboard_always_on",
             "tensorboard_port", "continue_last_backup", "prevent_overwrites", "include_train_config",
             "gradient_reduce_prevision", "gradient_reduce_precision"});
@@ -315,9 +364,8 @@ void translate_run(Translation& t) {
             "attention_mechanism", "quantization", "prior"});
   t.ignore({"transformer", "unconditional_transformer", "vae", "effnet_encoder", "decoder", "decoder_text_encoder",
             "decoder_vqgan", "unet", "embedding", "embeddings", "additional_embeddings", "embedding_learning_rate"});
-  t.ignore({"preserve_embedding_norm", "embedding_weight_dtype", "sample_definition_file_name", "sample_after",
-            "sample_after_unit", "sample_skip_first", "sample_image_format", "sample_video_format",
-            "sample_audio_format", "samples_to_tensorboard", "non_ema_sampling", "cloud"});
+  t.ignore({"preserve_embedding_norm", "embedding_weight_dtype", "sample_skip_first", "sample_image_format",
+            "sample_video_format", "sample_audio_format", "samples_to_tensorboard", "non_ema_sampling", "cloud"});
   t.ignore({"backup_before_save", "rolling_backup_count", "save_skip_first", "save_filename_prefix", "secrets",
             "text_encoder_2_sequence_length", "validate_after", "validate_after_unit", "layer_filter",
             "layer_filter_preset"});
