@@ -72,10 +72,14 @@ std::string head(const train::RunConfig& config, const train::RunPlan& plan) {
   text += fmt::format("adapter    {}{}{} on {} layers, {} parameters\n", config.adapter.decompose ? "decomposed " : "",
                       config.adapter.kind, full ? "" : fmt::format(" of rank {}", config.adapter.rank),
                       plan.adapted_layers, counted(plan.parameters));
-  text += fmt::format("data       {} samples of {} tokens{} ({} tokens); the run takes {} samples, {:.2f} epochs\n",
-                      counted(plan.training_samples), config.data.sequence_length,
-                      plan.documents ? ", documents kept apart" : "", counted(plan.training_tokens),
-                      counted(plan.run_samples), plan.epochs);
+  const std::string data =
+      plan.training_tokens == 0
+          ? plan.data
+          : fmt::format("{} samples of {} tokens{} ({} tokens)", counted(plan.training_samples),
+                        config.data.sequence_length, plan.documents ? ", documents kept apart" : "",
+                        counted(plan.training_tokens));
+  text += fmt::format("data       {}; the run takes {} samples, {:.2f} epochs\n", data, counted(plan.run_samples),
+                      plan.epochs);
   text += fmt::format("update     {} samples in {} micro-batches of {}, {} leaves\n", config.batch.global,
                       plan.micro_batches, config.batch.micro, plan.leaves);
   for (const Group& group : groups_of(plan.ranks)) {

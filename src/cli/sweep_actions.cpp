@@ -88,10 +88,6 @@ int sweep_plan(const ConfigOptions& options, std::size_t shown) {
                    static_cast<double>(points * config.sweep.seeds * *config.run.run.steps),
                points * config.sweep.seeds * *config.run.run.steps);
   }
-  if (config.run.data.kind == "images") {
-    fmt::print("what a trial on images takes of memory is not planned in this version\n");
-    return 0;
-  }
   tensor::configure_process(config.run.run.threads);
   const auto pack = static_cast<std::size_t>(config.sweep.pack_limit().value_or(1));
   std::vector<train::RankMemory> memories;

@@ -167,7 +167,7 @@ bool TrialRunner::fits(std::size_t width) const {
         }
       }
     }
-  } catch (const Error&) {  // what cannot be planned (images) is not widened
+  } catch (const Error&) {  // what cannot be planned is not widened
     return false;
   }
   const std::vector<train::RankMemory> pack(width, largest);

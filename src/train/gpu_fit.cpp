@@ -1,5 +1,7 @@
 #include "train/gpu_fit.hpp"
 
+#include <algorithm>
+#include <cmath>
 #include <map>
 #include <ranges>
 
@@ -20,7 +22,8 @@ GpuFit compare(std::int64_t peak, std::int64_t available) {
 std::vector<Saving> possible_savings(const RunConfig& config, int ranks) {
   std::vector<Saving> savings;
   const Registry<optim::OptimizerKind> optimizers = optim::optimizer_registry();
-  if (!config.run.recompute) {
+  const bool images = config.data.kind == "images";
+  if (!config.run.recompute && !images) {
     savings.push_back({"run.recompute: true", [](RunConfig& changed) { changed.run.recompute = true; }});
   }
   const optim::OptimizerKind* kind = optimizers.find(config.optimizer.kind);
@@ -42,9 +45,19 @@ std::vector<Saving> possible_savings(const RunConfig& config, int ranks) {
     savings.push_back(
         {fmt::format("adapter.rank: {}", rank), [rank](RunConfig& changed) { changed.adapter.rank = rank; }});
   }
-  if (const std::int64_t length = config.data.sequence_length / 2; length >= 1) {
+  if (const std::int64_t length = config.data.sequence_length / 2; length >= 1 && !images) {
     savings.push_back({fmt::format("data.sequence_length: {}", length),
                        [length](RunConfig& changed) { changed.data.sequence_length = length; }});
+  }
+  const std::vector<double>& resolution = config.data.images.resolution;
+  if (images && std::ranges::all_of(resolution, [&](double side) {
+        return std::fmod(side, 2.0 * static_cast<double>(config.data.images.buckets.step)) == 0.0;
+      })) {
+    savings.push_back({"data.resolution: halved", [](RunConfig& changed) {
+                         for (double& side : changed.data.images.resolution) {
+                           side /= 2.0;
+                         }
+                       }});
   }
   return savings;
 }

@@ -23,6 +23,7 @@ RankMemory memory_of_rank(const MemoryFacts& facts) {
   std::vector<std::pair<std::string_view, std::int64_t>> moments{
       {"micro-batch", lasting + image + micro_batch},
       {"validation", lasting + image + passing.validation},
+      {"pictures", lasting + image + passing.pictures},
       {"norms", lasting + image + passing.norms},
       {"end", lasting + passing.report},
       {"start", facts.start},  // neither moments nor buffers yet
@@ -39,8 +40,12 @@ RankMemory memory_of_rank(const MemoryFacts& facts) {
   memory.peak = memory.base + most->second;
   const std::int64_t check = facts.gpu ? 0 : facts.check;
   const std::int64_t later =
-      lasting + std::max({micro_batch, passing.validation, passing.norms, passing.report, check});
-  memory.tensors = memory.base + std::max({facts.start, inputs, later});
+      lasting + std::max({micro_batch, passing.validation, passing.pictures, passing.norms, passing.report, check});
+  memory.tensors = std::max(memory.base + std::max({facts.start, inputs, later}), facts.encoding);
+  if (facts.encoding > memory.peak) {  // neither the base nor adapters yet
+    memory.busiest = "encoding";
+    memory.peak = facts.encoding;
+  }
   return memory;
 }
 

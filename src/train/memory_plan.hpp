@@ -14,8 +14,9 @@ struct MemoryFacts {
   std::int64_t base = 0;    ///< every frozen number
   std::int64_t mapped = 0;  ///< what of it stays the files' mapping on a CPU
   std::int64_t adapters = 0;
-  std::int64_t start = 0;   ///< at most while the adapters are built
-  std::int64_t inputs = 0;  ///< on the host while `adapter.start: eva` measures inputs, a forward pass among them
+  std::int64_t start = 0;     ///< at most while the adapters are built
+  std::int64_t inputs = 0;    ///< on the host while `adapter.start: eva` measures inputs, a forward pass among them
+  std::int64_t encoding = 0;  ///< at most before the frozen base is loaded, while other parts compute what is stored
   PassingBytes passing{};
   parallel::BufferBytes buffers{};
   std::int64_t moments = 0;  ///< of the rank's slice

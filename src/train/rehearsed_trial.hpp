@@ -8,11 +8,11 @@
 
 #include "dormer/adapter/adapter_set.hpp"
 #include "dormer/core/dtype.hpp"
-#include "dormer/model/language_model.hpp"
 #include "dormer/optim/optimizer.hpp"
 #include "dormer/tensor/rehearsal.hpp"
 #include "dormer/train/run_config.hpp"
 #include "train/file_plan.hpp"
+#include "train/rehearsed_model.hpp"
 
 namespace dormer::train {
 
@@ -21,6 +21,7 @@ struct PassingBytes {
   std::int64_t activations = 0;  ///< of a micro-batch, with what the backward pass works on
   std::int64_t loss = 0;         ///< of its logits and their gradients
   std::int64_t validation = 0;   ///< of a forward pass that keeps nothing
+  std::int64_t pictures = 0;     ///< of pictures that show how the model stands
   std::int64_t norms = 0;        ///< of the caches' renewal after an update
   std::int64_t report = 0;       ///< of measuring how far the layers moved, when a run ends
 };
@@ -38,12 +39,11 @@ class RehearsedTrial {
   RehearsedTrial(const RehearsedTrial&) = delete;
   RehearsedTrial& operator=(const RehearsedTrial&) = delete;
 
-  [[nodiscard]] const model::LanguageModel& model() const { return *model_; }
+  [[nodiscard]] RehearsedModel& model() { return *model_; }
+  [[nodiscard]] const RehearsedModel& model() const { return *model_; }
   [[nodiscard]] const adapter::AdapterSet& adapters() const { return adapters_; }
   /// Every frozen number, mapped or not.
   [[nodiscard]] std::int64_t base_bytes() const { return base_bytes_; }
-  /// The part of them that on a CPU stays the files' mapping.
-  [[nodiscard]] std::int64_t mapped_bytes() const;
   /// Values, their copies in the compute dtype, and cached norms.
   [[nodiscard]] std::int64_t adapter_bytes() const { return adapter_bytes_; }
   /// At most while the adapters were built, their own bytes among them.
@@ -54,23 +54,20 @@ class RehearsedTrial {
   [[nodiscard]] std::vector<std::string> state_names() const;
   /// Of those that every rank holds whole.
   [[nodiscard]] std::vector<SharedShape> shared_shapes() const;
-  /// Goes through a micro-batch (rows of several documents or of one), a validation and what follows an update.
-  [[nodiscard]] PassingBytes pass(bool documents);
-  /// At most while `rank` of `ranks` measures the inputs of layers for `adapter.start: eva`; 0 for other starts.
-  [[nodiscard]] std::int64_t input_bytes(bool documents, int rank, int ranks) const;
+  /// Goes through a micro-batch, a validation, pictures and what follows an update. The model's data is open.
+  [[nodiscard]] PassingBytes pass();
 
  private:
   [[nodiscard]] std::unique_ptr<optim::Optimizer> make_optimizer(optim::ElementRange slice,
                                                                  const std::string& device) const;
-  void measure_micro_batch(bool documents, PassingBytes& bytes);
-  [[nodiscard]] std::int64_t loss_alone() const;
+  void measure_micro_batch(PassingBytes& bytes);
 
   const RunConfig& config_;
   tensor::Rehearsal rehearsal_;
   std::int64_t base_bytes_ = 0;  // measured while the members below are made
   std::int64_t adapter_bytes_ = 0;
   std::int64_t start_bytes_ = 0;
-  std::unique_ptr<model::LanguageModel> model_;
+  std::unique_ptr<RehearsedModel> model_;
   adapter::AdapterSet adapters_;
 };
 

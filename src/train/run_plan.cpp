@@ -6,8 +6,6 @@
 
 #include "dormer/adapter/effective_weight.hpp"
 #include "dormer/core/error.hpp"
-#include "dormer/data/token_dataset.hpp"
-#include "dormer/model/model_folder.hpp"
 #include "dormer/parallel/plan.hpp"
 #include "dormer/tensor/frozen_product.hpp"
 #include "dormer/tensor/process.hpp"
@@ -27,7 +25,6 @@ struct Scene {
   const PlanTarget& target;
   bool gpu = false;
   std::filesystem::path folder{};
-  bool documents = false;
 };
 
 RehearsedTrial::Place place_of(const RunConfig& config, bool gpu) {
@@ -40,25 +37,22 @@ RehearsedTrial::Place place_of(const RunConfig& config, bool gpu) {
   return {.dtype = *dtype, .products = plain ? tensor::ProductPath::kPlain : tensor::ProductPath::kOneDnn};
 }
 
-void plan_data(const RunConfig& config, const RehearsedTrial& trial, Scene& scene, RunPlan& plan) {
-  const data::TokenDataset data(config.data.train, data_use(config, trial.model(), scene.folder));
-  const std::int64_t first = 0;
-  scene.documents = data.batch({&first, 1}).document_begin() != nullptr;
-  plan.documents = scene.documents;
-  plan.training_samples = data.samples();
-  plan.training_tokens = data.tokens();
-  plan.total_steps = total_steps(config.run, data.samples(), config.batch.global);
+void plan_data(const RunConfig& config, RehearsedTrial& trial, RunPlan& plan) {
+  const PlannedData data = trial.model().open_data();
+  plan.documents = data.documents;
+  plan.training_samples = data.samples;
+  plan.training_tokens = data.tokens;
+  plan.data = data.summary;
+  plan.total_steps = total_steps(config.run, data.samples, config.batch.global);
   plan.warmup_steps = config.schedule.warmup.steps_of(plan.total_steps);
   plan.run_samples = plan.total_steps * config.batch.global;
-  plan.epochs = static_cast<double>(plan.run_samples) / static_cast<double>(data.samples());
+  plan.epochs = static_cast<double>(plan.run_samples) / static_cast<double>(data.samples);
 }
 
 void plan_trial(const RehearsedTrial& trial, const RehearsedTrial::Place& place, const Scene& scene, RunPlan& plan) {
-  const model::LanguageModelFacts& facts = trial.model().facts();
   plan.dtype = name_of(place.dtype);
   plan.products = tensor::name_of(place.products);
-  plan.model = fmt::format("{}, {} blocks of width {}, {}, in {}", facts.family, facts.blocks, facts.hidden, plan.dtype,
-                           scene.folder.string());
+  plan.model = fmt::format("{}, {}, in {}", trial.model().description(), plan.dtype, scene.folder.string());
   plan.base_bytes = trial.base_bytes();
   const adapter::AdapterSet& adapters = trial.adapters();
   plan.adapted_layers = static_cast<std::int64_t>(adapters.site_indices().size());
@@ -79,10 +73,11 @@ std::vector<RankPlan> plan_ranks(RehearsedTrial& trial, const Scene& scene, cons
                                  const Writing& writing) {
   MemoryFacts facts{.gpu = scene.gpu,
                     .base = trial.base_bytes(),
-                    .mapped = trial.mapped_bytes(),
+                    .mapped = trial.model().mapped_bytes(),
                     .adapters = trial.adapter_bytes(),
                     .start = trial.start_bytes(),
-                    .passing = trial.pass(scene.documents)};
+                    .encoding = trial.model().encoding_bytes(scene.gpu),
+                    .passing = trial.pass()};
   std::vector<RankPlan> ranks;
   for (int rank = 0; rank < scene.target.ranks; ++rank) {
     const parallel::Range slice = reduction.gradient_of(rank);
@@ -91,7 +86,7 @@ std::vector<RankPlan> plan_ranks(RehearsedTrial& trial, const Scene& scene, cons
     facts.saving = rank == 0 ? writing.saving : 0;
     facts.image = rank == 0 ? writing.image : 0;
     facts.check = rank == 0 ? writing.check : 0;
-    facts.inputs = trial.input_bytes(scene.documents, rank, scene.target.ranks);
+    facts.inputs = trial.model().input_bytes(trial.adapters(), rank, scene.target.ranks);
     const comm::Trace::Count bytes = parallel::bytes_per_update(reduction, rank).total();
     ranks.push_back({.micro_batches = reduction.micro_batches_of(rank).count(),
                      .state_elements = slice.count(),
@@ -151,6 +146,7 @@ std::int64_t largest_peak(const std::vector<RankPlan>& ranks) {
 
 std::int64_t peak_of(const RunConfig& config, const Scene& scene) {
   RehearsedTrial trial(config, scene.folder, place_of(config, scene.gpu));
+  static_cast<void>(trial.model().open_data());
   return largest_peak(plan_ranks(trial, scene, plan_reduction_of(config, trial, scene), {}));
 }
 
@@ -165,15 +161,14 @@ std::int64_t RunPlan::disk_bytes() const {
 }
 
 RunPlan plan_run(const RunConfig& config, const PlanTarget& target) {
-  require(config.data.kind == "tokens", Fault::kUsage, "dormer plan does not know data.kind: {} yet", config.data.kind);
   Scene scene{.target = target,
               .gpu = target.gpu_memory.has_value() || config.run.device == "cuda",
-              .folder = model::resolve_model_folder(config.model.path)};
+              .folder = model_folder_of(config)};
   RunPlan plan{.gpu = scene.gpu};
   {
     const RehearsedTrial::Place place = place_of(config, scene.gpu);
     RehearsedTrial trial(config, scene.folder, place);
-    plan_data(config, trial, scene, plan);
+    plan_data(config, trial, plan);
     plan_trial(trial, place, scene, plan);
     const FilesOfRun files = plan_files({.config = config,
                                          .adapters = trial.adapters(),

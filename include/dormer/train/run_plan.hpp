@@ -91,7 +91,8 @@ struct RunPlan {
   bool gpu = false;     ///< what the memory is planned for
   std::string products{};
   std::int64_t training_samples = 0;
-  std::int64_t training_tokens = 0;  ///< of the data set
+  std::int64_t training_tokens = 0;  ///< of the data set; 0: it has none
+  std::string data{};                ///< of images: how many of which sizes
   bool documents = false;            ///< rows hold several documents, kept apart
   std::int64_t total_steps = 0;
   std::int64_t warmup_steps = 0;
