@@ -48,6 +48,8 @@ at::Tensor activated(const at::Tensor& x, Activation function) {
       return at::silu(x);
     case Activation::kGelu:
       return at::gelu(x);
+    case Activation::kGeluTanh:
+      return at::gelu(x, "tanh");
     case Activation::kQuickGelu:
       break;
   }
@@ -60,6 +62,8 @@ at::Tensor activation_gradient(const at::Tensor& gradient, const at::Tensor& x, 
       return at::silu_backward(gradient, x);
     case Activation::kGelu:
       return at::gelu_backward(gradient, x);
+    case Activation::kGeluTanh:
+      return at::gelu_backward(gradient, x, "tanh");
     case Activation::kQuickGelu:
       break;
   }

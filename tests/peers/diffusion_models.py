@@ -2,7 +2,7 @@
 projections, a text of the right width. Weights are large enough that every part shows in the result."""
 
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import AutoencoderKL, SD3Transformer2DModel, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 SHARED = {"layers_per_block": 2, "norm_num_groups": 8, "sample_size": 16}
@@ -20,6 +20,15 @@ UNETS = {
     "shallow": {**SHARED, "layers_per_block": [1, 2], "block_out_channels": [16, 40], "attention_head_dim": [2, 5], "cross_attention_dim": [12, 12],
                 "down_block_types": [CROSS, CROSS], "up_block_types": [CROSS_UP, CROSS_UP], "flip_sin_to_cos": False, "freq_shift": 1, "in_channels": 9,
                 "norm_eps": 1e-4, "norm_num_groups": 4},
+}
+
+# Stable Diffusion 3 (without norms of the heads) and 3.5 (with them, and second attentions in the first blocks).
+TRANSFORMERS = {
+    "sd3": {"sample_size": 16, "patch_size": 2, "in_channels": 16, "num_layers": 3, "attention_head_dim": 8, "num_attention_heads": 4,
+            "joint_attention_dim": 40, "caption_projection_dim": 32, "pooled_projection_dim": 24, "out_channels": 16, "pos_embed_max_size": 12},
+    "sd35": {"sample_size": 16, "patch_size": 2, "in_channels": 16, "num_layers": 4, "attention_head_dim": 12, "num_attention_heads": 3,
+             "joint_attention_dim": 40, "caption_projection_dim": 36, "pooled_projection_dim": 40, "out_channels": 16, "pos_embed_max_size": 16,
+             "dual_attention_layers": [0, 1, 2], "qk_norm": "rms_norm"},
 }
 
 AUTOENCODERS = {
@@ -57,6 +66,13 @@ def make_unet(name, folder, seed=3):
     torch.manual_seed(seed)
     model = roughen(UNet2DConditionModel(**UNETS[name]), seed)
     model.save_pretrained(folder / "unet")
+    return model
+
+
+def make_transformer(name, folder, seed=3):
+    torch.manual_seed(seed)
+    model = roughen(SD3Transformer2DModel(**TRANSFORMERS[name]), seed)
+    model.save_pretrained(folder / "transformer")
     return model
 
 

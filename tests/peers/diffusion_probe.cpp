@@ -114,16 +114,23 @@ at::Tensor predict(const model::ImageModel& model, const Input& input, const ada
   model::DenoiserInput request{.latents = latents, .timesteps = timesteps, .text = text};
   if (input.has("pooled")) {
     pooled = input.get("pooled");
-    sizes = input.get("sizes");
     request.pooled = &pooled;
+  }
+  if (input.has("sizes")) {
+    sizes = input.get("sizes");
     request.sizes = &sizes;
   }
   return model.denoiser()->predict(request, pack);
 }
 
+model::ImageModel denoiser_of(const std::filesystem::path& folder) {
+  const bool transformer = std::filesystem::exists(folder / "transformer");
+  return {folder, {.train = {transformer ? "transformer" : "unet"}, .text_encoders = false, .autoencoder = false}};
+}
+
 void denoise(const Arguments& arguments) {
   const tensor::NoRecording guard;
-  const model::ImageModel model(arguments.model, {.text_encoders = false, .autoencoder = false});
+  const model::ImageModel model = denoiser_of(arguments.model);
   const std::int64_t samples = arguments.input.get("latents").size(0);
   Output output;
   output.add("prediction", predict(model, arguments.input, adapter::Pack::solo(nullptr, samples)));
@@ -172,7 +179,7 @@ void start(const Arguments& arguments) {
 }
 
 void gradients(const Arguments& arguments) {
-  const model::ImageModel model(arguments.model, {.text_encoders = false, .autoencoder = false});
+  const model::ImageModel model = denoiser_of(arguments.model);
   const auto config = config::load<adapter::AdapterConfig>({.name = "adapter", .text = arguments.extra});
   adapter::AdapterSet adapters(config, model.layers(), RandomKey{7});
   tensor::FlatSpace& space = adapters.space();

@@ -24,6 +24,7 @@ struct AffineNorm {
 enum class Activation : std::uint8_t {
   kSilu,
   kGelu,       ///< x Φ(x), by the error function
+  kGeluTanh,   ///< GELU by its tanh form
   kQuickGelu,  ///< x sigmoid(1.702 x), of CLIP
 };
 

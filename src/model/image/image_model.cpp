@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <functional>
 #include <utility>
 
 #include <fmt/ranges.h>
@@ -55,7 +56,8 @@ void require_parts(const fs::path& folder, const ImageModelRequest& request) {
   }
 }
 
-std::unique_ptr<Denoiser> load_denoiser(const fs::path& folder, const std::shared_ptr<LayerList>& layers,
+std::unique_ptr<Denoiser> load_denoiser(const fs::path& folder,
+                                        const std::function<std::shared_ptr<LayerList>(std::string_view part)>& list_of,
                                         const Placement& placement) {
   const Registry<DenoiserFamily> families = denoiser_families();
   for (const auto& [name, family] : families.entries()) {
@@ -71,9 +73,11 @@ std::unique_ptr<Denoiser> load_denoiser(const fs::path& folder, const std::share
     ConfigFields fields(object);
     const storage::SafetensorsSet files = storage::SafetensorsSet::open_folder(part, "diffusion_pytorch_model");
     return family.load(fields, config.where(),
-                       [&] { return LayerBuilder(files, std::string(family.part), layers, placement); });
+                       [&] { return LayerBuilder(files, std::string(family.part), list_of(family.part), placement); });
   }
-  fail(Fault::kInput, "{} has no unet/config.json: it is no folder of a diffusion model that is known here",
+  fail(Fault::kInput,
+       "{} has neither unet/config.json nor transformer/config.json: it is no folder of a diffusion model that is "
+       "known here",
        folder.string());
 }
 
@@ -123,7 +127,7 @@ ImageModel::ImageModel(const fs::path& folder, const ImageModelRequest& request)
     return trains(request, part) ? state_->layers : std::make_shared<LayerList>();
   };
   if (request.denoiser) {
-    state_->denoiser = load_denoiser(folder, list_of("unet"), request.placement);
+    state_->denoiser = load_denoiser(folder, list_of, request.placement);
   }
   for (const char* name : kTextEncoders) {
     if ((request.text_encoders || trains(request, name)) && fs::exists(folder / name / "config.json")) {

@@ -63,6 +63,12 @@ std::size_t LayerBuilder::table(const LayerPlace& place, std::int64_t rows, std:
   return add(place, std::move(site), std::array{rows, width}, false);
 }
 
+tensor::BaseWeight LayerBuilder::array(const std::string& name, std::span<const std::int64_t> shape,
+                                       std::optional<DType> dtype) const {
+  return tensor::load_base_weight(files_, file_prefix_ + name, shape, dtype.value_or(placement_.dtype),
+                                  placement_.device);
+}
+
 Norm LayerBuilder::norm(const std::string& name, std::int64_t width, double epsilon) const {
   const auto load = [&](const char* part) {
     return tensor::load_base_weight(files_, file_prefix_ + name + part, std::array{width}, placement_.dtype,

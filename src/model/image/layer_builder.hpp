@@ -2,6 +2,8 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -45,6 +47,9 @@ class LayerBuilder {
   std::size_t linear(const LayerPlace& place, std::int64_t out, std::int64_t in, bool bias = true);
   std::size_t convolution(const LayerPlace& place, std::int64_t out, std::int64_t in, const SquareKernel& kernel = {});
   std::size_t table(const LayerPlace& place, std::int64_t rows, std::int64_t width);
+  /// An array that is no layer, in `dtype`; absent: in the compute dtype.
+  [[nodiscard]] tensor::BaseWeight array(const std::string& name, std::span<const std::int64_t> shape,
+                                         std::optional<DType> dtype = std::nullopt) const;
   [[nodiscard]] Norm norm(const std::string& name, std::int64_t width, double epsilon) const;
 
   [[nodiscard]] bool has(const std::string& array) const { return files_.find(array).has_value(); }
