@@ -62,6 +62,8 @@ std::optional<at::Tensor> generate_latents(const model::ImageModel& model, const
           Fault::kUsage, "a picture of {} x {}: both sides must be multiples of {}", request.width, request.height,
           scale);
   const model::NoiseSchedule schedule(model.noise(), request.zero_terminal_snr);
+  require(!schedule.is_flow() || request.sampler == "euler", Fault::kUsage,
+          "sampler {} is of models with betas; a flow model takes euler", request.sampler);
   const std::unique_ptr<ImageSampler> sampler = image_samplers().get(
       "sampler", request.sampler)({.schedule = schedule, .prediction = request.prediction, .steps = request.steps});
   const bool guided = request.guidance != 1.0;

@@ -54,6 +54,8 @@ void noise_sample(const DenoiseSettings& settings, const model::NoiseSchedule& s
     target.copy_(noise);
   } else if (settings.prediction == "v_prediction") {
     target.copy_(noise.mul(signal).sub_(z, amount));
+  } else if (settings.prediction == "flow") {
+    target.copy_(noise.sub(z));
   } else {
     target.copy_(z);
   }
@@ -147,7 +149,7 @@ NoisedBatch::NoisedBatch(const DenoiseSettings& settings, const model::NoiseSche
     const auto at_index = static_cast<std::size_t>(index);
     const RandomKey key = batch.keys[at_index];
     const std::int64_t step = drawn_timestep(settings.timesteps, schedule.steps(), key.child("timestep"));
-    parts_[2].mutable_data_ptr<float>()[index] = static_cast<float>(step);
+    parts_[2].mutable_data_ptr<float>()[index] = static_cast<float>(schedule.told(step));
     weights_.push_back((batch.weights.empty() ? 1.0 : batch.weights.at(at_index)) *
                        weight_of(settings.weighting, settings.prediction, schedule.signal_to_noise(step)));
     noise_sample(settings, schedule, step, key, latents.select(0, index), parts_[0].select(0, index),

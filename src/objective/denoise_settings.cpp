@@ -37,7 +37,7 @@ void TimestepChoice::describe(config::Visitor& visitor) {
 void DenoiseSettings::describe(config::Visitor& visitor) {
   visitor.field("prediction", prediction,
                 {.doc = "What the model tells of noised latents. auto: what its folder says.",
-                 .choices = {"auto", "epsilon", "v_prediction", "sample"}});
+                 .choices = {"auto", "epsilon", "v_prediction", "sample", "flow"}});
   visitor.group("loss", loss, "What is made of the difference between prediction and target.");
   visitor.group("weighting", weighting, "Weights of samples.");
   visitor.group("timesteps", timesteps, "Which noise samples get.");

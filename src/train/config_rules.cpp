@@ -105,8 +105,10 @@ void check_data(const RunConfig& config, Messages& messages) {
   if (config.data.images.resolution.empty()) {
     messages.emplace_back("data.resolution: must name at least one");
   }
-  if (config.model.train != std::vector<std::string>{"unet"}) {
-    messages.emplace_back("model.train: text encoders cannot be trained yet; write [unet]");
+  if (config.model.train != std::vector<std::string>{"unet"} &&
+      config.model.train != std::vector<std::string>{"transformer"}) {
+    messages.emplace_back(
+        "model.train: text encoders cannot be trained yet; write [unet], or [transformer] for Stable Diffusion 3");
   }
   if (config.model.added_tokens != "none") {
     messages.emplace_back("model.added_tokens: belongs to language models; take it away");

@@ -19,4 +19,8 @@ std::filesystem::path image_model_folder(const std::string& model, const std::st
   return folder;
 }
 
+std::string denoiser_part(const std::filesystem::path& folder) {
+  return std::filesystem::exists(folder / "transformer" / "config.json") ? "transformer" : "unet";
+}
+
 }  // namespace dormer::train

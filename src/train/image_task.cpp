@@ -187,6 +187,8 @@ void ImageTask::visit_arrays(const SampleRange& samples, const ArrayVisitor& vis
     visit(name("text"), batch.text.to(at::kFloat), DType::kF32);
     if (batch.pooled.defined()) {
       visit(name("pooled"), batch.pooled.to(at::kFloat), DType::kF32);
+    }
+    if (batch.sizes.defined()) {
       visit(name("sizes"), batch.sizes, DType::kF32);
     }
   }
@@ -194,8 +196,10 @@ void ImageTask::visit_arrays(const SampleRange& samples, const ArrayVisitor& vis
 
 interop::BaseFacts ImageTask::base_facts() const {
   interop::BaseFacts facts = interop::facts_of(parts_.model->layers(), parts_.folder);
-  facts.family =
-      parts_.model->denoiser()->facts().pooled_width > 0 ? interop::ModelFamily::kSdxl : interop::ModelFamily::kSd1;
+  const model::DenoiserFacts& denoiser = parts_.model->denoiser()->facts();
+  facts.family = denoiser.family == "sd3_transformer_2d" ? interop::ModelFamily::kSd3
+                 : denoiser.pooled_width > 0             ? interop::ModelFamily::kSdxl
+                                                         : interop::ModelFamily::kSd1;
   return facts;
 }
 

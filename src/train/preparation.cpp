@@ -16,6 +16,7 @@
 #include "dormer/model/model_folder.hpp"
 #include "train/agreement.hpp"
 #include "train/exporting.hpp"
+#include "train/image_folder.hpp"
 #include "train/image_preparation.hpp"
 #include "train/image_task.hpp"
 #include "train/input_start.hpp"
@@ -129,7 +130,7 @@ void Preparation::load() {
 Fingerprint Preparation::full_fingerprint(Fingerprint fingerprint) {
   agree(communicator, [&] {
     fingerprint["model"] = config.data.kind == "images"
-                               ? part_fingerprint(model_folder / "unet", "diffusion_pytorch_model")
+                               ? part_fingerprint(model_folder / denoiser_part(model_folder), "diffusion_pytorch_model")
                                : model_fingerprint(model_folder);
   });
   fingerprint.merge(task->fingerprints());
@@ -334,6 +335,11 @@ void Preparation::load_images(const NumericChoice& numerics) {
     if (settings.prediction == "auto") {
       settings.prediction = model->noise().prediction;
     }
+    require((settings.prediction == "flow") == (model->noise().prediction == "flow"), Fault::kUsage,
+            "objective.prediction: {} does not go with the noise schedule of {}, which is of {}", settings.prediction,
+            model_folder.string(), model->noise().prediction);
+    require(settings.prediction != "flow" || settings.weighting.kind == "constant", Fault::kUsage,
+            "objective.weighting.kind: {} is of models with betas; write constant for flow", settings.weighting.kind);
     require(!settings.zero_terminal_snr || settings.prediction == "v_prediction", Fault::kUsage,
             "objective.zero_terminal_snr: the last step has no signal, of which nothing can be told by prediction: {}; "
             "write prediction: v_prediction, or take it away",

@@ -16,6 +16,7 @@
 #include "dormer/tensor/rehearsal.hpp"
 #include "dormer/train/pictures.hpp"
 #include "train/encoded_parts.hpp"
+#include "train/image_folder.hpp"
 #include "train/image_plan.hpp"
 #include "train/rehearsed_model.hpp"
 
@@ -56,7 +57,7 @@ class RehearsedImages final : public RehearsedModel {
     return fmt::format("{}, {} layers", model_->denoiser()->facts().family, model_->layers().size());
   }
   [[nodiscard]] std::int64_t mapped_bytes() const override {
-    return mapped_in("unet", dtype_) + (plan_->captions_vary() ? mapped_texts() : 0) +
+    return mapped_in(denoiser_part(folder_).c_str(), dtype_) + (plan_->captions_vary() ? mapped_texts() : 0) +
            (shows_pictures(config_) ? mapped_in("vae", autoencoder_dtype()) : 0);
   }
   [[nodiscard]] PlannedData open_data() override {
@@ -170,7 +171,8 @@ class RehearsedImages final : public RehearsedModel {
 
   [[nodiscard]] Conditions conditions_of(std::int64_t samples) const {
     const model::DenoiserFacts& facts = model_->denoiser()->facts();
-    Conditions conditions{shapes({samples, kTokensOfPiece * pieces() + 2, facts.text_width}), {}, {}};
+    Conditions conditions{
+        shapes({samples, kTokensOfPiece * pieces() + 2 + facts.empty_tokens, facts.text_width}), {}, {}};
     if (facts.pooled_width > 0) {
       conditions.pooled = shapes({samples, facts.pooled_width});
     }

@@ -73,8 +73,10 @@ void ModelSection::describe(config::Visitor& visitor) {
                 {.doc = "Tokens of the folder's tokenizer beyond the model's vocabulary. train: they get rows in "
                         "embedding and head, which start at the mean of the others and train with the adapter.",
                  .choices = {"none", "train"}});
-  visitor.field("train", train,
-                {.doc = "Parts of a diffusion model that get adapters, by their folders' names: unet."});
+  visitor.field(
+      "train", train,
+      {.doc = "Parts of a diffusion model that get adapters, by their folders' names: unet, or transformer for Stable "
+              "Diffusion 3."});
   visitor.field("vae_dtype", vae_dtype,
                 {.doc = "Numbers of a diffusion model's autoencoder, which overflows in small ones.",
                  .choices = {"float32", "bfloat16"}});

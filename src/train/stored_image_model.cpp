@@ -15,6 +15,7 @@ StoredImageModel load_stored_image_model(const StoredImageModelRequest& request)
   StoredImageModel result;
   result.model = std::make_unique<model::ImageModel>(
       folder, model::ImageModelRequest{
+                  .train = {denoiser_part(folder)},
                   .placement = {compute_dtype(request.dtype, placement.gpu.has_value()), placement.device}});
   result.tokenizers = open_tokenizers(folder);
   if (request.adapter) {

@@ -27,7 +27,7 @@ TRANSFORMERS = {
     "sd3": {"sample_size": 16, "patch_size": 2, "in_channels": 16, "num_layers": 3, "attention_head_dim": 8, "num_attention_heads": 4,
             "joint_attention_dim": 40, "caption_projection_dim": 32, "pooled_projection_dim": 24, "out_channels": 16, "pos_embed_max_size": 12},
     "sd35": {"sample_size": 16, "patch_size": 2, "in_channels": 16, "num_layers": 4, "attention_head_dim": 12, "num_attention_heads": 3,
-             "joint_attention_dim": 40, "caption_projection_dim": 36, "pooled_projection_dim": 40, "out_channels": 16, "pos_embed_max_size": 16,
+             "joint_attention_dim": 48, "caption_projection_dim": 36, "pooled_projection_dim": 40, "out_channels": 16, "pos_embed_max_size": 16,
              "dual_attention_layers": [0, 1, 2], "qk_norm": "rms_norm"},
 }
 
@@ -45,6 +45,8 @@ TEXT_ENCODERS = {
              {**TEXT, "hidden_size": 24, "intermediate_size": 96, "num_hidden_layers": 4, "num_attention_heads": 4, "hidden_act": "gelu",
               "projection_dim": 24, "pad_token_id": 0}],
 }
+
+TEXT_ENCODERS["sd35"] = [{**sizes, "projection_dim": sizes["hidden_size"]} for sizes in TEXT_ENCODERS["sdxl"]]  # both project
 
 DOWN = ["DownEncoderBlock2D"]
 UP = ["UpDecoderBlock2D"]
@@ -89,7 +91,7 @@ def make_text_encoders(name, folder, seed=7):
     torch.manual_seed(seed)
     models = []
     for index, sizes in enumerate(TEXT_ENCODERS[name]):
-        kind = CLIPTextModelWithProjection if index == 1 else CLIPTextModel
+        kind = CLIPTextModelWithProjection if "projection_dim" in sizes else CLIPTextModel
         model = roughen(kind(CLIPTextConfig(**sizes)), seed + index)
         model.save_pretrained(folder / ("text_encoder" if index == 0 else f"text_encoder_{index + 1}"))
         models.append(model)

@@ -3,7 +3,7 @@
 import json
 
 import numpy as np
-from diffusers import DDPMScheduler
+from diffusers import DDPMScheduler, FlowMatchEulerDiscreteScheduler
 from PIL import Image
 
 import diffusion_models
@@ -30,18 +30,21 @@ def make_tokenizer(folder, pad):
 
 
 def make_pipeline(name, folder, prediction="epsilon"):
-    """Stable Diffusion 1 or XL in small, with everything that its folder has."""
+    """Stable Diffusion 1, XL or 3.5 in small, with everything that its folder has (3.5 without T5)."""
     vocabulary = 514
     for sizes in diffusion_models.TEXT_ENCODERS[name]:
         sizes.update(vocab_size=vocabulary, bos_token_id=vocabulary - 2, eos_token_id=vocabulary - 1)
-    unet = diffusion_models.make_unet(name, folder)
-    vae = diffusion_models.make_autoencoder("sd", folder)
+    flow = name in diffusion_models.TRANSFORMERS
+    denoiser = diffusion_models.make_transformer(name, folder) if flow else diffusion_models.make_unet(name, folder)
+    vae = diffusion_models.make_autoencoder("sd3" if flow else "sd", folder)
     texts = diffusion_models.make_text_encoders(name, folder)
     for index in range(len(texts)):
         make_tokenizer(folder / ("tokenizer" if index == 0 else f"tokenizer_{index + 1}"), "!" if index else "<|endoftext|>")
-    DDPMScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, prediction_type=prediction).save_pretrained(folder / "scheduler")
+    scheduler = (FlowMatchEulerDiscreteScheduler(shift=3.0) if flow
+                 else DDPMScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, prediction_type=prediction))
+    scheduler.save_pretrained(folder / "scheduler")
     (folder / "model_index.json").write_text(json.dumps({"_class_name": "StableDiffusionPipeline"}))
-    return unet, vae, texts
+    return denoiser, vae, texts
 
 
 def make_pictures(folder, count, seed, sizes=((96, 64), (64, 96), (70, 70))):

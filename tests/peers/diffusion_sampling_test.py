@@ -96,3 +96,75 @@ export: [{{for: diffusers}}]
     if adapted:
         assert np.abs(before - theirs).max() > 8 / 255, "the adapter changes nothing"
     assert np.abs(ours - np.round(255 * theirs)).max() <= 2
+
+
+@pytest.mark.parametrize("shift", [1.0, 3.0])
+@pytest.mark.parametrize("steps", [1, 7, 20])
+def test_trajectories_of_flow_equal_those_of_diffusers(probe, steps, shift, tmp_path):
+    from diffusers import FlowMatchEulerDiscreteScheduler
+
+    scheduler = FlowMatchEulerDiscreteScheduler(shift=shift)
+    scheduler.save_pretrained(tmp_path / "scheduler")
+    start = np.random.default_rng(steps).standard_normal((1, 16, 3, 5)).astype(np.float32)
+    save_file({"start": start, "steps": np.zeros(steps, np.float32)}, tmp_path / "in.safetensors")
+    run(probe, "sampler", tmp_path, tmp_path / "in.safetensors", tmp_path / "out.safetensors", "euler")
+    ours = load_file(tmp_path / "out.safetensors")
+    scheduler.set_timesteps(steps)
+    latents = torch.from_numpy(start)
+    assert len(scheduler.timesteps) == steps
+    for step, timestep in enumerate(scheduler.timesteps):
+        latents = scheduler.step(0.3 * torch.tanh(latents) + float(timestep) / 5000, timestep, latents).prev_sample
+        expect_close(ours[f"latents.{step}"], latents.numpy(), 1e-5, f"latents after step {step}")
+
+
+@pytest.mark.parametrize("adapted", [False, True], ids=["base", "adapter"])
+def test_pictures_of_stable_diffusion_3_equal_those_of_diffusers(program, probe, adapted, tmp_path):
+    """Without T5, whose states are zeros then in both."""
+    from diffusers import FlowMatchEulerDiscreteScheduler, StableDiffusion3Pipeline
+    from transformers import CLIPTokenizer
+
+    transformer, vae, texts = diffusion_run.make_pipeline("sd35", tmp_path / "model")
+    arguments = []
+    if adapted:
+        diffusion_run.make_pictures(tmp_path / "pictures", 5, 1)
+        (tmp_path / "run.yaml").write_text(f"""
+run: {{directory: {tmp_path}/run, seed: 3, steps: 5, threads: 1, device: cpu}}
+model: {{path: {tmp_path}/model, dtype: float32, train: [transformer]}}
+adapter: {{kind: lora, rank: 4, decompose: {{axis: output}}, targets: attention-mlp}}
+data: {{kind: images, resolution: [64], cache: {tmp_path}/cache, concepts: [{{path: {tmp_path}/pictures}}]}}
+batch: {{global: 2}}
+objective: {{kind: denoise, timesteps: {{distribution: logit_normal}}}}
+optimizer: {{learning_rate: 3.0e-2}}
+samples: {{every: 5, prompts: [a red thing], width: 64, height: 64, steps: 2}}
+export: [{{for: diffusers}}]
+""")
+        run(program, "train", tmp_path / "run.yaml")
+        arguments = ["--adapter", tmp_path / "run" / "export" / "diffusers" / "pytorch_lora_weights.safetensors"]
+    run(program, "sample", "--model", tmp_path / "model", "--prompt", "a red thing", "--negative", "blue", "--steps", 6, "--guidance", 3.0, "--seed", 5,
+        "--width", 128, "--height", 64, "--dtype", "float32", "--output", tmp_path / "made", *arguments)
+    ours = np.asarray(Image.open(tmp_path / "made" / "0000.png"), np.int64)
+    scale = 2 ** (len(vae.config.block_out_channels) - 1)
+    save_file({"like": np.zeros((1, 16, 64 // scale, 128 // scale), np.float32)}, tmp_path / "in.safetensors")
+    run(probe, "start", tmp_path / "model", tmp_path / "in.safetensors", tmp_path / "noise.safetensors", 5)
+    tokenizers = [CLIPTokenizer.from_pretrained(tmp_path / "model" / name) for name in ("tokenizer", "tokenizer_2")]
+    pipeline = StableDiffusion3Pipeline(transformer=transformer, vae=vae, scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0), text_encoder=texts[0],
+                                        tokenizer=tokenizers[0], text_encoder_2=texts[1], tokenizer_2=tokenizers[1], text_encoder_3=None, tokenizer_3=None)
+    pipeline.set_progress_bar_config(disable=True)
+    ask = {"prompt": "a red thing", "negative_prompt": "blue", "num_inference_steps": 6, "guidance_scale": 3.0, "width": 128, "height": 64, "output_type": "np"}
+    noise = torch.from_numpy(load_file(tmp_path / "noise.safetensors")["noise"])
+    before = pipeline(**ask, latents=noise).images[0]
+    if adapted:
+        pipeline.load_lora_weights(tmp_path / "run" / "export" / "diffusers", weight_name="pytorch_lora_weights.safetensors")
+    theirs = pipeline(**ask, latents=noise).images[0]
+    if adapted:
+        assert np.abs(before - theirs).max() > 8 / 255, "the adapter changes nothing"
+    assert np.abs(ours - np.round(255 * theirs)).max() <= 2
+
+
+def test_samplers_of_betas_are_refused_for_flow(program, tmp_path):
+    import subprocess
+
+    diffusion_run.make_pipeline("sd35", tmp_path / "model")
+    done = subprocess.run([program, "sample", "--model", tmp_path / "model", "--prompt", "a", "--sampler", "ddim", "--width", "64", "--height", "64",
+                           "--output", tmp_path / "made"], capture_output=True, text=True)
+    assert done.returncode == 2 and "a flow model takes euler" in done.stderr

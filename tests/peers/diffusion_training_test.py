@@ -15,7 +15,7 @@ from dormer_run import expect_close, run
 UPDATES = 20
 TOLERANCE = 1e-4
 RATE = 2.0e-3
-TARGETS = r".*attentions.*\.(to_q|to_k|to_v|to_out\.0|net\.0\.proj|net\.2|proj_in|proj_out)"
+TARGETS = r".*(attentions|transformer_blocks).*\.(add_q_proj|add_k_proj|add_v_proj|to_add_out|to_q|to_k|to_v|to_out\.0|net\.0\.proj|net\.2|proj_in|proj_out)"
 
 
 class Run:
@@ -26,7 +26,7 @@ class Run:
         self.unet, self.vae, self.texts = diffusion_run.make_pipeline(name, folder / "model", prediction)
         diffusion_run.make_pictures(folder / "pictures", 11, 1)
         self.groups = {
-            "model": {"path": str(folder / "model"), "dtype": "float32"},
+            "model": {"path": str(folder / "model"), "dtype": "float32", "train": ["transformer" if prediction == "flow" else "unet"]},
             "adapter": {"kind": "lora", "rank": 4, "alpha": 6, "decompose": {"axis": "output"}, "targets": "attention-mlp"},
             "data": {"kind": "images", "resolution": [64], "buckets": {"step": 32, "max_aspect": 2}, "cache": str(folder / "cache"), "variations": 3,
                      "concepts": [{"path": str(folder / "pictures"), "random_crop": True, "flip_probability": 0.5}]},
@@ -51,7 +51,8 @@ def peer_of(unet, start):
     parameters = {}
     for name, parameter in peer.named_parameters():
         if parameter.requires_grad:
-            plain = "unet." + name.removeprefix("base_model.model.").replace(".default", "").removesuffix(".weight")
+            part = next(key for key in start if key.startswith("before.")).split(".")[1]  # unet, transformer
+            plain = f"{part}." + name.removeprefix("base_model.model.").replace(".default", "").removesuffix(".weight")
             parameters[next(key for key in start if key.removeprefix("before.").removesuffix(".weight") == plain)] = parameter
     assert len(parameters) == sum(key.startswith("before.") for key in start)
     with torch.no_grad():
@@ -65,8 +66,14 @@ def loss_of(peer, trace):
     losses = []
     for index in range(4):
         part = {name: trace[f"{name}.{index}"] for name in ("noised", "target", "timestep", "text")}
-        added = {"text_embeds": trace[f"pooled.{index}"], "time_ids": trace[f"sizes.{index}"]} if f"pooled.{index}" in trace else None
-        prediction = peer(part["noised"], part["timestep"], part["text"], added_cond_kwargs=added).sample
+        added = {"text_embeds": trace[f"pooled.{index}"], "time_ids": trace.get(f"sizes.{index}")} if f"pooled.{index}" in trace else None
+        if f"sizes.{index}" in trace:
+            prediction = peer(part["noised"], part["timestep"], part["text"], added_cond_kwargs=added).sample
+        elif added is not None:  # Stable Diffusion 3's text, filled up as diffusers' pipeline does where T5 is absent
+            text = torch.nn.functional.pad(part["text"], (0, peer.config.joint_attention_dim - part["text"].shape[2], 0, 256))
+            prediction = peer(part["noised"], text, added["text_embeds"], part["timestep"]).sample
+        else:
+            prediction = peer(part["noised"], part["timestep"], part["text"]).sample
         losses.append(torch.nn.functional.mse_loss(prediction, part["target"]))
     return torch.stack(losses).mean()
 
@@ -112,7 +119,8 @@ PLAIN = {"adapter": {"kind": "lora", "rank": 4, "alpha": 6, "targets": "attentio
 
 
 @pytest.mark.parametrize(("name", "prediction", "groups"), [("sd1", "epsilon", OUTPUT), ("sdxl", "v_prediction", OUTPUT), ("sdxl", "epsilon", PLAIN),
-                                                            ("sd1", "epsilon", INPUT)], ids=["sd1", "sdxl", "sdxl-lora", "sd1-onetrainer"])
+                                                            ("sd1", "epsilon", INPUT), ("sd35", "flow", OUTPUT)],
+                         ids=["sd1", "sdxl", "sdxl-lora", "sd1-onetrainer", "sd35"])
 def test_twenty_updates_equal_those_of_the_peers(program, name, prediction, groups, tmp_path):
     trainee = Run(tmp_path, name, prediction, **groups)
     traces = trainee.train(program, UPDATES)
@@ -179,3 +187,13 @@ def test_an_exported_adapter_makes_diffusers_predict_the_same(program, tmp_path)
         found = unet(*arguments).sample.numpy()
     assert np.abs(before - wanted).max() > 1e-3 * np.abs(wanted).max(), "the adapter changes nothing"
     expect_close(found, wanted, 1e-5, "prediction")
+
+
+def test_flow_is_a_line_from_latents_to_noise_with_the_schedulers_amounts(program, tmp_path):
+    trace = Run(tmp_path, "sd35", "flow").train(program, 1)[0]
+    for index in range(4):
+        amount = trace[f"timestep.{index}"] / 1000
+        plain = (amount / (3 - 2 * amount) * 1000).numpy()  # before the shift of 3
+        np.testing.assert_allclose(plain, plain.round(), atol=1e-3)
+        latents = trace[f"noised.{index}"] - amount * trace[f"target.{index}"]
+        expect_close(latents.numpy(), trace[f"latents.{index}"].numpy(), 1e-5, "latents")

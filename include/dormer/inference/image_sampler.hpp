@@ -31,7 +31,7 @@ class ImageSampler {
 
 struct SamplerRequest {
   const model::NoiseSchedule& schedule;
-  std::string prediction = "epsilon";  ///< epsilon | v_prediction | sample
+  std::string prediction = "epsilon";  ///< epsilon | v_prediction | sample | flow
   std::int64_t steps = 20;
 };
 

@@ -17,12 +17,13 @@ namespace dormer::model {
 
 /// What scheduler/scheduler_config.json says of the noise that the model was trained with.
 struct NoiseFacts {
-  std::string prediction = "epsilon";   ///< epsilon | v_prediction | sample
+  std::string prediction = "epsilon";   ///< epsilon | v_prediction | sample | flow
   std::string betas = "scaled_linear";  ///< linear | scaled_linear | squaredcos_cap_v2
   double first_beta = 0.00085;
   double last_beta = 0.012;
   std::int64_t steps = 1000;
   bool zero_terminal_snr = false;  ///< rescale_betas_zero_snr
+  double shift = 1.0;              ///< of flow, in place of betas: towards more noise above 1
 };
 
 /// Which parts of a folder are loaded, and which get sites for adapters.

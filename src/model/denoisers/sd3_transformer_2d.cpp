@@ -9,6 +9,7 @@
 
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/add.h>
+#include <ATen/ops/constant_pad_nd.h>
 
 #include "dormer/core/error.hpp"
 #include "dormer/tensor/image_operations.hpp"
@@ -22,6 +23,7 @@ namespace {
 
 constexpr std::int64_t kTimeWaves = 256;
 constexpr std::int64_t kMostBlocks = 256;
+constexpr std::int64_t kEmptyTokens = 256;  // of T5, as diffusers' pipeline fills them where it is absent
 
 struct Sd3Description {
   std::int64_t patch = 2;
@@ -79,6 +81,7 @@ class Sd3Transformer final : public Denoiser {
               .latent_channels = config_.in_channels,
               .out_channels = config_.out_channels,
               .text_width = config_.text_width,
+              .empty_tokens = kEmptyTokens,
               .pooled_width = config_.pooled_width,
               .size_numbers = 0,
               .latent_multiple = config_.patch,
@@ -126,7 +129,7 @@ class Sd3Transformer final : public Denoiser {
     const at::Tensor patches = tensor::rows_of_image(on(patches_, input.latents.to(dtype).contiguous()));
     const at::Tensor placed = at::add(patches.view({samples, -1, config_.width()}), positions_of(height, columns));
     JointRows rows{placed.view(patches.sizes()),
-                   on(text_in_, input.text.reshape({-1, config_.text_width}).to(dtype).contiguous())};
+                   on(text_in_, filled(input.text).reshape({-1, config_.text_width}).to(dtype).contiguous())};
     const JointPass pass{*layers_, pack, samples, config_.heads, conditions};
     for (const JointBlock& block : blocks_) {
       rows = run_joint_block(block, rows, pass);
@@ -136,6 +139,12 @@ class Sd3Transformer final : public Denoiser {
   }
 
  private:
+  /// A text of CLIP alone, [samples, tokens, less], as wide as the model's, with rows for T5.
+  [[nodiscard]] at::Tensor filled(const at::Tensor& text) const {
+    const std::int64_t missing = config_.text_width - text.size(2);
+    return missing == 0 ? text : at::constant_pad_nd(text, {0, missing, 0, kEmptyTokens});
+  }
+
   /// The middle of the square of positions, [height * columns, width].
   [[nodiscard]] at::Tensor positions_of(std::int64_t height, std::int64_t columns) const {
     const std::int64_t most = config_.most_positions;

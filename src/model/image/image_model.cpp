@@ -166,14 +166,18 @@ TextConditions ImageModel::conditions(std::span<const at::Tensor> tokens, std::i
     return {state_->text_encoders[0]->encode({.tokens = tokens[0], .skipped_layers = skipped}, pack)[0]};
   }
   std::vector<at::Tensor> states;
-  at::Tensor pooled;
+  std::vector<at::Tensor> pooled;
   for (std::size_t index = 0; index < count; ++index) {
     const std::vector<at::Tensor> encoded = state_->text_encoders[index]->encode(
         {.tokens = tokens[index], .skipped_layers = 1 + skipped, .normed = false}, pack);
     states.push_back(encoded[0]);
-    pooled = encoded.back();
+    if (state_->text_encoders[index]->facts().projection > 0) {
+      pooled.push_back(encoded.back());
+    }
   }
-  return {at::cat(states, 2), pooled};
+  require(!pooled.empty(), Fault::kInput,
+          "no text encoder has a projection (text_projection.weight); fetch the model again");
+  return {at::cat(states, 2), at::cat(pooled, 1)};
 }
 
 NoiseFacts read_noise_facts(const std::string& text, const std::string& where) {
@@ -182,6 +186,14 @@ NoiseFacts read_noise_facts(const std::string& text, const std::string& where) {
   require(object.is_object(), Fault::kInput, "{} is not a JSON object", where);
   ConfigFields fields(object);
   NoiseFacts facts;
+  if (fields.has("_class_name") && object.at("_class_name") == "FlowMatchEulerDiscreteScheduler") {
+    facts.prediction = "flow";
+    facts.shift = fields.number("shift", 1.0);
+    facts.steps = fields.size("num_train_timesteps", 1000);
+    fields.refuse(fields.flag("use_dynamic_shifting", false), "use_dynamic_shifting is not supported");
+    require_no_problems(fields, where);
+    return facts;
+  }
   const auto word = [&](const char* name, std::string fallback, std::initializer_list<const char*> known) {
     const nlohmann::json value = fields.has(name) ? object.at(name) : nlohmann::json(std::move(fallback));
     const bool good = value.is_string() && std::ranges::find(known, value.get<std::string>()) != known.end();

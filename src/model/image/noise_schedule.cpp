@@ -51,6 +51,16 @@ std::vector<double> betas_of(const NoiseFacts& facts) {
 }  // namespace
 
 NoiseSchedule::NoiseSchedule(const NoiseFacts& facts, bool zero_terminal_snr) {
+  if (facts.prediction == "flow") {
+    flow_ = true;
+    shift_ = facts.shift;
+    for (std::int64_t step = 1; step <= facts.steps; ++step) {
+      const double plain = static_cast<double>(step) / static_cast<double>(facts.steps);
+      noise_.push_back(shift_ * plain / (1.0 + (shift_ - 1.0) * plain));
+      signal_.push_back(1.0 - noise_.back());
+    }
+    return;
+  }
   double left = 1.0;
   for (const double beta : betas_of(facts)) {
     left *= 1.0 - beta;
