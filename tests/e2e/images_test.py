@@ -105,6 +105,21 @@ def test_killed_while_encoding_and_while_training_gives_the_same_bytes(folder, w
     assert pictures(folder, "killed") == pictures(folder, "whole")
 
 
+def test_flow_on_every_number_of_ranks(folder):
+    """Stable Diffusion 3.5 in small, with everything random on."""
+    diffusion_run.make_pipeline("sd35", folder / "flow")
+    adapters = []
+    for ranks in (1, 3):
+        run = f"flow-{ranks}"
+        line = command(folder, run, ranks, cache="cache-flow")
+        config = Path(line[4])
+        config.write_text(config.read_text().replace("/model,", "/flow, train: [transformer],").replace("weighting: {kind: min_snr}", "timesteps: {distribution: logit_normal}")
+                          .replace("steps: 30", "steps: 6").replace("for: kohya", "for: diffusers").replace("axis: input", "axis: output"))
+        subprocess.run(line, check=True, capture_output=True)
+        adapters.append((folder / run / "export" / "diffusers" / "pytorch_lora_weights.safetensors").read_bytes())
+    assert adapters[0] == adapters[1]
+
+
 def test_a_filled_cache_is_taken_as_it_is(folder, whole):
     said = train(folder, "again", 2)
     assert "encoding" not in said

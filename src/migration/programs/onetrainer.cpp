@@ -19,9 +19,12 @@ void translate_model(Translation& t) {
     t.tell(fmt::format("training_method: {}: {}", method, kNotHere));
   }
   const std::string type = t.text("model_type").value_or("STABLE_DIFFUSION_15");
-  if (!type.starts_with("STABLE_DIFFUSION_1") && !type.starts_with("STABLE_DIFFUSION_2") &&
-      type != "STABLE_DIFFUSION_XL_10_BASE") {
-    t.tell(fmt::format("model_type: {}: only Stable Diffusion 1, 2 and XL are trained by this version", type));
+  if (type == "STABLE_DIFFUSION_3" || type == "STABLE_DIFFUSION_35") {
+    t.set("model.train", Json::array({"transformer"}));
+    t.tell(fmt::format("model_type: {}: without T5, whose states are zeros here", type));
+  } else if (!type.starts_with("STABLE_DIFFUSION_1") && !type.starts_with("STABLE_DIFFUSION_2") &&
+             type != "STABLE_DIFFUSION_XL_10_BASE") {
+    t.tell(fmt::format("model_type: {}: only Stable Diffusion 1, 2, XL, 3 and 3.5 are trained by this version", type));
   }
   t.copy("base_model_name", "model.path");
   if (const std::optional<std::string> path = t.text("base_model_name"); path && path->ends_with(".safetensors")) {
