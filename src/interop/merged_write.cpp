@@ -197,12 +197,24 @@ ArrayChanges under_own_names(ArrayChanges changes, const ModelPart& encoder) {
   return renamed;
 }
 
-/// The components of a diffusers folder that hold adapted layers.
-std::vector<std::pair<std::string, ModelPart>> pipeline_parts(const StoredAdapter& stored, const fs::path& model) {
+/// Whether a component's weights are views into a checkpoint elsewhere, which nobody else reads.
+bool is_seen_elsewhere(const fs::path& component) {
+  std::error_code code;
+  return fs::exists(component / "model.view.json", code) ||
+         fs::exists(component / "diffusion_pytorch_model.view.json", code);
+}
+
+/// The components of a diffusers folder that are written anew: those that hold adapted layers. `all` has the changes
+/// under names that begin with their component.
+std::vector<std::pair<std::string, ModelPart>> pipeline_parts(ArrayChanges all, const fs::path& model) {
   std::vector<std::pair<std::string, ModelPart>> parts;
-  for (const char* component : {"unet", "transformer", "text_encoder", "text_encoder_2", "text_encoder_3"}) {
-    ArrayChanges changes = changes_of(stored, std::string(component) + ".");
-    if (!changes.empty()) {
+  for (const char* component : {"unet", "transformer", "text_encoder", "text_encoder_2", "text_encoder_3", "vae"}) {
+    const std::string prefix = std::string(component) + ".";
+    ArrayChanges changes;
+    for (auto change = all.lower_bound(prefix); change != all.end() && change->first.starts_with(prefix); ++change) {
+      changes[change->first.substr(prefix.size())] = std::move(change->second);
+    }
+    if (!changes.empty() || is_seen_elsewhere(model / component)) {
       const bool encoder = std::string_view(component).starts_with("text_encoder");
       ModelPart part{.folder = model / component, .stem = encoder ? "model" : "diffusion_pytorch_model"};
       part.changes = encoder ? under_own_names(std::move(changes), part) : std::move(changes);
@@ -219,18 +231,26 @@ void copy_component(const fs::path& from, const fs::path& to, const ModelPart* m
     const std::string name = entry.path().filename().string();
     if (entry.is_directory()) {
       copy_component(entry.path(), to / name, nullptr);
-    } else if (merged == nullptr || !name.starts_with(merged->stem) || name.find(".safetensors") == std::string::npos) {
+    } else if (merged == nullptr || (name.find(".safetensors") == std::string::npos && !name.ends_with(".view.json"))) {
       fs::copy_file(fs::canonical(entry.path()), to / name);
     }
   }
 }
 
+/// Whether `path` is `folder`, or lies in it.
+bool holds(const fs::path& folder, const fs::path& path) {
+  const fs::path inside = fs::weakly_canonical(path).lexically_relative(fs::weakly_canonical(folder));
+  return !inside.empty() && *inside.begin() != "..";
+}
+
 /// A folder of diffusers: the adapted components merged, the others copied.
-void write_pipeline(const StoredAdapter& stored, const fs::path& model, const fs::path& target,
-                    const MergedForm& form) {
-  const std::vector<std::pair<std::string, ModelPart>> parts = pipeline_parts(stored, model);
+void write_pipeline(ArrayChanges changes, const fs::path& model, const fs::path& target, const MergedForm& form) {
+  const std::vector<std::pair<std::string, ModelPart>> parts = pipeline_parts(std::move(changes), model);
   write_folder(target, "model_index.json", [&](const fs::path& temporary) {
     for (const fs::directory_entry& entry : fs::directory_iterator(model)) {
+      if (holds(entry.path(), temporary)) {
+        continue;  // where the result goes is no part of the model
+      }
       const std::string name = entry.path().filename().string();
       const auto part = std::ranges::find_if(parts, [&](const auto& known) { return known.first == name; });
       if (entry.is_directory()) {
@@ -243,6 +263,26 @@ void write_pipeline(const StoredAdapter& stored, const fs::path& model, const fs
       write_part(part, temporary / component, form);
     }
   });
+}
+
+bool is_pipeline(const fs::path& model) {
+  std::error_code code;
+  return fs::exists(model / "model_index.json", code);
+}
+
+/// Of the folder that `write_pipeline` makes.
+std::int64_t pipeline_bytes(ArrayChanges changes, const fs::path& model, DType dtype) {
+  const std::vector<std::pair<std::string, ModelPart>> parts = pipeline_parts(std::move(changes), model);
+  std::int64_t bytes = 0;
+  for (const auto& [component, part] : parts) {
+    bytes += part_bytes(part, dtype);
+  }
+  for (const fs::directory_entry& entry : fs::recursive_directory_iterator(model)) {
+    const std::string component = *entry.path().lexically_relative(model).begin();
+    const bool written = std::ranges::any_of(parts, [&](const auto& part) { return part.first == component; });
+    bytes += entry.is_regular_file() && !written ? static_cast<std::int64_t>(entry.file_size()) : 0;
+  }
+  return bytes;
 }
 
 /// One change of the rows of an array after the other.
@@ -309,6 +349,13 @@ void write_checkpoint(const StoredAdapter& adapter, const fs::path& target, cons
 
 std::int64_t merged_bytes(const adapter::AdapterSet& adapters, const fs::path& model_folder, DType dtype) {
   const BaseFacts base{.hub_id = {}, .folder = model_folder, .linear_layers = {}};
+  if (is_pipeline(model_folder)) {
+    ArrayChanges changes;
+    for (const std::string& site : adapters.site_names()) {
+      changes[site + ".weight"] = {};
+    }
+    return pipeline_bytes(std::move(changes), model_folder, dtype);
+  }
   return part_bytes({.folder = model_folder,
                      .changes = changes_of(adapters, base),
                      .unties_head = unties_head(adapters.site_names(), model_folder)},
@@ -319,6 +366,10 @@ void write_merged(const adapter::AdapterSet& adapters, const fs::path& folder, c
                   const MergedForm& form) {
   const tensor::NoRecording guard;
   require_model_dtype(form.dtype);
+  if (is_pipeline(base.folder)) {
+    write_pipeline(changes_of(adapters, base), base.folder, folder, form);
+    return;
+  }
   const adapter::AddedTokens* added = adapters.added_tokens();
   write_model({.folder = base.folder,
                .changes = changes_of(adapters, base),
@@ -335,8 +386,8 @@ void write_merged(const StoredAdapter& adapter, const fs::path& folder, const fs
     return;
   }
   const StoredAdapter named = adapter.naming == Naming::kHuggingFace ? adapter : renamed(adapter, Naming::kHuggingFace);
-  if (fs::exists(model / "model_index.json", code)) {
-    write_pipeline(named, model, folder, form);
+  if (is_pipeline(model)) {
+    write_pipeline(changes_of(named, ""), model, folder, form);
     return;
   }
   std::optional<std::int64_t> vocabulary;

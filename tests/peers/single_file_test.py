@@ -96,7 +96,7 @@ def test_training_on_a_file_is_training_on_its_folder(program, vocabulary, tmp_p
     adapters = []
     for name, model in (("file", "model.safetensors"), ("folder", "folder")):
         (tmp_path / f"{name}.yaml").write_text(f"""
-run: {{directory: {tmp_path}/{name}, name: r, seed: 3, steps: 3, threads: 1, device: cpu}}
+run: {{directory: {tmp_path}/{name}-run, name: r, seed: 3, steps: 3, threads: 1, device: cpu}}
 model: {{path: {tmp_path}/{model}, dtype: float32}}
 text: {{tokenizer: {vocabulary}}}
 adapter: {{kind: lora, rank: 4, decompose: {{axis: input}}, targets: attention-mlp}}
@@ -104,11 +104,16 @@ data: {{kind: images, resolution: [64], cache: {tmp_path}/cache-{name}, concepts
 batch: {{global: 2}}
 objective: {{kind: denoise}}
 optimizer: {{learning_rate: 3.0e-2}}
-export: [{{for: kohya}}]
+export: [{{for: kohya}}, {{for: merged}}]
 """)
         run(program, "train", tmp_path / f"{name}.yaml")
-        adapters.append(next((tmp_path / name / "export" / "kohya").glob("*.safetensors")).read_bytes())
+        adapters.append(next((tmp_path / f"{name}-run" / "export" / "kohya").glob("*.safetensors")).read_bytes())
     assert adapters[0] == adapters[1]
+    merged = [tmp_path / f"{name}-run" / "export" / "merged" for name in ("file", "folder")]
+    for part, kind in (("unet", UNet2DConditionModel), ("vae", AutoencoderKL), ("text_encoder", CLIPTextModel), ("text_encoder_2", CLIPTextModelWithProjection)):
+        first, second = (kind.from_pretrained(folder / part).state_dict() for folder in merged)
+        assert first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first), part
+    assert not list(merged[0].rglob("*.view.json")) and not list(merged[0].rglob("transposed.safetensors"))
 
 
 def refused(program, model, *arguments):
