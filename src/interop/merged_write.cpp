@@ -237,12 +237,6 @@ void copy_component(const fs::path& from, const fs::path& to, const ModelPart* m
   }
 }
 
-/// Whether `path` is `folder`, or lies in it.
-bool holds(const fs::path& folder, const fs::path& path) {
-  const fs::path inside = fs::weakly_canonical(path).lexically_relative(fs::weakly_canonical(folder));
-  return !inside.empty() && *inside.begin() != "..";
-}
-
 /// A folder of diffusers: the adapted components merged, the others copied.
 void write_pipeline(ArrayChanges changes, const fs::path& model, const fs::path& target, const MergedForm& form) {
   const std::vector<std::pair<std::string, ModelPart>> parts = pipeline_parts(std::move(changes), model);
@@ -263,11 +257,6 @@ void write_pipeline(ArrayChanges changes, const fs::path& model, const fs::path&
       write_part(part, temporary / component, form);
     }
   });
-}
-
-bool is_pipeline(const fs::path& model) {
-  std::error_code code;
-  return fs::exists(model / "model_index.json", code);
 }
 
 /// Of the folder that `write_pipeline` makes.

@@ -11,9 +11,9 @@
 namespace dormer::migration {
 namespace {
 
-constexpr std::array<const char*, 15> kGroups{"run",        "model",      "adapter",   "data",     "text",
-                                              "batch",      "objective",  "optimizer", "schedule", "parallel",
-                                              "validation", "samples", "checkpoint", "export",    "sweep"};
+constexpr std::array<const char*, 15> kGroups{"run",        "model",     "adapter",    "data",     "text",
+                                              "batch",      "objective", "optimizer",  "schedule", "parallel",
+                                              "validation", "samples",   "checkpoint", "export",   "sweep"};
 constexpr std::size_t kShown = 60;  // characters of a value in a message
 
 std::string shown(const Json& value) {

@@ -27,10 +27,11 @@ struct ImageRequest {
 };
 
 /// fp32 [channels, height, width] on the host: the latents at the end, as the denoiser scales them; nothing where it
-/// did not go on. Adapters may be null: the base alone. Usage errors for a size or a number of steps that the model does
-/// not take.
-[[nodiscard]] std::optional<at::Tensor> generate_latents(const model::ImageModel& model, const adapter::AdapterSet* adapters,
-                                          const ImageRequest& request);
+/// did not go on. Adapters may be null: the base alone. Usage errors for a size or a number of steps that the model
+/// does not take.
+[[nodiscard]] std::optional<at::Tensor> generate_latents(const model::ImageModel& model,
+                                                         const adapter::AdapterSet* adapters,
+                                                         const ImageRequest& request);
 
 /// The picture of latents: fp32 [3, height, width] in [-1, 1], on the host.
 [[nodiscard]] at::Tensor picture_of(const model::Autoencoder& autoencoder, const at::Tensor& latents);
