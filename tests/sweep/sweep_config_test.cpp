@@ -172,7 +172,7 @@ TEST(BadSweeps, AreRefusedWithTheLine) {
       {"run: {directory: runs/a, steps: 9}\nmodel: {pth: m}\ndata: {train: t.h5, validation: v.h5}\nsweep: {trials: "
        "no,\n space: {adapter.rank: []}}\n",
        "sweep.yaml:2: model.path: is missing: Folder of the frozen model in Hugging Face form, or org/name in the "
-       "offline cache.\n"
+       "offline cache; of a diffusion model also a checkpoint in one .safetensors (then text.tokenizer is needed).\n"
        "sweep.yaml:2: model.pth: unknown key; did you mean 'path'?\nsweep.yaml:4: sweep.trials: 'no' is not a whole "
        "number\n"
        "sweep.yaml:5: sweep.space.adapter.rank: the list is empty; write the values to try"},
