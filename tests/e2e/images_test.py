@@ -85,7 +85,7 @@ def test_pictures_show_how_training_goes(folder, whole):
     assert list(made) == [f"samples/step-{step:09}/{index:04}.png" for step in (0, 10, 20, 30) for index in range(3)]
     assert len(set(made.values())) == len(made)
     report = (folder / "whole" / "report.html").read_text()
-    assert report.count('src="data:image/png;base64,') == len(made) and "Picture 0002 after update 30" in report
+    assert report.count('" src="data:image/png;base64,') == len(made) and "Picture 0002 after update 30" in report
 
 
 def test_asked_to_stop_among_the_pictures(folder, whole):

@@ -112,7 +112,7 @@ def test_adapters_learn_other_photographs_and_diffusers_computes_them(program, f
     before, after = train(program, folder, kind, learned, "other", {**KINDS[kind], **rank}, 80, 1e-2, exports)
     assert after < 0.985 * before, (before, after)  # found: 0.961 (loha) to 0.973 (lora)
     report = (folder / kind / "report.html").read_text()
-    assert report.count('src="data:image/png;base64,') == 4 and "after update 80" in report
+    assert report.count('" src="data:image/png;base64,') == 4 and "after update 80" in report
 
     merged = UNet2DConditionModel.from_pretrained(folder / kind / "export" / "merged" / "unet")
     adapter = next((folder / kind / "export" / exports[1]["for"]).glob("*.safetensors"))
