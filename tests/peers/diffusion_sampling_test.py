@@ -56,6 +56,26 @@ def test_trajectories_equal_those_of_diffusers(probe, kind, steps, prediction, t
         expect_close(ours[f"latents.{step}"], latents.numpy(), 1e-5, f"latents after step {step}")
 
 
+def sampled(program, folder, arguments):
+    run(program, "sample", "--model", folder / "model", "--prompt", "a red thing", "--negative", "blue", "--steps", 6, "--guidance", 3.0, "--seed", 5,
+        "--width", 128, "--height", 64, "--dtype", "float32", "--output", folder / "made", *arguments)
+    return np.asarray(Image.open(folder / "made" / "0000.png"), np.int64)
+
+
+def expect_pipelines_picture(ours, pipeline, adapted, folder):
+    """The picture of diffusers' pipeline from the noise in the folder, with the run's adapter where there is one."""
+    pipeline.set_progress_bar_config(disable=True)
+    ask = {"prompt": "a red thing", "negative_prompt": "blue", "num_inference_steps": 6, "guidance_scale": 3.0, "width": 128, "height": 64, "output_type": "np"}
+    noise = torch.from_numpy(load_file(folder / "noise.safetensors")["noise"])
+    before = pipeline(**ask, latents=noise).images[0]
+    if adapted:
+        pipeline.load_lora_weights(folder / "run" / "export" / "diffusers", weight_name="pytorch_lora_weights.safetensors")
+    theirs = pipeline(**ask, latents=noise).images[0]
+    if adapted:
+        assert np.abs(before - theirs).max() > 8 / 255, "the adapter changes nothing"
+    assert np.abs(ours - np.round(255 * theirs)).max() <= 2
+
+
 @pytest.mark.parametrize("adapted", [False, True], ids=["base", "adapter"])
 def test_pictures_equal_those_of_diffusers(program, probe, adapted, tmp_path):
     from diffusers import EulerDiscreteScheduler, StableDiffusionPipeline
@@ -77,25 +97,14 @@ export: [{{for: diffusers}}]
 """)
         run(program, "train", tmp_path / "run.yaml")
         arguments = ["--adapter", tmp_path / "run" / "export" / "diffusers" / "pytorch_lora_weights.safetensors"]
-    run(program, "sample", "--model", tmp_path / "model", "--prompt", "a red thing", "--negative", "blue", "--steps", 6, "--guidance", 3.0, "--seed", 5,
-        "--width", 128, "--height", 64, "--dtype", "float32", "--output", tmp_path / "made", *arguments)
-    ours = np.asarray(Image.open(tmp_path / "made" / "0000.png"), np.int64)
+    ours = sampled(program, tmp_path, arguments)
     assert "Seed: 5" in Image.open(tmp_path / "made" / "0000.png").text["parameters"]
 
     save_file({"like": np.zeros((1, 4, 8, 16), np.float32)}, tmp_path / "in.safetensors")
     run(probe, "start", tmp_path / "model", tmp_path / "in.safetensors", tmp_path / "noise.safetensors", 5)
     pipeline = StableDiffusionPipeline(vae=vae, text_encoder=texts[0], tokenizer=CLIPTokenizer.from_pretrained(tmp_path / "model" / "tokenizer"), unet=unet,
                                        scheduler=EulerDiscreteScheduler(**SHARED, timestep_spacing="leading"), safety_checker=None, feature_extractor=None)
-    pipeline.set_progress_bar_config(disable=True)
-    ask = {"prompt": "a red thing", "negative_prompt": "blue", "num_inference_steps": 6, "guidance_scale": 3.0, "width": 128, "height": 64, "output_type": "np"}
-    noise = torch.from_numpy(load_file(tmp_path / "noise.safetensors")["noise"])
-    before = pipeline(**ask, latents=noise).images[0]
-    if adapted:
-        pipeline.load_lora_weights(tmp_path / "run" / "export" / "diffusers", weight_name="pytorch_lora_weights.safetensors")
-    theirs = pipeline(**ask, latents=noise).images[0]
-    if adapted:
-        assert np.abs(before - theirs).max() > 8 / 255, "the adapter changes nothing"
-    assert np.abs(ours - np.round(255 * theirs)).max() <= 2
+    expect_pipelines_picture(ours, pipeline, adapted, tmp_path)
 
 
 @pytest.mark.parametrize("shift", [1.0, 3.0])
@@ -140,25 +149,14 @@ export: [{{for: diffusers}}]
 """)
         run(program, "train", tmp_path / "run.yaml")
         arguments = ["--adapter", tmp_path / "run" / "export" / "diffusers" / "pytorch_lora_weights.safetensors"]
-    run(program, "sample", "--model", tmp_path / "model", "--prompt", "a red thing", "--negative", "blue", "--steps", 6, "--guidance", 3.0, "--seed", 5,
-        "--width", 128, "--height", 64, "--dtype", "float32", "--output", tmp_path / "made", *arguments)
-    ours = np.asarray(Image.open(tmp_path / "made" / "0000.png"), np.int64)
+    ours = sampled(program, tmp_path, arguments)
     scale = 2 ** (len(vae.config.block_out_channels) - 1)
     save_file({"like": np.zeros((1, 16, 64 // scale, 128 // scale), np.float32)}, tmp_path / "in.safetensors")
     run(probe, "start", tmp_path / "model", tmp_path / "in.safetensors", tmp_path / "noise.safetensors", 5)
     tokenizers = [CLIPTokenizer.from_pretrained(tmp_path / "model" / name) for name in ("tokenizer", "tokenizer_2")]
     pipeline = StableDiffusion3Pipeline(transformer=transformer, vae=vae, scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0), text_encoder=texts[0],
                                         tokenizer=tokenizers[0], text_encoder_2=texts[1], tokenizer_2=tokenizers[1], text_encoder_3=None, tokenizer_3=None)
-    pipeline.set_progress_bar_config(disable=True)
-    ask = {"prompt": "a red thing", "negative_prompt": "blue", "num_inference_steps": 6, "guidance_scale": 3.0, "width": 128, "height": 64, "output_type": "np"}
-    noise = torch.from_numpy(load_file(tmp_path / "noise.safetensors")["noise"])
-    before = pipeline(**ask, latents=noise).images[0]
-    if adapted:
-        pipeline.load_lora_weights(tmp_path / "run" / "export" / "diffusers", weight_name="pytorch_lora_weights.safetensors")
-    theirs = pipeline(**ask, latents=noise).images[0]
-    if adapted:
-        assert np.abs(before - theirs).max() > 8 / 255, "the adapter changes nothing"
-    assert np.abs(ours - np.round(255 * theirs)).max() <= 2
+    expect_pipelines_picture(ours, pipeline, adapted, tmp_path)
 
 
 def test_samplers_of_betas_are_refused_for_flow(program, tmp_path):
