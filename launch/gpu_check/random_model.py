@@ -4,6 +4,7 @@ torch is imported where it is used: the steps before need none of it, and it tak
 """
 from __future__ import annotations
 
+import ctypes
 import json
 import math
 import shutil
@@ -52,8 +53,6 @@ def weights_of(shape: Shape) -> dict[str, torch.Tensor]:
 
 def write_safetensors(path: Path, tensors: dict[str, torch.Tensor]) -> None:
     """The format of bfloat16 tensors: length of the header, header in JSON, bytes."""
-    import torch
-
     header, offset = {"__metadata__": {"format": "pt"}}, 0
     for name, tensor in tensors.items():
         end = offset + 2 * tensor.numel()
@@ -64,7 +63,8 @@ def write_safetensors(path: Path, tensors: dict[str, torch.Tensor]) -> None:
     with path.open("wb") as file:
         file.write(struct.pack("<Q", len(text)) + text)
         for tensor in tensors.values():
-            file.write(bytes(tensor.contiguous().view(torch.uint8).untyped_storage()))
+            kept = tensor.contiguous()
+            file.write(ctypes.string_at(kept.data_ptr(), 2 * kept.numel()))  # bytes(storage) would go element by element
 
 
 def write_model(folder: Path, shape: Shape, tokenizer: Path) -> None:

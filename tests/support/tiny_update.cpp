@@ -117,4 +117,13 @@ void expect_close(const std::vector<at::Tensor>& actual, const std::vector<at::T
   }
 }
 
+void expect_as_near(const std::vector<at::Tensor>& actual, const std::vector<at::Tensor>& other,
+                    const std::vector<at::Tensor>& exact) {
+  ASSERT_EQ(actual.size(), exact.size());
+  for (std::size_t i = 0; i < actual.size(); ++i) {
+    const double allowed = 2.0 * relative_error(other.at(i), exact[i]) + tolerance(at::kBFloat16, 1);
+    EXPECT_LE(relative_error(actual[i], exact[i]), allowed) << "tensor " << i;
+  }
+}
+
 }  // namespace dormer::test
