@@ -12,9 +12,9 @@
 #   dormer_gpu_test(ROOM NAME … SOURCES … [LIBRARIES …])
 #     A GoogleTest program that needs a GPU: always built, registered (label gpu) where there is a device. Its path stands in
 #     gpu-tests.txt, for launch/bundle.sh, and where it is not registered in gpu-tests-not-registered.txt, for launch/test.sh.
-#   dormer_bundled(TARGET FOLDER)
-#     Part of what launch/bundle.sh packs (component `bundle`): in FOLDER, with libraries found in the bundle's lib alone. LibTorch is
-#     the other machine's.
+#   dormer_bundled(TARGET FOLDER [COMPONENT])
+#     Part of what launch/bundle.sh packs (component `bundle`, or another that it is told of): in FOLDER, with libraries found in the
+#     bundle's lib alone. LibTorch is the other machine's.
 #   dormer_interface_id(VARIABLE ROOM/HEADER …)
 #     The version and a hash of public headers: program and module agree on them if and only if they carry the same id. VARIABLE_HEADERS are they.
 
@@ -41,11 +41,15 @@ function(dormer_bundled target folder)
   if(NOT folder STREQUAL lib)
     set(origin "$ORIGIN/../lib")
   endif()
-  install(PROGRAMS $<TARGET_FILE:${target}> DESTINATION ${folder} COMPONENT bundle EXCLUDE_FROM_ALL)
+  set(component bundle)
+  if(ARGN)
+    set(component ${ARGN})
+  endif()
+  install(PROGRAMS $<TARGET_FILE:${target}> DESTINATION ${folder} COMPONENT ${component} EXCLUDE_FROM_ALL)
   install(CODE "
     set(file \"\${CMAKE_INSTALL_PREFIX}/${folder}/$<TARGET_FILE_NAME:${target}>\")
     file(RPATH_SET FILE \"\${file}\" NEW_RPATH [[${origin}]])
-    execute_process(COMMAND \"${CMAKE_STRIP}\" \"\${file}\" COMMAND_ERROR_IS_FATAL ANY)" COMPONENT bundle EXCLUDE_FROM_ALL)
+    execute_process(COMMAND \"${CMAKE_STRIP}\" \"\${file}\" COMMAND_ERROR_IS_FATAL ANY)" COMPONENT ${component} EXCLUDE_FROM_ALL)
 endfunction()
 
 function(dormer_room name)

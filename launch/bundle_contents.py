@@ -112,6 +112,7 @@ def main() -> None:
         "commit": arguments.commit,
         **versions(bundle, torch),
         "cuda_module": (bundle / "lib" / "libdormer_cuda.so").exists(),
+        "image_module": (bundle / "lib" / "libdormer_vips.so").exists(),
         "gpu_tests": sorted(path.name for path in (bundle / "tests").glob("*_gpu_test")),
         "copied_libraries": sorted(libraries),
         "newest_symbols": symbols,

@@ -10,18 +10,20 @@ import time
 from datetime import datetime, timezone
 from pathlib import Path
 
+from diffusion import diffusion
 from machine import check_bundle, describe_gpu, describe_machine, gpu_test, start_program
 from report import counts, report
 from steps import FAIL, Context, Step, run_step
 from throughput import kernels, throughput
 from training import compare_devices, kill_and_resume, prepare, recompute, run_again
 
-TESTED = {"nccl_gpu_test": "NCCL on one rank", "operations_gpu_test": "every kernel and a whole update"}
+TESTED = {"nccl_gpu_test": "NCCL on one rank", "operations_gpu_test": "every kernel and a whole update", "train_gpu_test": "whole runs"}
 
 
 def all_steps(manifest: dict) -> list[Step]:
     """In order. What later steps read is made by earlier ones."""
     tests = [(f"test {name}", gpu_test(name, TESTED.get(name, "the GPU"))) for name in manifest["gpu_tests"]]
+    images = [("diffusion models on CPU and GPU", diffusion)] if manifest["image_module"] else []
     return [
         ("bundle", check_bundle),
         ("machine", describe_machine),
@@ -34,6 +36,7 @@ def all_steps(manifest: dict) -> list[Step]:
         ("same bytes: run again", run_again),
         ("same bytes: blocks recomputed", recompute),
         ("same bytes: killed and resumed", kill_and_resume),
+        *images,
         ("tokens/s", throughput),
         ("bytes/s of kernels", kernels),
     ]

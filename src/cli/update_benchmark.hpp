@@ -1,21 +1,18 @@
 #pragma once
 
 #include <cstdint>
-#include <filesystem>
 #include <string>
 #include <vector>
 
 #include "cli/bench_device.hpp"
-#include "dormer/core/dtype.hpp"
+#include "cli/benchmarked_model.hpp"
 
 namespace dormer::cli {
 
-/// What one update of training is measured on: seeded random tokens, all linear layers, AdamW.
+/// Updates of a few kinds of adapters on one model, with AdamW.
 struct UpdateBenchmark {
-  std::filesystem::path model;
-  DType dtype = DType::kF32;
-  std::int64_t samples = 4;  ///< of one micro-batch, which is one update
-  std::int64_t length = 256;
+  BenchmarkWork work{};
+  std::vector<std::string> adapters{"lora", "dora"};  ///< kinds; KIND-dora decomposes, dora is lora-dora
   std::int64_t rank = 16;
   std::int64_t rounds = 5;
   BenchDevice device{};  ///< where model, adapters and optimizer lie
@@ -29,14 +26,21 @@ struct BenchmarkRow {
   [[nodiscard]] double median() const;
 };
 
-/// Measures, alternately round by round: the floor (the frozen model's linear products alone, forward and
-/// backward-to-input, blocks and head), an update of LoRA and an update of DoRA.
-[[nodiscard]] std::vector<BenchmarkRow> measure_update(const UpdateBenchmark& benchmark);
+/// The rows, and what they are measured in.
+struct BenchmarkResult {
+  std::string unit;         ///< "tokens" or "images"
+  std::int64_t amount = 0;  ///< of an update
+  std::vector<BenchmarkRow> rows{};
+};
 
-/// Rows as text: best and median tokens/s, ratios to LoRA and to the floor, peak memory of the process.
-[[nodiscard]] std::string describe(const UpdateBenchmark& benchmark, const std::vector<BenchmarkRow>& rows);
+/// Measures, alternately round by round: the floor of the model, then an update of every kind of adapter. Throws usage
+/// errors for adapters that there are not.
+[[nodiscard]] BenchmarkResult measure_update(const UpdateBenchmark& benchmark);
+
+/// Rows as text: best and median rate, ratios to the first adapter and to the floor, peak memory of the process.
+[[nodiscard]] std::string describe(const UpdateBenchmark& benchmark, const BenchmarkResult& result);
 
 /// {"floor": [seconds, ...], "lora": ..., "dora": ...}
-[[nodiscard]] std::string to_json(const std::vector<BenchmarkRow>& rows);
+[[nodiscard]] std::string to_json(const BenchmarkResult& result);
 
 }  // namespace dormer::cli

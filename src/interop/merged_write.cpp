@@ -19,6 +19,7 @@
 #include "dormer/core/error.hpp"
 #include "dormer/core/json_extent.hpp"
 #include "dormer/interop/merged.hpp"
+#include "dormer/model/model_folder.hpp"
 #include "dormer/storage/safetensors.hpp"
 #include "dormer/tensor/device_memory.hpp"
 #include "dormer/tensor/differentiable.hpp"
@@ -338,7 +339,7 @@ void write_checkpoint(const StoredAdapter& adapter, const fs::path& target, cons
 
 std::int64_t merged_bytes(const adapter::AdapterSet& adapters, const fs::path& model_folder, DType dtype) {
   const BaseFacts base{.hub_id = {}, .folder = model_folder, .linear_layers = {}};
-  if (is_pipeline(model_folder)) {
+  if (model::is_pipeline(model_folder)) {
     ArrayChanges changes;
     for (const std::string& site : adapters.site_names()) {
       changes[site + ".weight"] = {};
@@ -355,7 +356,7 @@ void write_merged(const adapter::AdapterSet& adapters, const fs::path& folder, c
                   const MergedForm& form) {
   const tensor::NoRecording guard;
   require_model_dtype(form.dtype);
-  if (is_pipeline(base.folder)) {
+  if (model::is_pipeline(base.folder)) {
     write_pipeline(changes_of(adapters, base), base.folder, folder, form);
     return;
   }
@@ -375,7 +376,7 @@ void write_merged(const StoredAdapter& adapter, const fs::path& folder, const fs
     return;
   }
   const StoredAdapter named = adapter.naming == Naming::kHuggingFace ? adapter : renamed(adapter, Naming::kHuggingFace);
-  if (is_pipeline(model)) {
+  if (dormer::model::is_pipeline(model)) {
     write_pipeline(changes_of(named, ""), model, folder, form);
     return;
   }

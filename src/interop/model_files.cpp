@@ -44,11 +44,6 @@ void finish_folder(const fs::path& temporary, const fs::path& target) {
   replace_folder(temporary, target);
 }
 
-bool is_pipeline(const std::filesystem::path& model) {
-  std::error_code code;
-  return std::filesystem::exists(model / "model_index.json", code);
-}
-
 bool holds(const std::filesystem::path& folder, const std::filesystem::path& path) {
   const std::filesystem::path inside =
       std::filesystem::weakly_canonical(path).lexically_relative(std::filesystem::weakly_canonical(folder));

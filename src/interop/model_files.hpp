@@ -61,9 +61,6 @@ void write_checked(const std::filesystem::path& place,
   }
 }
 
-/// Whether a model is a folder of diffusers, with a folder for each part.
-[[nodiscard]] bool is_pipeline(const std::filesystem::path& model);
-
 /// Whether `path` is `folder`, or lies in it.
 [[nodiscard]] bool holds(const std::filesystem::path& folder, const std::filesystem::path& path);
 

@@ -126,14 +126,22 @@ fs::path resolve_model_or_pipeline(const fs::path& path) {
   return resolve(path, {kModel, kPipeline});
 }
 
+bool is_pipeline(const fs::path& folder) {
+  std::error_code code;
+  return fs::exists(folder / kPipeline, code);
+}
+
+std::string denoiser_part(const fs::path& folder) {
+  return fs::exists(folder / "transformer" / kModel) ? "transformer" : "unet";
+}
+
 std::optional<std::string> hub_id_of(const fs::path& folder) {
   const fs::path whole = fs::weakly_canonical(folder);
   if (whole.parent_path().filename() == "snapshots") {
     return id_of_entry(whole.parent_path().parent_path().filename().string());
   }
-  const bool pipeline = fs::exists(folder / "model_index.json");
   const nlohmann::json config = nlohmann::json::parse(
-      read_file(folder / (pipeline ? "model_index.json" : "config.json"), "the model's configuration"), nullptr, false);
+      read_file(folder / (is_pipeline(folder) ? kPipeline : kModel), "the model's configuration"), nullptr, false);
   if (config.is_object() && config.contains("_name_or_path") && config["_name_or_path"].is_string()) {
     const std::string name = config["_name_or_path"].get<std::string>();
     std::error_code code;

@@ -14,13 +14,8 @@ std::filesystem::path image_model_folder(const std::string& model, const std::st
                                       interop::default_checkpoint_place());
   }
   const std::filesystem::path folder = model::resolve_model_or_pipeline(model);
-  require(std::filesystem::exists(folder / "model_index.json"), Fault::kInput,
-          "{} has no model_index.json: it is no folder of a diffusion model", folder.string());
+  require(model::is_pipeline(folder), Fault::kInput, "{} has no model_index.json: it is no folder of a diffusion model",
+          folder.string());
   return folder;
 }
-
-std::string denoiser_part(const std::filesystem::path& folder) {
-  return std::filesystem::exists(folder / "transformer" / "config.json") ? "transformer" : "unet";
-}
-
 }  // namespace dormer::train

@@ -10,7 +10,4 @@ namespace dormer::train {
 [[nodiscard]] std::filesystem::path image_model_folder(const std::string& model, const std::string& tokenizer,
                                                        const std::string& prediction);
 
-/// The folder of the denoiser in it: "unet" or "transformer".
-[[nodiscard]] std::string denoiser_part(const std::filesystem::path& folder);
-
 }  // namespace dormer::train

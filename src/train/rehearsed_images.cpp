@@ -9,6 +9,7 @@
 
 #include "dormer/data/concept_scan.hpp"
 #include "dormer/model/image_model.hpp"
+#include "dormer/model/model_folder.hpp"
 #include "dormer/model/noise_schedule.hpp"
 #include "dormer/objective/denoise.hpp"
 #include "dormer/storage/safetensors.hpp"
@@ -57,7 +58,7 @@ class RehearsedImages final : public RehearsedModel {
     return fmt::format("{}, {} layers", model_->denoiser()->facts().family, model_->layers().size());
   }
   [[nodiscard]] std::int64_t mapped_bytes() const override {
-    return mapped_in(denoiser_part(folder_).c_str(), dtype_) + (plan_->captions_vary() ? mapped_texts() : 0) +
+    return mapped_in(model::denoiser_part(folder_).c_str(), dtype_) + (plan_->captions_vary() ? mapped_texts() : 0) +
            (shows_pictures(config_) ? mapped_in("vae", autoencoder_dtype()) : 0);
   }
   [[nodiscard]] PlannedData open_data() override {

@@ -1,6 +1,7 @@
 """Runs of a small diffusion model on pictures of several sizes, with buckets, random cuts, flips, shuffled captions, dropout and noise: the same
 bytes on any number of ranks, and after every rank was killed while the cache was filled and while it trained."""
 
+import json
 import os
 import re
 import subprocess
@@ -118,6 +119,15 @@ def test_flow_on_every_number_of_ranks(folder):
         subprocess.run(line, check=True, capture_output=True)
         adapters.append((folder / run / "export" / "diffusers" / "pytorch_lora_weights.safetensors").read_bytes())
     assert adapters[0] == adapters[1]
+
+
+def test_the_denoiser_is_measured(folder):
+    words = [PROGRAM, "bench", "--model", folder / "model", "--samples", "1", "--rank", "4", "--rounds", "2", "--threads", "1"]
+    said = json.loads(subprocess.run([*words, "--resolution", "64", "--adapters", "lora,dora,loha", "--json"], check=True, capture_output=True).stdout)
+    assert {name: len(seconds) for name, seconds in said.items()} == {"forward": 2, "lora": 2, "dora": 2, "loha": 2}
+    assert min(said["lora"]) > min(said["forward"]), "forward and backward take longer than forward"
+    odd = subprocess.run([*words, "--resolution", "60"], capture_output=True, text=True)
+    assert odd.returncode == 2 and "multiples of 64 pixels, not 60" in odd.stderr
 
 
 def test_a_filled_cache_is_taken_as_it_is(folder, whole):

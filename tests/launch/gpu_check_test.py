@@ -127,6 +127,18 @@ def test_a_dry_run_passes_and_reports_every_step(archive, tmp_path):
     assert all((tmp_path / "out" / log).stat().st_size > 0 for log in re.findall(r"logs/\S+\.log", report))
 
 
+@pytest.mark.skipif(not (BUILD / "lib/libdormer_vips.so").exists(), reason="built without libvips")
+def test_a_bundle_with_images_trains_on_pictures(tmp_path):
+    archive = tmp_path / "bundle.tar.gz"
+    done = run("bash", SOURCE / "launch/bundle.sh", "--build", BUILD, "--images", "--output", archive)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert archive.stat().st_size < LIMIT
+    done, report = check(tmp_path / "out", "--dry", "--only", "program|generated|diffusion", archive)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert results(report)["diffusion models on CPU and GPU"] == "PASS"
+    assert len(re.findall(r"^\| (sd1|sdxl|sd35) \| .* \| 0.0e\+00 \| 0 of 255 in 4 \| yes \|$", report, re.MULTILINE)) == 4, "the CPU beside itself"
+
+
 def test_a_failed_step_fails_the_check_and_stops_no_other(bundle, tmp_path):
     broken = tmp_path / "broken"
     shutil.copytree(bundle, broken)

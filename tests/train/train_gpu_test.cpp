@@ -1,4 +1,5 @@
 // Whole runs on the first GPU, by one rank; without a GPU on the simulated one.
+#include <array>
 #include <cmath>
 #include <cstdlib>
 #include <sstream>
@@ -14,6 +15,7 @@
 #include "dormer/train/checkpoint_facts.hpp"
 #include "dormer/train/evaluate.hpp"
 #include "dormer/train/run.hpp"
+#include "dormer/train/shared_bases.hpp"
 #include "dormer/train/stored_model.hpp"
 #include "train/tiny_run.hpp"
 
@@ -120,6 +122,71 @@ TEST_F(RunOnAGpu, UpdatesWithEveryOptimizerAsTheCpuAndGoesOnWithTheSameBits) {
     EXPECT_EQ(newest_arrays(tiny_.folder() / ("gpu-" + kind)), newest_arrays(tiny_.folder() / ("parts-" + kind)))
         << kind;
   }
+}
+
+TEST_F(RunOnAGpu, TrainsEveryKindOnEveryAxisAsTheCpu) {
+  for (const char* kind : {"lora", "locon", "loha", "lokr", "full"}) {
+    for (const char* axis : {"none", "output", "input"}) {
+      const auto with_kind = [&](const char* device) {
+        RunConfig result = config(fmt::format("{}-{}-{}", device, kind, axis));
+        result.run.device = device;
+        result.adapter.kind = kind;
+        result.run.steps = 2;
+        result.adapter.decompose.reset();
+        if (std::string_view(axis) != "none") {
+          result.adapter.decompose.emplace().axis = axis;
+        }
+        result.optimizer.learning_rate = 1e-4;  // as above
+        result.exports.clear();
+        return result;
+      };
+      SCOPED_TRACE(fmt::format("{}, axis {}", kind, axis));
+      train_alone(with_kind("cuda"));
+      train_alone(with_kind("cpu"));
+      expect_close_losses(with_kind("cuda").run.directory, with_kind("cpu").run.directory);
+      if (std::string_view(kind) == "full") {
+        break;  // of whole weights nothing is decomposed
+      }
+    }
+  }
+}
+
+/// A device's library chooses a product's kernel by its rows, so a pack may round otherwise than its trials alone: the
+/// losses are the same, and with the same pack again the bits.
+TEST_F(RunOnAGpu, TrainsPacksAsTheirTrialsAlone) {
+  const auto trial = [&](const std::string& group, int number) {
+    RunConfig result = config(fmt::format("{}-{}", group, number));
+    result.run.seed = 3 + number;
+    result.adapter.rank = std::array{4, 16, 3, 8}.at(static_cast<std::size_t>(number));
+    result.adapter.kind = std::array{"lora", "lora", "loha", "lokr"}.at(static_cast<std::size_t>(number));
+    if (number == 1) {
+      result.adapter.decompose.reset();
+    }
+    result.run.steps = 2;
+    result.optimizer.learning_rate = 1e-4 * (1.0 + number);
+    result.exports.clear();
+    return result;
+  };
+  const std::unique_ptr<comm::Communicator> alone = comm::single();
+  for (const char* group : {"pack", "again"}) {
+    std::vector<RunConfig> configs;
+    for (int number = 0; number < 4; ++number) {
+      configs.push_back(trial(group, number));
+    }
+    SharedBases bases;
+    for (const LaneOutcome& outcome : train_pack(configs, *alone, {.bases = &bases})) {
+      ASSERT_TRUE(outcome.result) << outcome.message;
+    }
+  }
+  int same_bytes = 0;
+  for (int number = 0; number < 4; ++number) {
+    train_alone(trial("alone", number));
+    const auto run = [&](const char* group) { return tiny_.folder() / fmt::format("{}-{}", group, number); };
+    expect_close_losses(run("pack"), run("alone"));
+    EXPECT_EQ(newest_arrays(run("pack")), newest_arrays(run("again"))) << "trial " << number;
+    same_bytes += newest_arrays(run("pack")) == newest_arrays(run("alone")) ? 1 : 0;
+  }
+  fmt::print("{} of 4 trials of a pack have the bytes of their runs alone\n", same_bytes);
 }
 
 TEST_F(RunOnAGpu, GoesOnOnACpuAndBack) {

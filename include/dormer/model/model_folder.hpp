@@ -13,6 +13,11 @@ namespace dormer::model {
 /// The same, also for a folder of diffusers (model_index.json) with a model in each of its parts.
 [[nodiscard]] std::filesystem::path resolve_model_or_pipeline(const std::filesystem::path& path);
 
+/// Whether a folder is one of diffusers, with a folder for each part.
+[[nodiscard]] bool is_pipeline(const std::filesystem::path& folder);
+/// The part of such a folder that is the denoiser: "unet" or "transformer".
+[[nodiscard]] std::string denoiser_part(const std::filesystem::path& folder);
+
 /// The hub id ("org/name") of a resolved folder, if its place or its config.json's _name_or_path tells; never a path.
 [[nodiscard]] std::optional<std::string> hub_id_of(const std::filesystem::path& folder);
 

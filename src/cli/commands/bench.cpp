@@ -28,17 +28,18 @@ struct BenchOptions {
 };
 
 int run_updates(const BenchOptions& options) {
-  require(!options.benchmark.model.empty(), Fault::kUsage,
+  require(!options.benchmark.work.model.empty(), Fault::kUsage,
           "--model is required: a Hugging Face folder; see dormer bench --help");
   UpdateBenchmark benchmark = options.benchmark;
   const auto dtype = dtype_from_name(options.dtype);
   require(dtype == DType::kF32 || dtype == DType::kBF16, Fault::kUsage, "--dtype: float32 or bfloat16, not '{}'",
           options.dtype);
-  benchmark.dtype = *dtype;
+  benchmark.work.dtype = *dtype;
   tensor::configure_process(options.threads);
   benchmark.device = take_bench_device(options.device);
-  const std::vector<BenchmarkRow> rows = measure_update(benchmark);
-  std::fputs((options.json ? to_json(rows) : describe(benchmark, rows)).c_str(), stdout);
+  benchmark.work.device = benchmark.device.name;
+  const BenchmarkResult result = measure_update(benchmark);
+  std::fputs((options.json ? to_json(result) : describe(benchmark, result)).c_str(), stdout);
   return 0;
 }
 
@@ -103,21 +104,30 @@ CLI::App* declare_comm(CLI::App& app, BenchOptions& options) {
 Command bench() {
   return {.name = "bench",
           .purpose =
-              "Measures updates of LoRA and DoRA against the frozen products alone, single kernels, or the "
+              "Measures updates of LoRA, DoRA and other kinds beside the frozen model alone, single kernels, or the "
               "ranks' network.",
           .example =
               "dormer bench --model models/smollm2-135m --dtype bfloat16 --threads 2 --rounds 9\n"
+              "  dormer bench --model models/sdxl --samples 1 --resolution 1024 --adapters lora,dora,lokr-dora\n"
               "  dormer bench kernels --device cuda\n"
               "  mpirun -np 2 dormer bench comm",
           .declare = [](CLI::App& app) -> Action {
             auto options = std::make_shared<BenchOptions>();
             app.require_subcommand(0, 1);
-            app.add_option("--model", options->benchmark.model, "a Hugging Face folder");
+            UpdateBenchmark& updates = options->benchmark;
+            app.add_option(
+                "--model", updates.work.model,
+                "a Hugging Face folder: a language model, or a diffusion model, of which the denoiser is read");
             app.add_option("--dtype", options->dtype, "float32 or bfloat16")->capture_default_str();
-            add_size(app, "--samples", options->benchmark.samples, "samples of an update, in one micro-batch");
-            add_size(app, "--length", options->benchmark.length, "tokens of a sample");
-            add_size(app, "--rank", options->benchmark.rank, "rank of the adapters");
-            add_size(app, "--rounds", options->benchmark.rounds, "updates measured of each");
+            app.add_option("--adapters", updates.adapters,
+                           "kinds of adapters: lora, dora, locon, loha, lokr; with -dora behind it, decomposed")
+                ->capture_default_str()
+                ->delimiter(',');
+            add_size(app, "--samples", updates.work.samples, "samples of an update, in one micro-batch");
+            add_size(app, "--length", updates.work.length, "language models: tokens of a sample");
+            add_size(app, "--resolution", updates.work.resolution, "diffusion models: pixels of an image's sides");
+            add_size(app, "--rank", updates.rank, "rank of the adapters");
+            add_size(app, "--rounds", updates.rounds, "updates measured of each");
             add_place(app, *options);
             const CLI::App* kernels = declare_kernels(app, *options);
             const CLI::App* comm = declare_comm(app, *options);
