@@ -24,10 +24,11 @@ class BenchmarkedImages final : public BenchmarkedModel {
  public:
   explicit BenchmarkedImages(const BenchmarkWork& work)
       : samples_(work.samples),
-        model_(model::resolve_model_or_pipeline(work.model), {.train = {model::denoiser_part(model::resolve_model_or_pipeline(work.model))},
-                                                              .placement = {.dtype = work.dtype, .device = work.device},
-                                                              .text_encoders = false,
-                                                              .autoencoder = false}),
+        model_(model::resolve_model_or_pipeline(work.model),
+               {.train = {model::denoiser_part(model::resolve_model_or_pipeline(work.model))},
+                .placement = {.dtype = work.dtype, .device = work.device},
+                .text_encoders = false,
+                .autoencoder = false}),
         schedule_(model_.noise()) {
     const model::DenoiserFacts& facts = model_.denoiser()->facts();
     require(work.resolution % (kPixelsOfLatent * facts.latent_multiple) == 0, Fault::kUsage,

@@ -129,9 +129,10 @@ void Preparation::load() {
 
 Fingerprint Preparation::full_fingerprint(Fingerprint fingerprint) {
   agree(communicator, [&] {
-    fingerprint["model"] = config.data.kind == "images"
-                               ? part_fingerprint(model_folder / model::denoiser_part(model_folder), "diffusion_pytorch_model")
-                               : model_fingerprint(model_folder);
+    fingerprint["model"] =
+        config.data.kind == "images"
+            ? part_fingerprint(model_folder / model::denoiser_part(model_folder), "diffusion_pytorch_model")
+            : model_fingerprint(model_folder);
   });
   fingerprint.merge(task->fingerprints());
   for (const char* name : {"model", "data.train", "data.validation"}) {

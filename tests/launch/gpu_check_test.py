@@ -127,7 +127,6 @@ def test_a_dry_run_passes_and_reports_every_step(archive, tmp_path):
     assert all((tmp_path / "out" / log).stat().st_size > 0 for log in re.findall(r"logs/\S+\.log", report))
 
 
-@pytest.mark.skipif(not (BUILD / "lib/libdormer_vips.so").exists(), reason="built without libvips")
 def test_a_bundle_with_images_trains_on_pictures(tmp_path):
     archive = tmp_path / "bundle.tar.gz"
     done = run("bash", SOURCE / "launch/bundle.sh", "--build", BUILD, "--images", "--output", archive)
