@@ -177,9 +177,13 @@ at::Tensor targets_of(const model::Denoiser& denoiser, const NoisedBatch& noised
   targets = targets.clone();  // the batch's own stays as it is
   const at::Tensor input = noised.input().to(device);
   const at::Tensor timesteps = noised.timesteps().to(device);
-  const at::Tensor frozen = denoiser.predict(
-      {.latents = input, .timesteps = timesteps, .text = batch.text, .pooled = batch.pooled, .sizes = batch.sizes},
-      adapter::Pack::solo(nullptr, targets.size(0)));
+  const at::Tensor frozen =
+      denoiser.predict({.latents = input,
+                        .timesteps = timesteps,
+                        .text = batch.frozen_text != nullptr ? *batch.frozen_text : batch.text,
+                        .pooled = batch.frozen_pooled != nullptr ? batch.frozen_pooled : batch.pooled,
+                        .sizes = batch.sizes},
+                       adapter::Pack::solo(nullptr, targets.size(0)));
   for (std::size_t index = 0; index < batch.prior.size(); ++index) {
     if (batch.prior[index]) {
       targets.select(0, static_cast<std::int64_t>(index)).copy_(frozen.select(0, static_cast<std::int64_t>(index)));

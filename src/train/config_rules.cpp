@@ -58,7 +58,7 @@ void check_run(const RunConfig& config, Messages& messages) {
 
 /// Keys of images and of text belong to data of their kind.
 void check_samples(const SamplesSection& samples, Messages& messages) {
-  if (samples.every.unit != config::Cadence::Unit::kNever && samples.prompts.empty()) {
+  if (samples.wanted() && samples.prompts.empty()) {
     messages.emplace_back("samples.every: has no prompts; write samples.prompts");
   }
   if (samples.width % 8 != 0 || samples.height % 8 != 0) {
@@ -105,10 +105,10 @@ void check_data(const RunConfig& config, Messages& messages) {
   if (config.data.images.resolution.empty()) {
     messages.emplace_back("data.resolution: must name at least one");
   }
-  if (config.model.train != std::vector<std::string>{"unet"} &&
-      config.model.train != std::vector<std::string>{"transformer"}) {
+  const std::vector<std::string>& parts = config.model.train;
+  if (parts.empty() || std::set<std::string>(parts.begin(), parts.end()).size() != parts.size()) {
     messages.emplace_back(
-        "model.train: text encoders cannot be trained yet; write [unet], or [transformer] for Stable Diffusion 3");
+        "model.train: names every part that gets adapters once, such as [unet] or [unet, text_encoder]");
   }
   if (config.model.added_tokens != "none") {
     messages.emplace_back("model.added_tokens: belongs to language models; take it away");

@@ -59,7 +59,7 @@ NextActions decide(const RunConfig& config, const LoopFacts& facts) {
   // A stop saves first: validation takes time that the system may not give.
   actions.validate = validation_due && !actions.stop;
   actions.validation_pending = validation_due && actions.stop;
-  actions.sample = config.samples.every.unit != config::Cadence::Unit::kNever && !actions.stop && !actions.pause &&
+  actions.sample = config.samples.wanted() && !actions.stop && !actions.pause &&
                    (actions.finished || due(config.samples.every, facts.last_samples));
   actions.checkpoint =
       actions.finished || actions.stop || actions.pause || due(config.checkpoint.every, facts.last_checkpoint);

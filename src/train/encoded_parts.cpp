@@ -113,15 +113,21 @@ std::string EncodedParts::text_key(const cache::EncoderTokens& tokens) const {
   return cache::text_key(text_encoders, text_dtype, tokens, text);
 }
 
+std::string text_encoder_fingerprints(const fs::path& folder) {
+  std::string prints;
+  for (const char* name : {"text_encoder", "text_encoder_2"}) {
+    if (fs::exists(folder / name / "config.json")) {
+      prints += part_fingerprint(folder / name, "model");
+    }
+  }
+  return prints;
+}
+
 EncodedParts encoded_parts(const RunConfig& config, const fs::path& folder, DType dtype) {
   EncodedParts parts;
   parts.autoencoder = part_fingerprint(folder / "vae", "diffusion_pytorch_model");
   parts.autoencoder_dtype = dtype_from_name(config.model.vae_dtype).value();
-  for (const char* name : {"text_encoder", "text_encoder_2"}) {
-    if (fs::exists(folder / name / "config.json")) {
-      parts.text_encoders += part_fingerprint(folder / name, "model");
-    }
-  }
+  parts.text_encoders = text_encoder_fingerprints(folder);
   parts.text_dtype = dtype;
   parts.text = {.skipped_layers = config.text.clip_skip, .max_tokens = config.text.max_tokens};
   const model::ImageModel shapes(

@@ -33,6 +33,9 @@ struct EncodedParts {
 /// Reads fingerprints and facts of a diffusers folder's parts.
 [[nodiscard]] EncodedParts encoded_parts(const RunConfig& config, const std::filesystem::path& folder, DType dtype);
 
+/// Fingerprints of a diffusers folder's text encoders, one after the other.
+[[nodiscard]] std::string text_encoder_fingerprints(const std::filesystem::path& folder);
+
 /// One tokenizer for each text encoder of the folder.
 [[nodiscard]] std::vector<data::ClipTokenizer> open_tokenizers(const std::filesystem::path& folder);
 

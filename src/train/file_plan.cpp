@@ -125,7 +125,7 @@ FilesOfRun plan_files(const FileFacts& facts) {
         std::max(result.largest_export, merged ? std::min(arrays, config.exports[index].largest_file()) : arrays);
     result.files.push_back({name(folders[index]), 1, arrays + tokenizer});
   }
-  if (config.samples.every.unit != config::Cadence::Unit::kNever) {
+  if (config.samples.wanted()) {
     constexpr std::int64_t kColours = 3;  // of a byte each; what PNG saves is not known beforehand
     const std::int64_t pictures = std::ssize(config.samples.prompts);
     result.files.push_back({"samples", pictures * (times(config.samples.every, facts).value_or(0) + 2),

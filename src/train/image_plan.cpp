@@ -23,6 +23,7 @@ std::vector<std::int64_t> resolutions_of(const ImageSection& section) {
 
 ImagePlan::ImagePlan(const RunConfig& config, data::ConceptScan scan, std::int64_t latent_pixels)
     : section_(config.data.images),
+      trains_text_(config.model.trains_text()),
       seed_{static_cast<std::uint64_t>(config.run.seed)},
       global_(config.batch.global),
       scan_(std::move(scan)),
@@ -110,11 +111,14 @@ std::vector<ImagePlan::Cut> ImagePlan::all_cuts() const {
   return cuts;
 }
 
-bool ImagePlan::captions_vary() const {
-  return section_.captions.shuffle || section_.captions.tag_dropout.rate > 0.0;
+bool ImagePlan::encodes_texts() const {
+  return trains_text_ || section_.captions.shuffle || section_.captions.tag_dropout.rate > 0.0;
 }
 
 std::vector<std::string> ImagePlan::all_captions() const {
+  if (trains_text_) {
+    return {};
+  }
   std::set<std::string> texts;
   for (std::int64_t index = 0; index < validation_samples(); ++index) {
     texts.insert(validation_at(index).caption);
@@ -122,7 +126,7 @@ std::vector<std::string> ImagePlan::all_captions() const {
   if (section_.captions.dropout > 0.0) {
     texts.insert("");
   }
-  if (!captions_vary()) {
+  if (!encodes_texts()) {
     data::CaptionRules whole = section_.captions;
     whole.dropout = 0.0;
     for (const std::int64_t image : training_) {

@@ -46,9 +46,11 @@ class ImagePlan {
     data::CropPlan crop;
   };
   [[nodiscard]] std::vector<Cut> all_cuts() const;
-  /// Every text that is ever drawn, or none where they are too many to be listed: rules that shuffle or drop tags.
+  /// Every text that is ever drawn and whose states stay what they are. None where text encoders train; of the training
+  /// images none where they are too many to be listed: rules that shuffle or drop tags.
   [[nodiscard]] std::vector<std::string> all_captions() const;
-  [[nodiscard]] bool captions_vary() const;
+  /// Whether texts are encoded as they come, for either reason.
+  [[nodiscard]] bool encodes_texts() const;
   /// Checksums over files, captions and sizes: what a resumed run compares.
   [[nodiscard]] std::string training_fingerprint() const;
   [[nodiscard]] std::string validation_fingerprint() const;
@@ -61,6 +63,7 @@ class ImagePlan {
   [[nodiscard]] std::string fingerprint_of(const std::vector<std::int64_t>& images) const;
 
   ImageSection section_;
+  bool trains_text_;
   RandomKey seed_;
   std::int64_t global_;
   data::ConceptScan scan_;

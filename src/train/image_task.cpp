@@ -1,6 +1,7 @@
 #include "train/image_task.hpp"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include <ATen/core/Tensor.h>
@@ -20,9 +21,11 @@ class ImageTask::Batch {
  public:
   at::Tensor latents;
   at::Tensor text;
-  at::Tensor pooled;  // or undefined
-  at::Tensor sizes;   // or undefined
-  at::Tensor mask;    // or undefined
+  at::Tensor pooled;         // or undefined
+  at::Tensor frozen_text;    // or undefined
+  at::Tensor frozen_pooled;  // or undefined
+  at::Tensor sizes;          // or undefined
+  at::Tensor mask;           // or undefined
   std::vector<RandomKey> keys;
   std::vector<double> weights;
   std::vector<bool> prior;
@@ -34,11 +37,23 @@ class ImageTask::Batch {
             .pooled = present(pooled),
             .sizes = present(sizes),
             .mask = present(mask),
+            .frozen_text = present(frozen_text),
+            .frozen_pooled = present(frozen_pooled),
             .keys = keys,
             .weights = weights,
             .prior = prior};
   }
 };
+
+namespace {
+
+at::Tensor as_tensor(const std::vector<std::int64_t>& values) {
+  at::Tensor result = at::empty({std::ssize(values)}, at::kLong);
+  std::ranges::copy(values, result.mutable_data_ptr<std::int64_t>());
+  return result;
+}
+
+}  // namespace
 
 ImageTask::ImageTask(Parts parts)
     : parts_(std::move(parts)), schedule_(parts_.model->noise(), parts_.settings.zero_terminal_snr) {}
@@ -84,13 +99,29 @@ at::Tensor ImageTask::mask_of(const ImageSample& sample) const {
                          {.cell = cell, .unmasked_weight = parts_.plan.concept_of(sample.image).masks.unmasked_weight});
 }
 
-void ImageTask::add_text(const std::vector<ImageSample>& samples, Batch& batch) const {
+std::vector<cache::EncoderTokens> ImageTask::tokens_of(const std::vector<ImageSample>& samples) const {
   std::vector<cache::EncoderTokens> tokens;
-  bool stored = true;
   for (const ImageSample& sample : samples) {
     tokens.push_back(cache::tokens_of(sample.caption, parts_.tokenizers, parts_.encoded.text));
-    stored = stored && parts_.store->contains(parts_.encoded.text_key(tokens.back()));
   }
+  return tokens;
+}
+
+void ImageTask::add_adapted_text(const std::vector<ImageSample>& samples, const adapter::Pack& pack,
+                                 Batch& batch) const {
+  batch.frozen_text = batch.text;
+  batch.frozen_pooled = batch.pooled;
+  const model::TextConditions found =
+      cache::conditions_of(*parts_.model, tokens_of(samples), parts_.encoded.text, pack);
+  batch.text = found.at(0);
+  batch.pooled = parts_.model->denoiser()->facts().pooled_width > 0 ? found.at(1) : at::Tensor();
+}
+
+void ImageTask::add_text(const std::vector<ImageSample>& samples, Batch& batch) const {
+  const std::vector<cache::EncoderTokens> tokens = tokens_of(samples);
+  const bool stored = !parts_.trains_text && std::ranges::all_of(tokens, [&](const cache::EncoderTokens& each) {
+    return parts_.store->contains(parts_.encoded.text_key(each));
+  });
   const bool takes_pooled = parts_.model->denoiser()->facts().pooled_width > 0;
   if (!stored) {
     const std::int64_t rows = std::ssize(tokens) * tokens.front().rows;
@@ -138,6 +169,9 @@ ImageTask::Batch ImageTask::batch_of(const std::vector<ImageSample>& samples) co
   batch.latents = at::stack(latents);
   batch.sizes = parts_.model->denoiser()->facts().size_numbers > 0 ? at::stack(sizes).to(device) : at::Tensor();
   batch.mask = masked ? at::stack(masks) : at::Tensor();
+  if (parts_.trains_text && std::ranges::find(batch.prior, true) == batch.prior.end()) {
+    return batch;  // nobody asks for the text of frozen encoders
+  }
   add_text(samples, batch);
   batch.text = batch.text.to(device);
   batch.pooled = batch.pooled.defined() ? batch.pooled.to(device) : at::Tensor();
@@ -146,7 +180,14 @@ ImageTask::Batch ImageTask::batch_of(const std::vector<ImageSample>& samples) co
 
 objective::LossSums ImageTask::loss_of(const std::vector<ImageSample>& samples, const adapter::Pack& pack,
                                        const objective::LossScale& scale) const {
-  const Batch batch = batch_of(samples);
+  Batch batch = batch_of(samples);
+  if (parts_.trains_text) {
+    std::optional<tensor::NoRecording> guard;
+    if (!scale.backward) {
+      guard.emplace();
+    }
+    add_adapted_text(samples, pack, batch);
+  }
   return objective::denoise_loss(*parts_.model->denoiser(), schedule_, parts_.settings, batch.view(), pack, scale);
 }
 
@@ -177,14 +218,22 @@ bool ImageTask::write_picture(std::int64_t index, const adapter::AdapterSet& ada
 
 void ImageTask::visit_arrays(const SampleRange& samples, const ArrayVisitor& visit) const {
   for (std::int64_t index = 0; index < samples.count; ++index) {
-    const Batch batch = batch_of({parts_.plan.at(samples.first + index)});
+    const std::vector<ImageSample> sample{parts_.plan.at(samples.first + index)};
+    Batch batch = batch_of(sample);
+    if (parts_.trains_text) {
+      add_adapted_text(sample, adapter::Pack::solo(nullptr, 1), batch);
+    }
     const objective::NoisedBatch noised(parts_.settings, schedule_, batch.view());
     const auto name = [&](const char* what) { return fmt::format("{}.{}", what, index); };
     visit(name("latents"), batch.latents, DType::kF32);
     visit(name("noised"), noised.input(), DType::kF32);
     visit(name("target"), objective::targets_of(*parts_.model->denoiser(), noised, batch.view()), DType::kF32);
     visit(name("timestep"), noised.timesteps(), DType::kF32);
-    visit(name("text"), batch.text.to(at::kFloat), DType::kF32);
+    visit(name("text"), batch.text.to(at::kFloat), DType::kF32);  // of the frozen encoders
+    for (std::size_t encoder = 0; parts_.trains_text && encoder < parts_.tokenizers.size(); ++encoder) {
+      visit(fmt::format("tokens.{}.{}", encoder, index), as_tensor(tokens_of(sample).front().tokens[encoder]),
+            DType::kI64);
+    }
     if (batch.pooled.defined()) {
       visit(name("pooled"), batch.pooled.to(at::kFloat), DType::kF32);
     }

@@ -29,6 +29,7 @@ class ImageTask final : public Task {
     EncodedParts encoded;
     std::unique_ptr<cache::ArrayStore> store;
     std::vector<data::ClipTokenizer> tokenizers;
+    bool trains_text = false;         ///< text encoders have adapters; then the model has them
     std::vector<Picture> pictures{};  ///< with any, the model has an autoencoder
   };
   explicit ImageTask(Parts parts);
@@ -55,9 +56,12 @@ class ImageTask final : public Task {
   class Batch;
   [[nodiscard]] std::vector<ImageSample> samples_of(const SampleRange& samples) const;
   [[nodiscard]] Batch batch_of(const std::vector<ImageSample>& samples) const;
+  [[nodiscard]] std::vector<cache::EncoderTokens> tokens_of(const std::vector<ImageSample>& samples) const;
   [[nodiscard]] at::Tensor latent_of(const ImageSample& sample) const;
   [[nodiscard]] at::Tensor mask_of(const ImageSample& sample) const;
   void add_text(const std::vector<ImageSample>& samples, Batch& batch) const;
+  /// The texts in their place by encoders with adapters, part of the graph where one is recorded.
+  void add_adapted_text(const std::vector<ImageSample>& samples, const adapter::Pack& pack, Batch& batch) const;
   [[nodiscard]] objective::LossSums loss_of(const std::vector<ImageSample>& samples, const adapter::Pack& pack,
                                             const objective::LossScale& scale) const;
 

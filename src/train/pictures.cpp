@@ -1,5 +1,6 @@
 #include "dormer/train/pictures.hpp"
 
+#include <algorithm>
 #include <optional>
 
 #include <fmt/ranges.h>
@@ -12,9 +13,13 @@
 
 namespace dormer::train {
 
+/// Texts as the frozen encoders have them, and what is needed to have them anew.
 struct PictureTexts {
   model::TextConditions prompt;
   model::TextConditions negative;
+  cache::EncoderTokens prompt_tokens;
+  cache::EncoderTokens negative_tokens;
+  cache::TextRules rules;
 };
 
 namespace {
@@ -27,6 +32,17 @@ std::string described(const Picture& picture) {
                      *line.height);
 }
 
+model::TextConditions encoded(const model::ImageModel& model, const cache::EncoderTokens& tokens,
+                              const cache::TextRules& rules, const adapter::AdapterSet* adapters) {
+  return cache::conditions_of(model, {&tokens, 1}, rules, adapter::Pack::solo(adapters, 1));
+}
+
+bool adapts_texts(const adapter::AdapterSet* adapters) {
+  return adapters != nullptr && std::ranges::any_of(adapters->site_names(), [](const std::string& name) {
+           return name.starts_with("text_encoder");
+         });
+}
+
 }  // namespace
 
 std::vector<data::PromptLine> prompt_lines(const SamplesSection& samples) {
@@ -37,10 +53,6 @@ std::vector<Picture> prepare_pictures(std::span<const data::PromptLine> lines, c
                                       const model::ImageModel& model, std::span<const data::ClipTokenizer> tokenizers,
                                       const cache::TextRules& rules) {
   const tensor::NoRecording guard;
-  const auto encoded = [&](const std::string& text) {
-    const cache::EncoderTokens tokens = cache::tokens_of(text, tokenizers, rules);
-    return cache::conditions_of(model, {&tokens, 1}, rules, adapter::Pack::solo(nullptr, tokens.rows));
-  };
   std::vector<Picture> pictures;
   for (data::PromptLine line : lines) {
     line.negative = line.negative.empty() ? settings.negative : line.negative;
@@ -49,8 +61,15 @@ std::vector<Picture> prepare_pictures(std::span<const data::PromptLine> lines, c
     line.seed = line.seed.value_or(settings.seed);
     line.guidance = line.guidance.value_or(settings.guidance);
     line.steps = line.steps.value_or(settings.steps);
-    const auto texts = std::make_shared<const PictureTexts>(PictureTexts{encoded(line.prompt), encoded(line.negative)});
-    pictures.push_back({.line = std::move(line), .sampler = settings.sampler, .texts = texts});
+    PictureTexts texts;
+    texts.prompt_tokens = cache::tokens_of(line.prompt, tokenizers, rules);
+    texts.negative_tokens = cache::tokens_of(line.negative, tokenizers, rules);
+    texts.rules = rules;
+    texts.prompt = encoded(model, texts.prompt_tokens, rules, nullptr);
+    texts.negative = encoded(model, texts.negative_tokens, rules, nullptr);
+    pictures.push_back({.line = std::move(line),
+                        .sampler = settings.sampler,
+                        .texts = std::make_shared<const PictureTexts>(std::move(texts))});
   }
   return pictures;
 }
@@ -59,18 +78,21 @@ bool write_picture(const PictureModel& model, const adapter::AdapterSet* adapter
                    const std::filesystem::path& file, const std::function<bool()>& goes_on) {
   const tensor::NoRecording guard;
   const data::PromptLine& line = picture.line;
-  const std::optional<at::Tensor> latents = inference::generate_latents(model.model, adapters,
-                                                                        {.conditions = picture.texts->prompt,
-                                                                         .negative = picture.texts->negative,
-                                                                         .width = *line.width,
-                                                                         .height = *line.height,
-                                                                         .steps = *line.steps,
-                                                                         .sampler = picture.sampler,
-                                                                         .prediction = model.prediction,
-                                                                         .guidance = *line.guidance,
-                                                                         .seed = static_cast<std::uint64_t>(*line.seed),
-                                                                         .zero_terminal_snr = model.zero_terminal_snr,
-                                                                         .goes_on = goes_on});
+  const PictureTexts& texts = *picture.texts;
+  const bool anew = adapts_texts(adapters);
+  const std::optional<at::Tensor> latents = inference::generate_latents(
+      model.model, adapters,
+      {.conditions = anew ? encoded(model.model, texts.prompt_tokens, texts.rules, adapters) : texts.prompt,
+       .negative = anew ? encoded(model.model, texts.negative_tokens, texts.rules, adapters) : texts.negative,
+       .width = *line.width,
+       .height = *line.height,
+       .steps = *line.steps,
+       .sampler = picture.sampler,
+       .prediction = model.prediction,
+       .guidance = *line.guidance,
+       .seed = static_cast<std::uint64_t>(*line.seed),
+       .zero_terminal_snr = model.zero_terminal_snr,
+       .goes_on = goes_on});
   if (!latents) {
     return false;
   }

@@ -131,7 +131,8 @@ Fingerprint Preparation::full_fingerprint(Fingerprint fingerprint) {
   agree(communicator, [&] {
     fingerprint["model"] =
         config.data.kind == "images"
-            ? part_fingerprint(model_folder / model::denoiser_part(model_folder), "diffusion_pytorch_model")
+            ? part_fingerprint(model_folder / model::denoiser_part(model_folder), "diffusion_pytorch_model") +
+                  (config.model.trains_text() ? text_encoder_fingerprints(model_folder) : "")
             : model_fingerprint(model_folder);
   });
   fingerprint.merge(task->fingerprints());
@@ -317,7 +318,7 @@ void Preparation::load_images(const NumericChoice& numerics) {
   leave_if_asked();
   enter(Heartbeat::Phase::kStart, "loading the model");
   agree(communicator, [&] {
-    const bool shows = config.samples.every.unit != config::Cadence::Unit::kNever && !bare_;
+    const bool shows = config.samples.wanted() && !bare_;
     std::vector<Picture> pictures;
     if (shows) {
       const model::ImageModel texts(
@@ -330,7 +331,7 @@ void Preparation::load_images(const NumericChoice& numerics) {
         model_folder, model::ImageModelRequest{.train = config.model.train,
                                                .placement = {numerics.dtype, placement.device},
                                                .autoencoder_dtype = dtype_from_name(config.model.vae_dtype).value(),
-                                               .text_encoders = images.plan->captions_vary(),
+                                               .text_encoders = images.plan->encodes_texts(),
                                                .autoencoder = shows});
     objective::DenoiseSettings settings = config.objective.denoise;
     if (settings.prediction == "auto") {
@@ -352,6 +353,7 @@ void Preparation::load_images(const NumericChoice& numerics) {
                                                         .encoded = std::move(images.encoded),
                                                         .store = std::move(images.store),
                                                         .tokenizers = std::move(images.tokenizers),
+                                                        .trains_text = config.model.trains_text(),
                                                         .pictures = std::move(pictures)});
   });
 }

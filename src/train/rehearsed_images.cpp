@@ -7,6 +7,7 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
 
+#include "dormer/cache/encoded_texts.hpp"
 #include "dormer/data/concept_scan.hpp"
 #include "dormer/model/image_model.hpp"
 #include "dormer/model/model_folder.hpp"
@@ -26,10 +27,6 @@ namespace {
 
 constexpr std::int64_t kTokensOfPiece = 75;
 
-bool shows_pictures(const RunConfig& config) {
-  return config.samples.every.unit != config::Cadence::Unit::kNever;
-}
-
 class RehearsedImages final : public RehearsedModel {
  public:
   RehearsedImages(const RunConfig& config, const std::filesystem::path& folder, DType dtype)
@@ -40,7 +37,7 @@ class RehearsedImages final : public RehearsedModel {
         config.data.images.bad_files == "refuse" ? data::BadFiles::kRefuse : data::BadFiles::kSkip;
     plan_.emplace(config, data::scan_concepts(config.data.images.concepts, policy), latents_.downscale);
     model_ = std::make_unique<model::ImageModel>(
-        folder, request(/*denoiser=*/true, plan_->captions_vary(), shows_pictures(config)));
+        folder, request(/*denoiser=*/true, plan_->encodes_texts(), config.samples.wanted()));
     settings_ = config.objective.denoise;
     if (settings_.prediction == "auto") {
       settings_.prediction = model_->noise().prediction;
@@ -58,8 +55,8 @@ class RehearsedImages final : public RehearsedModel {
     return fmt::format("{}, {} layers", model_->denoiser()->facts().family, model_->layers().size());
   }
   [[nodiscard]] std::int64_t mapped_bytes() const override {
-    return mapped_in(model::denoiser_part(folder_).c_str(), dtype_) + (plan_->captions_vary() ? mapped_texts() : 0) +
-           (shows_pictures(config_) ? mapped_in("vae", autoencoder_dtype()) : 0);
+    return mapped_in(model::denoiser_part(folder_).c_str(), dtype_) + (plan_->encodes_texts() ? mapped_texts() : 0) +
+           (config_.samples.wanted() ? mapped_in("vae", autoencoder_dtype()) : 0);
   }
   [[nodiscard]] PlannedData open_data() override {
     return {.samples = plan_->epoch_samples(), .tokens = 0, .documents = false, .summary = plan_->summary()};
@@ -73,7 +70,7 @@ class RehearsedImages final : public RehearsedModel {
   }
 
   [[nodiscard]] std::int64_t picture_bytes(const adapter::AdapterSet& adapters) const override {
-    if (!shows_pictures(config_)) {
+    if (!config_.samples.wanted()) {
       return 0;
     }
     std::int64_t most = 0;
@@ -183,8 +180,29 @@ class RehearsedImages final : public RehearsedModel {
     return conditions;
   }
 
+  /// Texts by encoders with adapters, part of the graph where one is recorded.
+  [[nodiscard]] Conditions adapted_conditions(std::int64_t samples, const adapter::Pack& pack, bool recorded) const {
+    Conditions conditions = conditions_of(samples);
+    cache::EncoderTokens tokens;
+    tokens.rows = pieces();
+    for (const auto& encoder : model_->text_encoders()) {
+      tokens.tokens.emplace_back(static_cast<std::size_t>(pieces() * encoder->facts().positions));
+    }
+    const std::vector<cache::EncoderTokens> texts(static_cast<std::size_t>(samples), tokens);
+    std::optional<tensor::NoRecording> guard;
+    if (!recorded) {
+      guard.emplace();
+    }
+    const model::TextConditions found = cache::conditions_of(
+        *model_, texts, {.skipped_layers = config_.text.clip_skip, .max_tokens = config_.text.max_tokens}, pack);
+    conditions.text = found.at(0);
+    conditions.pooled = conditions.pooled.defined() ? found.at(1) : at::Tensor();
+    return conditions;
+  }
+
   void pass(std::int64_t samples, const adapter::Pack& pack, const objective::LossScale& scale) const {
-    const Conditions conditions = conditions_of(samples);
+    const Conditions conditions =
+        config_.model.trains_text() ? adapted_conditions(samples, pack, scale.backward) : conditions_of(samples);
     const at::Tensor latents = latents_of(samples, largest_, "cpu");
     const std::vector<RandomKey> keys(static_cast<std::size_t>(samples));
     const std::vector<double> weights(static_cast<std::size_t>(samples), 1.0);

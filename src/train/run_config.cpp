@@ -1,5 +1,6 @@
 #include "dormer/train/run_config.hpp"
 
+#include <algorithm>
 #include <memory>
 
 #include "dormer/config/read.hpp"
@@ -55,6 +56,10 @@ void RunSection::describe(config::Visitor& visitor) {
                 "86.");
 }
 
+bool ModelSection::trains_text() const {
+  return std::ranges::any_of(train, [](const std::string& part) { return part.starts_with("text_encoder"); });
+}
+
 void ModelSection::describe(config::Visitor& visitor) {
   visitor.field(
       "path", path,
@@ -76,7 +81,8 @@ void ModelSection::describe(config::Visitor& visitor) {
   visitor.field(
       "train", train,
       {.doc = "Parts of a diffusion model that get adapters, by their folders' names: unet, or transformer for Stable "
-              "Diffusion 3."});
+              "Diffusion 3, text_encoder, text_encoder_2. adapter.overrides gives a part a learning rate and an end "
+              "of its own (match: text_encoder.*). Texts whose encoders train are encoded anew every time."});
   visitor.field("vae_dtype", vae_dtype,
                 {.doc = "Numbers of a diffusion model's autoencoder, which overflows in small ones.",
                  .choices = {"float32", "bfloat16"}});

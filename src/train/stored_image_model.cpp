@@ -2,7 +2,6 @@
 
 #include "dormer/comm/single.hpp"
 #include "dormer/interop/adapter_values.hpp"
-#include "dormer/model/model_folder.hpp"
 #include "train/encoded_parts.hpp"
 #include "train/image_folder.hpp"
 #include "train/placement.hpp"
@@ -16,7 +15,7 @@ StoredImageModel load_stored_image_model(const StoredImageModelRequest& request)
   StoredImageModel result;
   result.model = std::make_unique<model::ImageModel>(
       folder, model::ImageModelRequest{
-                  .train = {model::denoiser_part(folder)},
+                  .train = model::trainable_parts(folder),  // a file may have layers of any
                   .placement = {compute_dtype(request.dtype, placement.gpu.has_value()), placement.device}});
   result.tokenizers = open_tokenizers(folder);
   if (request.adapter) {

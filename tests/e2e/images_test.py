@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from safetensors.numpy import load
 
 sys.path[:0] = [str(Path(__file__).parents[1] / part) for part in ("support", "peers")]
 import diffusion_run  # noqa: E402
@@ -119,6 +120,32 @@ def test_flow_on_every_number_of_ranks(folder):
         subprocess.run(line, check=True, capture_output=True)
         adapters.append((folder / run / "export" / "diffusers" / "pytorch_lora_weights.safetensors").read_bytes())
     assert adapters[0] == adapters[1]
+
+
+def test_text_encoders_on_every_number_of_ranks(folder, whole):
+    """They train beside the denoiser and stop early; their texts are encoded anew, with prior images, dropout and pictures as above."""
+    adapters, images = [], []
+    for ranks in (1, 3):
+        run = f"texts-{ranks}"
+        line = command(folder, run, ranks)
+        config = Path(line[4])
+        config.write_text(config.read_text().replace("/model,", "/model, train: [unet, text_encoder],").replace("steps: 30", "steps: 8").replace(
+            "targets: attention-mlp}", "targets: attention-mlp, overrides: [{match: 'text_encoder*', learning_rate: 1.0e-2, stop_after: 5}]}"))
+        said = subprocess.run(line, check=True, capture_output=True, text=True).stderr
+        assert "0 texts" in said or "encoding" not in said, said
+        adapters.append(adapter(folder, run))
+        images.append(pictures(folder, run))
+    assert adapters[0] == adapters[1]
+    assert images[0] == images[1]
+    names = load(adapters[0])
+    text = {name: value for name, value in names.items() if name.startswith("lora_te_")}
+    assert text and all(value.any() for name, value in text.items() if "lora_up" in name), "they have learned"
+    sampled = folder / "sampled"
+    done = subprocess.run([PROGRAM, "sample", "--model", folder / "model", "--adapter", next((folder / "texts-1/export/kohya").glob("*.safetensors")), "--prompt", "thing with colours", "--width", "64",
+                           "--height", "64", "--steps", "3", "--guidance", "4", "--negative", "", "--sampler", "euler", "--dtype", "float32", "--device", "cpu", "--output", sampled],
+                          capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert next(sampled.glob("*.png")).read_bytes() == images[0]["samples/step-000000008/0000.png"], "the same picture as the run's last"
 
 
 def test_the_denoiser_is_measured(folder):

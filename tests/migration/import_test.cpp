@@ -52,7 +52,9 @@ constexpr const char* kOneTrainer = R"({
   "train_dtype": "BFLOAT_16", "output_dtype": "FLOAT_16", "output_model_destination": "models/red.safetensors",
   "output_model_format": "KOHYA_LORA", "validation": true, "validate_after": 2, "validate_after_unit": "EPOCH",
   "backup_after": 10, "backup_after_unit": "MINUTE", "rolling_backup": true, "rolling_backup_count": 5,
-  "save_every": 250, "save_every_unit": "STEP", "ema": "CPU", "ema_decay": 0.99, "text_encoder": {"train": true},
+  "save_every": 250, "save_every_unit": "STEP", "ema": "CPU", "ema_decay": 0.99, "text_encoder": {"train": true, "learning_rate": 0.0001,
+  "stop_training_after": 300, "stop_training_after_unit": "STEP"}, "text_encoder_2": {"train": true, "stop_training_after": 3,
+  "stop_training_after_unit": "EPOCH"},
   "masked_training": true, "unmasked_weight": 0.2, "text_encoder_layer_skip": 1, "future_setting": 3,
   "sample_after": 10, "samples": [{"prompt": "a cat", "negative_prompt": "dog", "width": 768, "cfg_scale": 5.5}, {"enabled": false}],
   "concepts": [
@@ -89,6 +91,11 @@ TEST_F(ImportTest, OneTrainersSettingsMeanTheSame) {
   EXPECT_EQ(config.schedule.kind, "cosine_restarts");
   EXPECT_EQ(config.schedule.cycles, 3);
   EXPECT_EQ(config.text.clip_skip, 1);
+  EXPECT_THAT(config.model.train, ElementsAre("unet", "text_encoder", "text_encoder_2"));
+  ASSERT_EQ(config.adapter.overrides.size(), 1U);
+  EXPECT_EQ(config.adapter.overrides[0].match, "text_encoder.*");
+  EXPECT_DOUBLE_EQ(config.adapter.overrides[0].learning_rate.value_or(0.0), 0.0004);
+  EXPECT_EQ(config.adapter.overrides[0].stop_after, 300);
   ASSERT_EQ(config.exports.size(), 1U);
   EXPECT_EQ(config.exports[0].consumer, "kohya");
   EXPECT_EQ(config.exports[0].dtype, "float16");
@@ -113,9 +120,10 @@ TEST_F(ImportTest, OneTrainersSettingsMeanTheSame) {
 
 TEST_F(ImportTest, WhatHasNoCounterpartIsToldByNameAndNothingElse) {
   static_cast<void>(imported("onetrainer", write("config.json", kOneTrainer)));
-  EXPECT_THAT(import_.unmapped, ::testing::UnorderedElementsAre(HasSubstr("text_encoder.train: true"),
-                                                                HasSubstr("concepts[0].image.enable_random_hue: true"),
-                                                                "future_setting: 3: is not known to this import"));
+  EXPECT_THAT(import_.unmapped,
+              ::testing::UnorderedElementsAre(HasSubstr("text_encoder_2.stop_training_after: 3 EPOCH: write"),
+                                              HasSubstr("concepts[0].image.enable_random_hue: true"),
+                                              "future_setting: 3: is not known to this import"));
   for (const std::string& line : import_.unmapped) {
     EXPECT_THAT(import_.yaml, HasSubstr("#   " + line));
   }
@@ -197,6 +205,25 @@ batch_size = 3
   image_dir = "data/pots"
   is_reg = true
 )";
+
+TEST_F(ImportTest, KohyasTextEncodersTrainUnlessToldNotTo) {
+  const auto with = [&](const std::string& settings) {
+    return imported("kohya",
+                    write("config.toml", "pretrained_model_name_or_path = 'm'\ntrain_data_dir = 'd'\n" + settings));
+  };
+  const train::RunConfig both = with("text_encoder_lr = [5e-5, 2e-5]\n");
+  EXPECT_THAT(both.model.train, ElementsAre("unet", "text_encoder", "text_encoder_2"));
+  ASSERT_EQ(both.adapter.overrides.size(), 2U);
+  EXPECT_EQ(both.adapter.overrides[1].match, "text_encoder_2.*");
+  EXPECT_EQ(both.adapter.overrides[1].learning_rate, 2e-5);
+  EXPECT_THAT(with("text_encoder_lr = 1e-5\n").model.train, ElementsAre("unet", "text_encoder"));
+  EXPECT_THAT(import_.unmapped, ::testing::Contains(HasSubstr("add text_encoder_2 to model.train")));
+  EXPECT_THAT(with("network_train_text_encoder_only = true\n").model.train, ElementsAre("text_encoder"));
+  for (const char* frozen :
+       {"network_train_unet_only = true\n", "cache_text_encoder_outputs = true\n", "text_encoder_lr = 0\n"}) {
+    EXPECT_THAT(with(frozen).model.train, ElementsAre("unet")) << frozen;
+  }
+}
 
 TEST_F(ImportTest, KohyasTwoFilesMeanTheSame) {
   static_cast<void>(write("data.toml", kKohyaData));

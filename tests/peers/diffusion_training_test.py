@@ -146,6 +146,76 @@ def test_twenty_updates_equal_those_of_the_peers(program, name, prediction, grou
         assert np.linalg.norm(after - theirs) < TOLERANCE * np.linalg.norm(theirs), role
 
 
+class Text:
+    """A model's text encoders with PEFT's adapters, and conditions by them as diffusers' pipelines have them."""
+
+    LAYERS = r".*(self_attn|mlp)\.(q_proj|k_proj|v_proj|out_proj|fc1|fc2)"
+
+    def __init__(self, models, start):
+        self.models, self.parameters = [], {}
+        for index, model in enumerate(models):
+            part = "text_encoder" if index == 0 else f"text_encoder_{index + 1}"
+            own = {key: value for key, value in start.items() if key.startswith(f"before.{part}.")}
+            peer = get_peft_model(model, LoraConfig(r=4, lora_alpha=6, use_dora=True, target_modules=self.LAYERS))
+            for name, parameter in peer.named_parameters():
+                if parameter.requires_grad:
+                    plain = name.removeprefix("base_model.model.").removeprefix("text_model.").replace(".default", "").removesuffix(".weight")
+                    key = next(key for key in own if key.removeprefix(f"before.{part}.text_model.").removesuffix(".weight") == plain)
+                    self.parameters[key] = parameter
+                    parameter.data.copy_(own[key].reshape(parameter.shape))
+            self.models.append(peer)
+        assert len(self.parameters) == sum(key.startswith("before.text_encoder") for key in start)
+
+    def add_to(self, trace):
+        """The trace with texts by these encoders in the place of those by the frozen ones."""
+        changed = dict(trace)
+        for index in range(4):
+            found = [model(input_ids=trace[f"tokens.{encoder}.{index}"][None], output_hidden_states=True) for encoder, model in enumerate(self.models)]
+            if len(found) == 1:
+                changed[f"text.{index}"] = found[0].last_hidden_state
+                continue
+            changed[f"text.{index}"] = torch.cat([each.hidden_states[-2] for each in found], 2)
+            changed[f"pooled.{index}"] = torch.cat([each.text_embeds for each in found if "text_embeds" in each], 1)
+        return changed
+
+
+@pytest.mark.parametrize("name", ["sd1", "sdxl", "sd35"])
+def test_text_encoders_train_as_the_peers_do(program, name, tmp_path):
+    """Denoiser and all text encoders, with a rate and an end of the encoders' own."""
+    denoiser = "transformer" if name == "sd35" else "unet"
+    encoders = ["text_encoder"] if name == "sd1" else ["text_encoder", "text_encoder_2"]
+    last = 6
+    groups = {"export": [{"for": "kohya"}],
+              "adapter": {**OUTPUT["adapter"], "overrides": [{"match": "text_encoder*", "learning_rate": RATE / 2, "stop_after": last}]}}
+    trainee = Run(tmp_path, name, "flow" if name == "sd35" else "epsilon", **groups)
+    trainee.groups["model"]["train"] = [denoiser, *encoders]
+    traces = trainee.train(program, 10)
+    torch.set_num_threads(1)
+    text = Text(trainee.texts, traces[0])
+    peer, parameters = peer_of(trainee.unet, {key: value for key, value in traces[0].items() if not key.startswith("before.text_encoder")})
+    optimizers = []
+    for these, rate in ((parameters, RATE), (text.parameters, RATE / 2)):
+        magnitudes = [parameter for key, parameter in these.items() if "magnitude" in key]
+        others = [parameter for key, parameter in these.items() if "magnitude" not in key]
+        optimizers.append(torch.optim.AdamW([{"params": others, "weight_decay": 0.01}, {"params": magnitudes, "weight_decay": 0.0}], lr=rate))
+    for update, trace in enumerate(traces, 1):
+        trained = [*parameters.values(), *(text.parameters.values() if update <= last else ())]
+        for optimizer in optimizers:
+            optimizer.zero_grad()
+        loss = loss_of(peer, text.add_to(trace))
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(trained, 1.0)
+        for optimizer in optimizers[: 2 if update <= last else 1]:
+            optimizer.step()
+        expect_close(trace["loss"].numpy(), np.array([loss.item()]), TOLERANCE, f"loss of update {update}")
+        expect_close(trace["gradient_norm"].numpy(), np.array([norm.item()]), TOLERANCE, f"gradient norm of update {update}")
+    moved = [key for key, parameter in text.parameters.items() if not torch.equal(traces[0][key].reshape(parameter.shape), parameter.detach())]
+    assert len(moved) > 0.6 * len(text.parameters), "nothing but a last layer, whose states are not read, stands still"
+    ours = np.concatenate([traces[-1][key.replace("before.", "after.", 1)].numpy().ravel() for key in text.parameters])
+    theirs = np.concatenate([parameter.detach().numpy().ravel() for parameter in text.parameters.values()])
+    assert np.linalg.norm(ours - theirs) < TOLERANCE * np.linalg.norm(theirs)
+
+
 def test_cached_latents_and_texts_are_those_of_diffusers_and_transformers(program, tmp_path):
     """The latents of an update come from the posterior of the picture as it was cut; its text is the caption's."""
     trainee = Run(tmp_path, "sdxl")

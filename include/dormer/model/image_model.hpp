@@ -70,6 +70,9 @@ class ImageModel {
   std::unique_ptr<State> state_;
 };
 
+/// The parts of a folder that adapters can be trained on: the denoiser's, then text encoders'.
+[[nodiscard]] std::vector<std::string> trainable_parts(const std::filesystem::path& folder);
+
 /// Reads scheduler_config.json's text (`where` names it). Pure. Throws an input error naming what is not done.
 [[nodiscard]] NoiseFacts read_noise_facts(const std::string& text, const std::string& where);
 

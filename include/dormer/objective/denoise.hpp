@@ -57,14 +57,16 @@ struct DenoiseSettings {
 
 /// Latents of one shape with their conditions, on the host or the model's device.
 struct DenoiseBatch {
-  const at::Tensor& latents;           ///< fp32 [samples, channels, height, width], scaled
-  const at::Tensor& text;              ///< [samples, tokens, width]
-  const at::Tensor* pooled = nullptr;  ///< as DenoiserInput
-  const at::Tensor* sizes = nullptr;   ///< as DenoiserInput
-  const at::Tensor* mask = nullptr;    ///< fp32 [samples, 1, height, width]: weights of the differences; null: 1
-  std::vector<RandomKey> keys;         ///< one a sample: all that is random about it follows from its key
-  std::vector<double> weights{};       ///< one a sample; empty: 1
-  std::vector<bool> prior{};           ///< one a sample: its target is what the frozen model predicts; empty: none
+  const at::Tensor& latents;                  ///< fp32 [samples, channels, height, width], scaled
+  const at::Tensor& text;                     ///< [samples, tokens, width]
+  const at::Tensor* pooled = nullptr;         ///< as DenoiserInput
+  const at::Tensor* sizes = nullptr;          ///< as DenoiserInput
+  const at::Tensor* mask = nullptr;           ///< fp32 [samples, 1, height, width]: weights of the differences; null: 1
+  const at::Tensor* frozen_text = nullptr;    ///< `text` without adapters, where its encoders have some; null: `text`
+  const at::Tensor* frozen_pooled = nullptr;  ///< the same of `pooled`
+  std::vector<RandomKey> keys;                ///< one a sample: all that is random about it follows from its key
+  std::vector<double> weights{};              ///< one a sample; empty: 1
+  std::vector<bool> prior{};  ///< one a sample: its target is what the frozen model predicts; empty: none
 };
 
 /// The step of the schedule that a key draws. Pure.

@@ -42,6 +42,8 @@ struct SamplesSection {
   std::int64_t seed = 0;
   std::int64_t width = 512;
   std::int64_t height = 512;
+  /// Whether pictures are asked for.
+  [[nodiscard]] bool wanted() const { return every.unit != config::Cadence::Unit::kNever; }
   void describe(config::Visitor& visitor);
 };
 

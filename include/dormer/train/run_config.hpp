@@ -58,6 +58,8 @@ struct ModelSection {
   std::string added_tokens = "none";       ///< none | train: rows for the tokenizer's tokens that the model has not
   std::vector<std::string> train{"unet"};  ///< of a diffusion model: the parts that get adapters
   std::string vae_dtype = "float32";       ///< of its autoencoder
+  /// Whether a text encoder is among the parts that get adapters.
+  [[nodiscard]] bool trains_text() const;
   void describe(config::Visitor& visitor);
 };
 

@@ -13,6 +13,7 @@
 #include "dormer/core/error.hpp"
 #include "dormer/migration/import.hpp"
 #include "migration/kohya_images.hpp"
+#include "migration/text_encoders.hpp"
 #include "migration/translation.hpp"
 
 namespace dormer::migration::programs {
@@ -101,10 +102,7 @@ void translate_network(Translation& t) {
   if (const std::optional<std::string> from = t.text("network_weights"); from && !from->empty()) {
     t.tell("network_weights: " + *from + ": convert it to a folder of PEFT and write adapter.init_from");
   }
-  if (!t.truth("network_train_unet_only") && t.number("text_encoder_lr").value_or(1.0) > 0.0) {
-    t.tell("network_train_unet_only: false: text encoders are not trained by this version");
-  }
-  t.lacks("network_train_text_encoder_only", kNotHere);
+  set_kohyas_text_encoders(t);
   t.lacks("scale_weight_norms", kNotHere);
   t.ignore({"dim_from_weights", "base_weights", "base_weights_multiplier"});
 }
@@ -186,7 +184,7 @@ void translate_optimizer(Translation& t) {
   t.lacks("lr_scheduler_type", kNotHere);
   t.lacks("lr_scheduler_args", kNotHere);
   t.lacks("lr_decay_steps", kNotHere);
-  t.ignore({"text_encoder_lr", "use_8bit_adam", "fused_backward_pass", "unet_lr"});
+  t.ignore({"use_8bit_adam", "fused_backward_pass", "unet_lr"});
 }
 
 void translate_loss(Translation& t) {

@@ -8,6 +8,7 @@
 #include "dormer/core/error.hpp"
 #include "dormer/migration/import.hpp"
 #include "migration/onetrainer_images.hpp"
+#include "migration/text_encoders.hpp"
 #include "migration/translation.hpp"
 
 namespace dormer::migration::programs {
@@ -20,7 +21,6 @@ void translate_model(Translation& t) {
   }
   const std::string type = t.text("model_type").value_or("STABLE_DIFFUSION_15");
   if (type == "STABLE_DIFFUSION_3" || type == "STABLE_DIFFUSION_35") {
-    t.set("model.train", Json::array({"transformer"}));
     t.tell(fmt::format("model_type: {}: without T5, whose states are zeros here", type));
   } else if (!type.starts_with("STABLE_DIFFUSION_1") && !type.starts_with("STABLE_DIFFUSION_2") &&
              type != "STABLE_DIFFUSION_XL_10_BASE") {
@@ -36,14 +36,7 @@ void translate_model(Translation& t) {
   t.choose("train_dtype", "model.dtype",
            {{"FLOAT_32", "float32"}, {"TFLOAT_32", "float32"}, {"BFLOAT_16", "bfloat16"}, {"FLOAT_16", "float16"}});
   t.lacks("vae.model_name", "the autoencoder is that of model.path");
-  for (const char* part : {"text_encoder", "text_encoder_2", "text_encoder_3", "text_encoder_4"}) {
-    const std::string name = part;
-    if (t.has(name + ".train") && t.truth(name + ".train") && method == "LORA" &&
-        (name == "text_encoder" || (name == "text_encoder_2" && type == "STABLE_DIFFUSION_XL_10_BASE"))) {
-      t.tell(name + ".train: true: text encoders are not trained by this version; their states are computed once");
-    }
-    t.ignore({name});
-  }
+  set_onetrainers_parts(t, type, method == "LORA");
   if (const double skip = t.number("text_encoder_layer_skip").value_or(0.0); skip > 0) {
     t.set("text.clip_skip", skip);
   }
@@ -216,6 +209,7 @@ void translate_optimizer(Translation& t) {
                         : scaler == "GLOBAL_BOTH"           ? batch * accumulation * gpus
                                                             : 1.0;
   t.set("optimizer.learning_rate", rate * factor, factor == 1.0 ? "" : "scaled as learning_rate_scaler says");
+  set_onetrainers_text_rates(t, rate, factor);
   const auto beta = [&](const char* path, double otherwise) { return t.number(path).value_or(otherwise); };
   if (t.has("optimizer.beta1") && kind != "ADAFACTOR") {
     t.set("optimizer.betas",

@@ -30,23 +30,6 @@ bool trains(const ImageModelRequest& request, std::string_view part) {
   return std::ranges::find(request.train, part) != request.train.end();
 }
 
-/// The parts of `folder` that adapters can be trained on.
-std::vector<std::string> trainable_parts(const fs::path& folder) {
-  std::vector<std::string> parts;
-  const Registry<DenoiserFamily> families = denoiser_families();
-  for (const auto& [name, family] : families.entries()) {
-    if (fs::exists(folder / family.part / "config.json")) {
-      parts.emplace_back(family.part);
-    }
-  }
-  for (const char* name : kTextEncoders) {
-    if (fs::exists(folder / name / "config.json")) {
-      parts.emplace_back(name);
-    }
-  }
-  return parts;
-}
-
 void require_parts(const fs::path& folder, const ImageModelRequest& request) {
   const std::vector<std::string> known = trainable_parts(folder);
   for (const std::string& part : request.train) {
@@ -178,6 +161,22 @@ TextConditions ImageModel::conditions(std::span<const at::Tensor> tokens, std::i
   require(!pooled.empty(), Fault::kInput,
           "no text encoder has a projection (text_projection.weight); fetch the model again");
   return {at::cat(states, 2), at::cat(pooled, 1)};
+}
+
+std::vector<std::string> trainable_parts(const fs::path& folder) {
+  std::vector<std::string> parts;
+  const Registry<DenoiserFamily> families = denoiser_families();
+  for (const auto& [name, family] : families.entries()) {
+    if (fs::exists(folder / family.part / "config.json")) {
+      parts.emplace_back(family.part);
+    }
+  }
+  for (const char* name : kTextEncoders) {
+    if (fs::exists(folder / name / "config.json")) {
+      parts.emplace_back(name);
+    }
+  }
+  return parts;
 }
 
 NoiseFacts read_noise_facts(const std::string& text, const std::string& where) {
