@@ -19,6 +19,7 @@ CASES = {
     "captions": {"data.captions.shuffle": "true"},
     "text": {"text.max_tokens": "225"},
     "dropout": {"adapter.kind": "lokr", "adapter.dropout": "0.2", "export": "[{for: kohya}]"},
+    "encoders": {"model.train": "[unet, text_encoder]", "text.max_tokens": "150"},
     "pictures": {"samples": '{every: 2, prompts: ["a --w 192 --h 128"], steps: 2}'},
     "lion": {"optimizer.kind": "lion"},
 }

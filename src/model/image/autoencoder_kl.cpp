@@ -283,8 +283,8 @@ std::unique_ptr<Autoencoder> load_autoencoder_kl(const std::filesystem::path& fo
   AutoencoderDescription description = describe(fields);
   require_no_problems(fields, config.where());
   const storage::SafetensorsSet files = storage::SafetensorsSet::open_folder(folder, "diffusion_pytorch_model");
-  return std::make_unique<AutoencoderKl>(std::move(description),
-                                         LayerBuilder(files, "", std::make_shared<LayerList>(), placement));
+  return std::make_unique<AutoencoderKl>(
+      std::move(description), LayerBuilder(files, "", std::make_shared<LayerList>(/*adapted=*/false), placement));
 }
 
 }  // namespace dormer::model

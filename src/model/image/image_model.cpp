@@ -94,7 +94,7 @@ std::string without_infinities(const std::string& text) {
 
 struct ImageModel::State {
   NoiseFacts noise;
-  std::shared_ptr<LayerList> layers = std::make_shared<LayerList>();
+  std::shared_ptr<LayerList> layers = std::make_shared<LayerList>(/*adapted=*/true);
   std::unique_ptr<Denoiser> denoiser;
   std::vector<std::unique_ptr<TextEncoder>> text_encoders;
   std::unique_ptr<Autoencoder> autoencoder;
@@ -107,7 +107,7 @@ ImageModel::ImageModel(const fs::path& folder, const ImageModelRequest& request)
     state_->noise = read_noise_facts(read_file(scheduler, "the noise schedule's configuration"), scheduler.string());
   }
   const auto list_of = [&](std::string_view part) {
-    return trains(request, part) ? state_->layers : std::make_shared<LayerList>();
+    return trains(request, part) ? state_->layers : std::make_shared<LayerList>(/*adapted=*/false);
   };
   if (request.denoiser) {
     state_->denoiser = load_denoiser(folder, list_of, request.placement);
