@@ -6,8 +6,8 @@
 
 namespace dormer::migration {
 
-/// OneTrainer's: model.train, where it is another than ours would be. `type` is its model_type; full fine-tuning is of the
-/// denoiser alone.
+/// OneTrainer's: model.train, where it is another than ours would be. `type` is its model_type; full fine-tuning is of
+/// the denoiser alone.
 void set_onetrainers_parts(Translation& t, const std::string& type, bool adapters);
 
 /// OneTrainer's: rates and ends of the text encoders in our model.train, where they are other than the rest's `rate`.
