@@ -25,7 +25,9 @@ samples: {{every: 20, prompts: [thing with colours, third --n dark], width: 64, 
 export: [{{for: kohya}}]
 """
 CASES = [("sd1", "float32", "locon", "input"), ("sd1", "bfloat16", "lora", "input"), ("sdxl", "float32", "lokr", "output"), ("sd35", "float32", "lora", "output")]
-# Of a loss, relative: as of language models (training.py). Of a picture, levels of 255: what diffusers' own pipeline is allowed.
+# Of a loss, relative: four to ten times what language models are allowed (training.py), whose loss is a mean over hundreds of tokens; here it is
+# one over four pictures, and AdamW's first steps turn roundings of small gradients into whole steps. Of a picture, levels of 255: in float32
+# what diffusers' own pipeline is allowed.
 TOLERANCE = {"float32": 1e-4, "bfloat16": 2e-2}
 LEVELS = {"float32": 2, "bfloat16": 64}
 
