@@ -74,8 +74,7 @@ ModelOfExport base_of(const ConversionRequest& request, const interop::StoredAda
     return base;
   }
   const fs::path folder = model::resolve_model_or_pipeline(*request.model);
-  std::error_code code;
-  require(!fs::exists(folder / "model_index.json", code), Fault::kUsage,
+  require(!model::is_pipeline(folder), Fault::kUsage,
           "{} is a diffusers folder, which only an export for merged reads; leave --model out", folder.string());
   base.model = load_model(folder);
   base.facts = interop::facts_of(base.model->layers(), folder);

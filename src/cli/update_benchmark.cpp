@@ -28,9 +28,10 @@ adapter::AdapterConfig config_of(const std::string& name, const BenchmarkedModel
   adapter::AdapterConfig config;
   config.rank = rank;
   config.targets = {model.targets()};
-  config.kind = name == "dora" ? "lora" : name;
-  if (name == "dora" || name.ends_with(kDecomposed)) {
-    config.kind = name == "dora" ? "lora" : name.substr(0, name.size() - kDecomposed.size());
+  const std::string kind = name == "dora" ? "lora-dora" : name;
+  config.kind = kind;
+  if (kind.ends_with(kDecomposed)) {
+    config.kind = kind.substr(0, kind.size() - kDecomposed.size());
     config.decompose.emplace();
   }
   return config;
