@@ -1,6 +1,7 @@
 # Tests written in Python run in .venv, as one CTest test per call:
 #
-#   dormer_pytest(NAME [LABEL peers] FILES a_test.py … [NEEDS package …] [SERIAL])
+#   dormer_pytest(NAME [LABEL peers] FILES a_test.py … [NEEDS package …] [SERIAL] [NO_LEAK_SEARCH])
+#     NO_LEAK_SEARCH: its runs have several ranks, whose code other tests search for leaks, without the leaks of MPI.
 #     Writes its cases to reports/NAME.xml in the build folder, where launch/test.sh counts them. Python may use $DORMER_PROGRAM.
 find_program(DORMER_TEST_PYTHON NAMES python3 PATHS ${CMAKE_SOURCE_DIR}/.venv/bin NO_DEFAULT_PATH)
 if(DORMER_TEST_PYTHON)
@@ -13,7 +14,7 @@ if(NOT DORMER_PYTEST_MISSING EQUAL 0)
 endif()
 
 function(dormer_pytest name)
-  cmake_parse_arguments(P "SERIAL" "LABEL" "FILES;NEEDS" ${ARGN})
+  cmake_parse_arguments(P "SERIAL;NO_LEAK_SEARCH" "LABEL" "FILES;NEEDS" ${ARGN})
   if(NOT DORMER_PYTEST_MISSING EQUAL 0)
     return()
   endif()
@@ -35,5 +36,8 @@ function(dormer_pytest name)
     "DORMER_PROGRAM=${CMAKE_BINARY_DIR}/bin/dormer;DORMER_BUILD=${CMAKE_BINARY_DIR};HF_HUB_OFFLINE=1;PYTHONDONTWRITEBYTECODE=1")
   if(P_SERIAL)
     set_tests_properties(${name} PROPERTIES RUN_SERIAL ON)
+  endif()
+  if(P_NO_LEAK_SEARCH AND DORMER_SANITIZE MATCHES "address")
+    set_tests_properties(${name} PROPERTIES ENVIRONMENT_MODIFICATION "DORMER_TEST_LEAKS=set:no;ASAN_OPTIONS=set:detect_leaks=0")
   endif()
 endfunction()

@@ -22,13 +22,12 @@ constexpr std::int64_t kTextTokens = 77;
 /// The floor: the frozen denoiser's forward pass.
 class BenchmarkedImages final : public BenchmarkedModel {
  public:
-  explicit BenchmarkedImages(const BenchmarkWork& work)
+  BenchmarkedImages(const BenchmarkWork& work, const std::filesystem::path& folder, const std::string& device)
       : samples_(work.samples),
-        model_(model::resolve_model_or_pipeline(work.model),
-               {.train = {model::denoiser_part(model::resolve_model_or_pipeline(work.model))},
-                .placement = {.dtype = work.dtype, .device = work.device},
-                .text_encoders = false,
-                .autoencoder = false}),
+        model_(folder, {.train = {model::denoiser_part(folder)},
+                        .placement = {.dtype = work.dtype, .device = device},
+                        .text_encoders = false,
+                        .autoencoder = false}),
         schedule_(model_.noise()) {
     const model::DenoiserFacts& facts = model_.denoiser()->facts();
     require(work.resolution % (kPixelsOfLatent * facts.latent_multiple) == 0, Fault::kUsage,
@@ -36,7 +35,7 @@ class BenchmarkedImages final : public BenchmarkedModel {
             work.resolution);
     settings_.prediction = model_.noise().prediction;
     const std::int64_t side = work.resolution / kPixelsOfLatent;
-    const at::TensorOptions place = at::TensorOptions(at::kFloat).device(at::Device(work.device));
+    const at::TensorOptions place = at::TensorOptions(at::kFloat).device(at::Device(device));
     latents_ = at::randn({samples_, facts.latent_channels, side, side}, at::kFloat);
     text_ = at::randn({samples_, kTextTokens + facts.empty_tokens, facts.text_width}, place);
     if (facts.pooled_width > 0) {
@@ -93,13 +92,13 @@ class BenchmarkedImages final : public BenchmarkedModel {
 
 }  // namespace
 
-std::unique_ptr<BenchmarkedModel> benchmarked_images(const BenchmarkWork& work) {
-  return std::make_unique<BenchmarkedImages>(work);
+std::unique_ptr<BenchmarkedModel> benchmarked_images(const BenchmarkWork& work, const std::string& device) {
+  return std::make_unique<BenchmarkedImages>(work, model::resolve_model_or_pipeline(work.model), device);
 }
 
-std::unique_ptr<BenchmarkedModel> load_benchmarked_model(const BenchmarkWork& work) {
+std::unique_ptr<BenchmarkedModel> load_benchmarked_model(const BenchmarkWork& work, const std::string& device) {
   const bool images = model::is_pipeline(model::resolve_model_or_pipeline(work.model));
-  return images ? benchmarked_images(work) : benchmarked_text(work);
+  return images ? benchmarked_images(work, device) : benchmarked_text(work, device);
 }
 
 }  // namespace dormer::cli

@@ -19,7 +19,6 @@ struct BenchmarkWork {
   std::int64_t samples = 4;       ///< of one micro-batch, which is one update
   std::int64_t length = 256;      ///< of language models: tokens of a sample
   std::int64_t resolution = 512;  ///< of diffusion models: pixels of an image's sides
-  std::string device = "cpu";     ///< as LibTorch writes it
 };
 
 /// A frozen model with seeded random inputs. One kind for each kind of model.
@@ -48,10 +47,13 @@ class BenchmarkedModel {
 };
 
 /// By what lies in the folder: random tokens for a language model; random latents, texts and noise for a diffusion
-/// model, of which only the denoiser is read. Throws what loading throws.
-[[nodiscard]] std::unique_ptr<BenchmarkedModel> load_benchmarked_model(const BenchmarkWork& work);
+/// model, of which only the denoiser is read. Model and inputs lie on `device`, as LibTorch writes it. Throws what
+/// loading throws.
+[[nodiscard]] std::unique_ptr<BenchmarkedModel> load_benchmarked_model(const BenchmarkWork& work,
+                                                                       const std::string& device);
 
-[[nodiscard]] std::unique_ptr<BenchmarkedModel> benchmarked_text(const BenchmarkWork& work);
-[[nodiscard]] std::unique_ptr<BenchmarkedModel> benchmarked_images(const BenchmarkWork& work);
+[[nodiscard]] std::unique_ptr<BenchmarkedModel> benchmarked_text(const BenchmarkWork& work, const std::string& device);
+[[nodiscard]] std::unique_ptr<BenchmarkedModel> benchmarked_images(const BenchmarkWork& work,
+                                                                   const std::string& device);
 
 }  // namespace dormer::cli

@@ -18,8 +18,8 @@ namespace {
 /// The floor: the frozen model's linear products alone, forward and backward-to-input, blocks and head.
 class BenchmarkedText final : public BenchmarkedModel {
  public:
-  explicit BenchmarkedText(const BenchmarkWork& work)
-      : work_(work), model_(model::load_language_model(work.model, {.dtype = work.dtype, .device = work.device})) {
+  BenchmarkedText(const BenchmarkWork& work, const std::string& device)
+      : work_(work), model_(model::load_language_model(work.model, {.dtype = work.dtype, .device = device})) {
     for (const adapter::FrozenLayer& layer : model_->layers()) {
       if (layer.site.form == adapter::LayerForm::kLinear) {
         weights_.push_back(layer.weight.values());
@@ -74,8 +74,8 @@ class BenchmarkedText final : public BenchmarkedModel {
 
 }  // namespace
 
-std::unique_ptr<BenchmarkedModel> benchmarked_text(const BenchmarkWork& work) {
-  return std::make_unique<BenchmarkedText>(work);
+std::unique_ptr<BenchmarkedModel> benchmarked_text(const BenchmarkWork& work, const std::string& device) {
+  return std::make_unique<BenchmarkedText>(work, device);
 }
 
 }  // namespace dormer::cli

@@ -104,7 +104,7 @@ double BenchmarkRow::median() const {
 }
 
 BenchmarkResult measure_update(const UpdateBenchmark& benchmark) {
-  const std::unique_ptr<BenchmarkedModel> model = load_benchmarked_model(benchmark.work);
+  const std::unique_ptr<BenchmarkedModel> model = load_benchmarked_model(benchmark.work, benchmark.device.name);
   BenchmarkResult result{.unit = model->unit(), .amount = model->amount(), .rows = {{model->floor_name(), {}}}};
   std::vector<std::unique_ptr<Trainee>> trainees;
   for (const std::string& name : benchmark.adapters) {

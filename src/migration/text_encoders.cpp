@@ -9,8 +9,12 @@
 
 namespace dormer::migration {
 
+bool is_onetrainers_flow(const std::string& type) {
+  return type == "STABLE_DIFFUSION_3" || type == "STABLE_DIFFUSION_35";
+}
+
 void set_onetrainers_parts(Translation& t, const std::string& type, bool adapters) {
-  const bool flow = type == "STABLE_DIFFUSION_3" || type == "STABLE_DIFFUSION_35";
+  const bool flow = is_onetrainers_flow(type);
   const bool two = flow || type == "STABLE_DIFFUSION_XL_10_BASE";
   Json parts = Json::array({flow ? "transformer" : "unet"});
   for (const char* name : {"text_encoder", "text_encoder_2", "text_encoder_3", "text_encoder_4"}) {
@@ -26,7 +30,7 @@ void set_onetrainers_parts(Translation& t, const std::string& type, bool adapter
   }
 }
 
-void set_onetrainers_text_rates(Translation& t, double rate, double factor) {
+void set_onetrainers_text_rates(Translation& t, double common, double rate, double factor) {
   if (!t.ours().contains("model") || !t.ours()["model"].contains("train")) {
     return;
   }
@@ -38,7 +42,7 @@ void set_onetrainers_text_rates(Translation& t, double rate, double factor) {
     }
     Json own{{"match", name + ".*"}};
     const double named = t.number(name + ".learning_rate").value_or(0.0);
-    const double wanted = named > 0.0 ? named : t.number("learning_rate").value_or(rate);
+    const double wanted = named > 0.0 ? named : common;
     if (wanted != rate) {
       own["learning_rate"] = wanted * factor;
     }
@@ -78,18 +82,23 @@ void set_kohyas_text_encoders(Translation& t) {
   if (!alone) {
     parts.push_back("unet");
   }
-  parts.push_back("text_encoder");
+  Json overrides = Json::array();
   if (rates.size() > 1) {
-    parts.push_back("text_encoder_2");
+    for (std::size_t index = 0; index < 2; ++index) {
+      const std::string part = index == 0 ? "text_encoder" : "text_encoder_2";
+      if (rates[index] > 0.0) {  // at a rate of 0 its adapters stay what they began as
+        parts.push_back(part);
+        overrides.push_back({{"match", part + ".*"}, {"learning_rate", rates[index]}});
+      }
+    }
   } else {
+    parts.push_back("text_encoder");
     t.tell("network_train_unet_only: false: of Stable Diffusion XL, add text_encoder_2 to model.train");
+    if (!rates.empty()) {
+      overrides.push_back({{"match", "text_encoder*"}, {"learning_rate", rates.front()}});
+    }
   }
   t.set("model.train", parts);
-  Json overrides = Json::array();
-  for (std::size_t index = 0; index < rates.size(); ++index) {
-    const char* match = rates.size() == 1 ? "text_encoder*" : index == 0 ? "text_encoder.*" : "text_encoder_2.*";
-    overrides.push_back({{"match", match}, {"learning_rate", rates[index]}});
-  }
   if (!overrides.empty()) {
     t.set("adapter.overrides", overrides);
   }

@@ -4,12 +4,16 @@ import json
 import os
 import re
 import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+from preload import preload  # noqa: E402
+
 PROGRAM = os.environ["DORMER_PROGRAM"]
 BUILD = Path(os.environ["DORMER_BUILD"])
-SHIM = BUILD / "tests" / "io_shim.so"
+SHIM = preload(BUILD / "tests" / "io_shim.so", PROGRAM)
 WORKERS = 2
 
 # Small, but with everything that writes: checkpoints that retire others, the best one, metrics, an export, the report. Magnitudes move.
@@ -46,7 +50,7 @@ class Life:
     def __init__(self, run, folder, settings=None, **shim):
         environment = dict(os.environ)
         if shim:
-            environment["LD_PRELOAD"] = str(SHIM)
+            environment["LD_PRELOAD"] = SHIM
             environment["DORMER_SHIM_ROOT"] = str(run)
             environment |= {f"DORMER_SHIM_{key.upper()}": str(value) for key, value in shim.items()}
         done = subprocess.run(command(run, folder, **(settings or {})), env=environment, capture_output=True, text=True, timeout=120)

@@ -142,6 +142,24 @@ TEST_F(ImportTest, OneTrainersDefaultsAreThoseOfItsWindow) {
   EXPECT_DOUBLE_EQ(config.optimizer.learning_rate, 3e-6);
 }
 
+TEST_F(ImportTest, PartsOfOneTrainerHaveTheCommonRateUnlessTheyNameOne) {
+  const train::RunConfig pipeline = imported(
+      "onetrainer",
+      write("config.json", R"({"base_model_name": "m", "concepts": [{"path": "p"}], "text_encoder": {"train": true},
+                                            "unet": {"learning_rate": 1e-4}, "layer_filter_preset": "attn-mlp"})"));
+  EXPECT_DOUBLE_EQ(pipeline.optimizer.learning_rate, 1e-4);
+  ASSERT_EQ(pipeline.adapter.overrides.size(), 1U);
+  EXPECT_DOUBLE_EQ(pipeline.adapter.overrides[0].learning_rate.value_or(0.0), 3e-6);
+  const train::RunConfig flow = imported(
+      "onetrainer", write("config.json", R"({"base_model_name": "m", "concepts": [{"path": "p"}], "learning_rate": 1e-5,
+                                            "model_type": "STABLE_DIFFUSION_35", "text_encoder": {"train": true},
+                                            "transformer": {"learning_rate": 1e-4}, "unet": {"learning_rate": 2e-4},
+                                            "layer_filter_preset": "attn-mlp"})"));
+  EXPECT_DOUBLE_EQ(flow.optimizer.learning_rate, 1e-4);
+  ASSERT_EQ(flow.adapter.overrides.size(), 1U);
+  EXPECT_DOUBLE_EQ(flow.adapter.overrides[0].learning_rate.value_or(0.0), 1e-5);
+}
+
 TEST_F(ImportTest, OptimizersKeepTheirOwnSettings) {
   const train::RunConfig config = imported("onetrainer", write("config.json", R"({
     "base_model_name": "m", "concepts": [{"path": "p"}], "layer_filter_preset": "attn-mlp", "learning_rate": 1.0,
@@ -216,6 +234,11 @@ TEST_F(ImportTest, KohyasTextEncodersTrainUnlessToldNotTo) {
   ASSERT_EQ(both.adapter.overrides.size(), 2U);
   EXPECT_EQ(both.adapter.overrides[1].match, "text_encoder_2.*");
   EXPECT_EQ(both.adapter.overrides[1].learning_rate, 2e-5);
+  const train::RunConfig first = with("text_encoder_lr = [5e-5, 0]\n");
+  EXPECT_THAT(first.model.train, ElementsAre("unet", "text_encoder"));
+  EXPECT_EQ(first.adapter.overrides.size(), 1U);
+  const train::RunConfig second = with("text_encoder_lr = [0, 2e-5]\n");
+  EXPECT_THAT(second.model.train, ElementsAre("unet", "text_encoder_2"));
   EXPECT_THAT(with("text_encoder_lr = 1e-5\n").model.train, ElementsAre("unet", "text_encoder"));
   EXPECT_THAT(import_.unmapped, ::testing::Contains(HasSubstr("add text_encoder_2 to model.train")));
   EXPECT_THAT(with("network_train_text_encoder_only = true\n").model.train, ElementsAre("text_encoder"));

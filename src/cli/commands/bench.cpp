@@ -37,7 +37,6 @@ int run_updates(const BenchOptions& options) {
   benchmark.work.dtype = *dtype;
   tensor::configure_process(options.threads);
   benchmark.device = take_bench_device(options.device);
-  benchmark.work.device = benchmark.device.name;
   const BenchmarkResult result = measure_update(benchmark);
   std::fputs((options.json ? to_json(result) : describe(benchmark, result)).c_str(), stdout);
   return 0;

@@ -20,7 +20,7 @@ void translate_model(Translation& t) {
     t.tell(fmt::format("training_method: {}: {}", method, kNotHere));
   }
   const std::string type = t.text("model_type").value_or("STABLE_DIFFUSION_15");
-  if (type == "STABLE_DIFFUSION_3" || type == "STABLE_DIFFUSION_35") {
+  if (is_onetrainers_flow(type)) {
     t.tell(fmt::format("model_type: {}: without T5, whose states are zeros here", type));
   } else if (!type.starts_with("STABLE_DIFFUSION_1") && !type.starts_with("STABLE_DIFFUSION_2") &&
              type != "STABLE_DIFFUSION_XL_10_BASE") {
@@ -197,10 +197,10 @@ void translate_optimizer(Translation& t) {
   }
   t.set("batch.global", batch * accumulation * gpus, "batch size x accumulation x GPUs");
   t.set("batch.micro", batch);
-  double rate = t.number("learning_rate").value_or(3e-6);
-  if (const std::optional<double> own = t.number("unet.learning_rate"); own && *own > 0.0) {
-    rate = *own;
-  }
+  const double common = t.number("learning_rate").value_or(3e-6);
+  const bool flow = is_onetrainers_flow(t.text("model_type").value_or(""));
+  const double own = t.number(flow ? "transformer.learning_rate" : "unet.learning_rate").value_or(0.0);
+  const double rate = own > 0.0 ? own : common;
   const std::string scaler = t.text("learning_rate_scaler").value_or("NONE");
   const double factor = scaler == "BATCH"                   ? batch
                         : scaler == "GLOBAL_BATCH"          ? batch * gpus
@@ -209,7 +209,7 @@ void translate_optimizer(Translation& t) {
                         : scaler == "GLOBAL_BOTH"           ? batch * accumulation * gpus
                                                             : 1.0;
   t.set("optimizer.learning_rate", rate * factor, factor == 1.0 ? "" : "scaled as learning_rate_scaler says");
-  set_onetrainers_text_rates(t, rate, factor);
+  set_onetrainers_text_rates(t, common, rate, factor);
   const auto beta = [&](const char* path, double otherwise) { return t.number(path).value_or(otherwise); };
   if (t.has("optimizer.beta1") && kind != "ADAFACTOR") {
     t.set("optimizer.betas",

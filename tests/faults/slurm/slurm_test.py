@@ -7,12 +7,16 @@ import re
 import shlex
 import signal
 import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from slurm_cluster import Cluster, wait_for
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "support"))
+from preload import preload  # noqa: E402
 
 PROGRAM = os.environ["DORMER_PROGRAM"]
 BUILD = Path(os.environ["DORMER_BUILD"])
@@ -47,9 +51,9 @@ sweep:
 SLOW_PROGRAM = """\
 #!/bin/sh
 if [ "$1" = train ]; then
-  LD_PRELOAD={shim}; export LD_PRELOAD
   run=$(echo "$TEST_RUN" | sed "s/%a/$SLURM_ARRAY_TASK_ID/")
   [ -e "$run/run.lock" ] || {{ DORMER_SLOW_MILLISECONDS=600; export DORMER_SLOW_MILLISECONDS; }}
+  LD_PRELOAD={shim}; export LD_PRELOAD
 fi
 exec {program} "$@"
 """
@@ -137,7 +141,7 @@ class Bench:
         self.programs = {"dormer": PROGRAM}
         for name, text in (("slow", SLOW_PROGRAM), ("killed", KILLED_PROGRAM)):
             self.programs[name] = folder / name
-            self.programs[name].write_text(text.format(program=shlex.quote(PROGRAM), shim=shlex.quote(str(BUILD / "tests" / "slow_disk.so"))))
+            self.programs[name].write_text(text.format(program=shlex.quote(PROGRAM), shim=shlex.quote(preload(BUILD / "tests" / "slow_disk.so", PROGRAM))))
             self.programs[name].chmod(0o755)
         # The undisturbed run, on one rank and without Slurm.
         self.whole = folder / "whole"
