@@ -9,6 +9,10 @@
 #   dormer_test(ROOM SOURCES … [APART …] [LABEL unit] [RANKS 2 3] [NAME …] [NO_LEAK_SEARCH])
 #     One GoogleTest program for a room; with RANKS it is started by mpirun once per number of ranks. launch/test.sh counts its cases.
 
+#   dormer_test_program(NAME SOURCES … [APART …] [LIBRARIES …])
+#     A program that tests start, with what tests/support holds.
+#   dormer_test_library(NAME SOURCES … [APART …] [LIBRARIES …])
+#     What several test programs share, compiled once.
 #   dormer_gpu_test(ROOM NAME … SOURCES … [LIBRARIES …])
 #     A GoogleTest program that needs a GPU: always built, registered (label gpu) where there is a device. Its path stands in
 #     gpu-tests.txt, for launch/bundle.sh, and where it is not registered in gpu-tests-not-registered.txt, for launch/test.sh.
@@ -135,6 +139,15 @@ function(dormer_gather)
   file(RENAME ${CMAKE_BINARY_DIR}/rooms.txt.new ${CMAKE_BINARY_DIR}/rooms.txt)
 endfunction()
 
+function(dormer_test_library name)
+  cmake_parse_arguments(T "" "" "SOURCES;APART;LIBRARIES" ${ARGN})
+  dormer_together(test ${name} compiled SOURCES ${T_SOURCES} ${T_APART} APART ${T_APART})
+  add_library(${name} STATIC ${compiled})
+  target_compile_options(${name} PRIVATE -fPIE ${DORMER_TEXT_OPTIONS})
+  target_include_directories(${name} PUBLIC ${CMAKE_SOURCE_DIR}/src ${CMAKE_SOURCE_DIR}/tests)
+  target_link_libraries(${name} PUBLIC dormer ${T_LIBRARIES} GTest::gtest GTest::gmock)
+endfunction()
+
 function(dormer_test_program name)
   cmake_parse_arguments(T "" "" "SOURCES;APART;LIBRARIES" ${ARGN})
   dormer_together(test ${name} compiled SOURCES ${T_SOURCES} ${T_APART} APART ${T_APART})
@@ -142,7 +155,7 @@ function(dormer_test_program name)
   dormer_sanitizer_defaults(${name})
   target_compile_options(${name} PRIVATE ${DORMER_TEXT_OPTIONS})
   target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR}/src ${CMAKE_SOURCE_DIR}/tests)
-  target_link_libraries(${name} PRIVATE dormer ${T_LIBRARIES} GTest::gtest GTest::gmock)
+  target_link_libraries(${name} PRIVATE ${T_LIBRARIES} dormer_test_support dormer GTest::gtest GTest::gmock)
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
 endfunction()
 

@@ -11,7 +11,7 @@ namespace {
 
 using ::testing::HasSubstr;
 
-std::string refusal(const std::string& text) {
+std::string refusal_of_manifest(const std::string& text) {
   try {
     (void)parse_manifest(text, "m.json");
   } catch (const Error& error) {
@@ -63,18 +63,18 @@ TEST(Manifest, EveryChangedCharacterIsFound) {
     std::string changed = text;
     changed[place] = changed[place] == '7' ? '8' : '7';
     // Other digits of the same number (5e-324 and 7e-324) are the same content.
-    EXPECT_TRUE(!refusal(changed).empty() || to_text(parse_manifest(changed, "m.json")) == text) << "at " << place;
+    EXPECT_TRUE(!refusal_of_manifest(changed).empty() || to_text(parse_manifest(changed, "m.json")) == text) << "at " << place;
   }
-  EXPECT_FALSE(refusal(text.substr(0, text.size() / 2)).empty());
-  EXPECT_FALSE(refusal("").empty());
-  EXPECT_FALSE(refusal("[]").empty());
+  EXPECT_FALSE(refusal_of_manifest(text.substr(0, text.size() / 2)).empty());
+  EXPECT_FALSE(refusal_of_manifest("").empty());
+  EXPECT_FALSE(refusal_of_manifest("[]").empty());
 }
 
 TEST(Manifest, SlicesMustCoverTheirArrayWithoutOverlap) {
   const auto with = [](std::vector<ManifestSlice> slices) {
     Manifest manifest = sample();
     manifest.arrays = std::move(slices);
-    return refusal(to_text(manifest));
+    return refusal_of_manifest(to_text(manifest));
   };
   EXPECT_EQ(with({slice(0, 12)}), "");
   EXPECT_EQ(with({slice(0, 5), slice(5, 0), slice(5, 7)}), "");
@@ -88,13 +88,13 @@ TEST(Manifest, SlicesMustCoverTheirArrayWithoutOverlap) {
 TEST(Manifest, FilesMustBePlainAndListed) {
   Manifest manifest = sample();
   manifest.files[0].name = "../s.h5";
-  EXPECT_THAT(refusal(to_text(manifest)), HasSubstr("not the name of a file beside it"));
+  EXPECT_THAT(refusal_of_manifest(to_text(manifest)), HasSubstr("not the name of a file beside it"));
   manifest = sample();
   manifest.arrays[0].file = "u.h5";
-  EXPECT_THAT(refusal(to_text(manifest)), HasSubstr("not listed"));
+  EXPECT_THAT(refusal_of_manifest(to_text(manifest)), HasSubstr("not listed"));
   manifest = sample();
   manifest.files[1].name = "s.h5";
-  EXPECT_THAT(refusal(to_text(manifest)), HasSubstr("twice"));
+  EXPECT_THAT(refusal_of_manifest(to_text(manifest)), HasSubstr("twice"));
 }
 
 }  // namespace
