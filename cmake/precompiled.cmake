@@ -2,7 +2,7 @@
 # operators. A source still includes what it uses: -DDORMER_PRECOMPILED=OFF builds without.
 #
 #   dormer_precompiled(KIND SOURCE …)
-#     Sources of a room (KIND room, or text where it compiles with DORMER_TEXT_OPTIONS) or of a test program (KIND test) begin with the header
+#     Sources of a room (KIND room, or text where it compiles with DORMER_TEXT_OPTIONS) or of what tests start (KIND test) begin with the header
 #     that fits what they include: each kind has one for the standard library and fmt, and further ones with what else some of its sources read.
 option(DORMER_PRECOMPILED "Precompile the headers of LibTorch and GoogleTest" ON)
 if(NOT CMAKE_CXX_COMPILER_ID STREQUAL "GNU" OR NOT CMAKE_GENERATOR MATCHES Ninja)
@@ -62,9 +62,8 @@ function(dormer_precompiled_header kind parts)
   endif()
   if(kind STREQUAL "test")
     target_link_libraries(${name} PRIVATE GTest::gtest GTest::gmock)
-    target_compile_options(${name} PRIVATE -fPIE)
-  endif()
-  if(NOT kind STREQUAL "room")
+    target_compile_options(${name} PRIVATE -fPIE ${DORMER_TEST_OPTIONS})
+  elseif(NOT kind STREQUAL "room")
     target_compile_options(${name} PRIVATE ${DORMER_TEXT_OPTIONS})
   endif()
   set_property(GLOBAL PROPERTY ${name} ${CMAKE_CURRENT_BINARY_DIR}/CMakeFiles/${name}.dir/cmake_pch.hxx)

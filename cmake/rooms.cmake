@@ -2,7 +2,7 @@
 #
 #   dormer_room(NAME SOURCES a.cpp … [APART b.cpp …] USES room … [LIBRARIES target …] [TORCH] [TEXT])
 #     One room: an object library with its declared links. APART: sources that are compiled by themselves (cmake/precompiled.cmake). USES is transitive ("may use"); tests/repo compares it with every #include.
-#     TEXT: the room reads and writes text, and compiles with DORMER_TEXT_OPTIONS. PLAIN: it has options of its own, and no precompiled headers.
+#     TEXT: the room reads and writes text, or has no arithmetic of its own, and compiles with DORMER_TEXT_OPTIONS. PLAIN: it has options of its own, and no precompiled headers.
 #   dormer_kinds(ROOM FUNCTION TYPE HEADER FOLDER KINDS a b …)
 #     One file per kind, one word in this list: adds FOLDER/<kind>.cpp and generates `Registry<TYPE> FUNCTION()`, which calls
 #     `TYPE kinds::<kind>()` of each file. No static objects and no macros, so nothing is lost at link time.
@@ -143,7 +143,7 @@ function(dormer_test_library name)
   cmake_parse_arguments(T "" "" "SOURCES;APART;LIBRARIES" ${ARGN})
   dormer_together(test ${name} compiled SOURCES ${T_SOURCES} ${T_APART} APART ${T_APART})
   add_library(${name} STATIC ${compiled})
-  target_compile_options(${name} PRIVATE -fPIE ${DORMER_TEXT_OPTIONS})
+  target_compile_options(${name} PRIVATE -fPIE ${DORMER_TEST_OPTIONS})
   target_include_directories(${name} PUBLIC ${CMAKE_SOURCE_DIR}/src ${CMAKE_SOURCE_DIR}/tests)
   target_link_libraries(${name} PUBLIC dormer ${T_LIBRARIES} GTest::gtest GTest::gmock)
 endfunction()
@@ -153,7 +153,7 @@ function(dormer_test_program name)
   dormer_together(test ${name} compiled SOURCES ${T_SOURCES} ${T_APART} APART ${T_APART})
   add_executable(${name} ${compiled})
   dormer_sanitizer_defaults(${name})
-  target_compile_options(${name} PRIVATE ${DORMER_TEXT_OPTIONS})
+  target_compile_options(${name} PRIVATE ${DORMER_TEST_OPTIONS})
   target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR}/src ${CMAKE_SOURCE_DIR}/tests)
   target_link_libraries(${name} PRIVATE ${T_LIBRARIES} dormer_test_support dormer GTest::gtest GTest::gmock)
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
