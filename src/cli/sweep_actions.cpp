@@ -205,7 +205,7 @@ int sweep_export(const ConfigOptions& options, bool csv, const std::string& outp
 
 int sweep_report(const ConfigOptions& options) {
   const sweep::SweepConfig config = options.load_sweep();
-  const std::string written = write_sweep_report(SweepView(config).scheduler(), config);
+  const std::string written = write_sweep_report(SweepView(config), config);
   if (!written.empty()) {
     log::info("{}", written);
   }

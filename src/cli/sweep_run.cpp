@@ -37,7 +37,7 @@ class Teller {
 /// The report; the status with what else there is to say, in one piece: mpirun forwards two streams bytewise, and would
 /// put a line of the log into the midst of a table.
 void show_end(const SweepView& view, const sweep::SweepConfig& config, bool quiet) {
-  const std::string report = write_sweep_report(view.scheduler(), config);
+  const std::string report = write_sweep_report(view, config);
   if (quiet) {
     return;
   }

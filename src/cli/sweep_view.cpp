@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <filesystem>
 #include <map>
+#include <set>
+#include <span>
+#include <utility>
 #include <vector>
 
 #include "dormer/config/write.hpp"
@@ -32,7 +35,8 @@ std::vector<sweep::ParameterFacts> parameters_of(const sweep::Space& space) {
   return facts;
 }
 
-sweep::ReportFacts report_facts(const sweep::Scheduler& scheduler, const sweep::SweepConfig& config) {
+sweep::ReportFacts report_facts(const SweepView& view, const sweep::SweepConfig& config) {
+  const sweep::Scheduler& scheduler = view.scheduler();
   const std::string state = !scheduler.ending().empty() ? "ended: " + scheduler.ending()
                             : scheduler.finished()      ? "finished"
                                                         : "running, or ended before its end";
@@ -46,6 +50,9 @@ sweep::ReportFacts report_facts(const sweep::Scheduler& scheduler, const sweep::
                            .facts = {},
                            .config = {},
                            .timeline = {}};
+  for (const sweep::Stay& stay : view.timeline().stays()) {
+    facts.timeline.push_back({stay.worker, stay.trial, stay.begin, stay.end});
+  }
   for (const auto& [key, value] : config::flatten(config.sweep)) {
     facts.facts.emplace_back("sweep." + key, value);
   }
@@ -67,6 +74,37 @@ std::string command_of(const sweep::TrialRecord& trial, const sweep::SweepConfig
   return command + fmt::format(" --set run.seed={}", config.run.run.seed + trial.replica);
 }
 
+/// The trial's last pictures, each with its prompt.
+std::vector<report::SampleImage> pictures_of(const sweep::TrialRecord& trial, const sweep::SweepConfig& config,
+                                             const sweep::SweepPaths& paths) {
+  std::vector<report::SampleImage> images;
+  std::error_code code;
+  for (std::size_t prompt = 0; prompt < config.run.samples.prompts.size(); ++prompt) {
+    const std::filesystem::path file = paths.sample(trial.number, fmt::format("{:04}", prompt));
+    if (std::filesystem::exists(file, code)) {
+      images.push_back({config.run.samples.prompts[prompt], "image/png", read_file(file, "picture")});
+    }
+  }
+  return images;
+}
+
+/// The numbers of the trials whose pictures a page may have room for: the best ones.
+std::set<std::int64_t> shown_trials(std::span<const sweep::TrialRecord> trials, const sweep::SweepConfig& config) {
+  std::vector<std::pair<double, std::int64_t>> complete;
+  for (const sweep::TrialRecord& trial : trials) {
+    if (trial.state == sweep::TrialState::kComplete && trial.value()) {
+      complete.emplace_back(goal_of(config) == sweep::Goal::kMaximize ? -*trial.value() : *trial.value(), trial.number);
+    }
+  }
+  std::ranges::sort(complete);
+  complete.resize(std::min(complete.size(), report::kMostPictures));
+  std::set<std::int64_t> shown;
+  for (const auto& [value, number] : complete) {
+    shown.insert(number);
+  }
+  return shown;
+}
+
 }  // namespace
 
 SweepView::SweepView(const sweep::SweepConfig& config) : paths_{config.run.run.directory}, state_(config) {
@@ -80,6 +118,7 @@ SweepView::SweepView(const sweep::SweepConfig& config) : paths_{config.run.run.d
             "{} holds another sweep than this file; its own is {}", paths_.root.string(), paths_.config().string());
     first = false;
     state_.scheduler().apply(event);
+    timeline_.apply(event);
   });
 }
 
@@ -128,19 +167,21 @@ std::string status_of(const sweep::Scheduler& scheduler, const sweep::SweepConfi
   return sweep::status_text(scheduler.trials(), facts);
 }
 
-std::string write_sweep_report(const sweep::Scheduler& scheduler, const sweep::SweepConfig& config) {
-  const sweep::SweepPaths paths{config.run.run.directory};
+std::string write_sweep_report(const SweepView& view, const sweep::SweepConfig& config) {
+  const sweep::SweepPaths& paths = view.paths();
   try {
-    const std::vector<sweep::TrialRecord> trials = scheduler.trials();
+    const std::vector<sweep::TrialRecord> trials = view.scheduler().trials();
+    const std::set<std::int64_t> shown = shown_trials(trials, config);
     std::vector<sweep::TrialFacts> facts;
     for (const sweep::TrialRecord& trial : trials) {
       facts.push_back({.number = trial.number,
                        .command = command_of(trial, config),
-                       .parameters = {},
+                       .parameters = trial.parameters,
                        .file_bytes = {},
-                       .images = {}});
+                       .images = shown.contains(trial.number) ? pictures_of(trial, config, paths)
+                                                              : std::vector<report::SampleImage>()});
     }
-    const report::SweepRecord record = sweep::sweep_record(trials, facts, report_facts(scheduler, config));
+    const report::SweepRecord record = sweep::sweep_record(trials, facts, report_facts(view, config));
     write_file_atomically(paths.report(), std::string_view(report::sweep_page(record, report::plotly_bundle())));
     return fmt::format("report: {}", paths.report().string());
   } catch (const Error& error) {

@@ -7,6 +7,7 @@
 #include "dormer/sweep/scheduler.hpp"
 #include "dormer/sweep/store.hpp"
 #include "dormer/sweep/sweep_config.hpp"
+#include "dormer/sweep/timeline.hpp"
 
 namespace dormer::cli {
 
@@ -15,11 +16,13 @@ class SweepView {
  public:
   explicit SweepView(const sweep::SweepConfig& config);
   [[nodiscard]] const sweep::Scheduler& scheduler() const { return state_.scheduler(); }
+  [[nodiscard]] const sweep::Timeline& timeline() const { return timeline_; }
   [[nodiscard]] const sweep::SweepPaths& paths() const { return paths_; }
 
  private:
   sweep::SweepPaths paths_;
   sweep::SweepState state_;
+  sweep::Timeline timeline_{};
 };
 
 [[nodiscard]] sweep::Goal goal_of(const sweep::SweepConfig& config);
@@ -32,6 +35,6 @@ class SweepView {
                                     std::size_t best);
 
 /// Writes report.html; "report: " with its path, or nothing and a warning where that cannot be.
-std::string write_sweep_report(const sweep::Scheduler& scheduler, const sweep::SweepConfig& config);
+std::string write_sweep_report(const SweepView& view, const sweep::SweepConfig& config);
 
 }  // namespace dormer::cli

@@ -21,7 +21,6 @@ constexpr std::size_t kMostFailures = 20;
 constexpr std::size_t kMostNumbers = 6;  // of trials in a row
 constexpr std::size_t kMostFolds = 300;
 constexpr std::size_t kMostColumns = 12;  // of parameters
-constexpr std::size_t kMostPictures = 48;
 constexpr std::size_t kMostPictureBytes = 8'000'000;
 constexpr std::array<std::string_view, 4> kPictureTypes{"image/png", "image/jpeg", "image/webp", "image/gif"};
 

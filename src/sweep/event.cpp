@@ -49,6 +49,9 @@ std::string to_line(const Event& event) {
   if (event.finished) {
     line["finished"] = true;
   }
+  if (event.parameters > 0) {
+    line["parameters"] = event.parameters;
+  }
   if (!event.worker.empty()) {
     line["worker"] = event.worker;
   }
@@ -87,6 +90,7 @@ Event parse_event(std::string_view text, const std::string& where) {
     event.attempt = line.value("attempt", std::int64_t{0});
     event.step = line.value("step", std::int64_t{0});
     event.finished = line.value("finished", false);
+    event.parameters = line.value("parameters", std::int64_t{0});
     event.worker = line.value("worker", std::string());
     event.fault = static_cast<Fault>(line.value("exit_code", static_cast<int>(Fault::kBug)));
     event.text = line.value("text", std::string());

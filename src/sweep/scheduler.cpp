@@ -130,6 +130,9 @@ void Scheduler::measure(const Event& event) {
     return;
   }
   take_measurements(*course, event.measurements);
+  if (event.parameters > 0) {
+    course->record.parameters = event.parameters;
+  }
   const std::int64_t point = course->record.point;
   if (event.finished || course->record.steps() >= plan_.total_steps) {
     end(*course, TrialState::kComplete, {});

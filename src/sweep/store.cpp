@@ -77,6 +77,10 @@ std::filesystem::path SweepPaths::trial(std::int64_t number) const {
   return trials() / fmt::format("{:06}", number);
 }
 
+std::filesystem::path SweepPaths::sample(std::int64_t number, const std::string& prompt) const {
+  return samples() / fmt::format("{:06}-{}.png", number, prompt);
+}
+
 SweepState::SweepState(const SweepConfig& config)
     : sampler_(sampler_registry().get("sweep.method", config.sweep.method)(
           {.space = config.space, .seed = RandomKey{static_cast<std::uint64_t>(config.sweep.seed)}})),

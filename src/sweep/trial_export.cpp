@@ -62,26 +62,28 @@ std::string trial_json(const TrialRecord& trial) {
                                 one.step, number(one.value), number(one.seconds));
   }
   return fmt::format(
-      "{{\"trial\":{},\"point\":{},\"replica\":{},\"state\":{},\"value\":{},\"steps\":{},\"seconds\":{},\"worker\":{},"
-      "\"reason\":{},\"settings\":{{{}}},\"measurements\":[{}]}}",
+      "{{\"trial\":{},\"point\":{},\"replica\":{},\"state\":{},\"value\":{},\"steps\":{},\"seconds\":{},"
+      "\"parameters\":{},\"worker\":{},\"reason\":{},\"settings\":{{{}}},\"measurements\":[{}]}}",
       trial.number, trial.point, trial.replica, json_string(name_of(trial.state)),
       trial.value() ? number(*trial.value()) : "null", trial.steps(), number(trial.seconds()),
-      json_string(trial.worker), json_string(trial.reason), settings, measurements);
+      trial.parameters ? fmt::format("{}", *trial.parameters) : "null", json_string(trial.worker),
+      json_string(trial.reason), settings, measurements);
 }
 
 }  // namespace
 
 std::string trials_csv(std::span<const TrialRecord> trials) {
   const std::vector<std::string> paths = paths_of(trials);
-  std::string text = "trial,point,replica,state,value,steps,seconds,worker,reason";
+  std::string text = "trial,point,replica,state,value,steps,seconds,parameters,worker,reason";
   for (const std::string& path : paths) {
     text += "," + field(path);
   }
   text += "\n";
   for (const TrialRecord& trial : trials) {
     const std::string value = trial.value() ? fmt::format("{}", *trial.value()) : "";
-    text += fmt::format("{},{},{},{},{},{},{},{},{}", trial.number, trial.point, trial.replica, name_of(trial.state),
-                        value, trial.steps(), trial.seconds(), field(trial.worker), field(trial.reason));
+    const std::string parameters = trial.parameters ? fmt::format("{}", *trial.parameters) : "";
+    text += fmt::format("{},{},{},{},{},{},{},{},{},{}", trial.number, trial.point, trial.replica, name_of(trial.state),
+                        value, trial.steps(), trial.seconds(), parameters, field(trial.worker), field(trial.reason));
     for (const std::string& path : paths) {
       const std::string* setting = setting_of(trial.settings, path);
       text += "," + (setting == nullptr ? std::string() : field(*setting));

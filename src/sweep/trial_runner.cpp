@@ -45,6 +45,25 @@ std::vector<Measurement> measurements_of(const std::filesystem::path& folder, co
   return measurements;
 }
 
+/// Moves a trial's pictures to where they stay when its other files go. They are for people: a failure is a warning.
+void keep_pictures(const SweepPaths& paths, std::int64_t trial) {
+  std::error_code code;
+  const std::filesystem::path made = paths.trial(trial) / "samples";
+  if (!std::filesystem::exists(made, code)) {
+    return;
+  }
+  std::filesystem::create_directories(paths.samples(), code);
+  for (const auto& folder : std::filesystem::directory_iterator(made, code)) {
+    for (const auto& file : std::filesystem::directory_iterator(folder, code)) {
+      std::filesystem::rename(file, paths.sample(trial, file.path().stem().string()), code);
+      if (code) {
+        log::warn("{} cannot be moved to {}: {}", file.path().string(), paths.samples().string(), code.message());
+      }
+    }
+  }
+  std::filesystem::remove_all(made, code);
+}
+
 Event failure_of(const Assignment& assignment, Fault fault, const std::string& message) {
   return {.kind = EventKind::kFailed,
           .trial = assignment.trial,
@@ -211,7 +230,8 @@ Event TrialRunner::event_of(const Running& one, const train::LaneOutcome& outcom
               .trial = assignment.trial,
               .attempt = assignment.attempt,
               .step = result.step,
-              .finished = result.outcome == train::Outcome::kFinished};
+              .finished = result.outcome == train::Outcome::kFinished,
+              .parameters = result.trainable_parameters};
   const bool came = event.finished || (result.outcome == train::Outcome::kPaused && result.step >= assignment.until);
   std::optional<double> value;
   if (came && config_.sweep.evaluate) {
@@ -235,6 +255,9 @@ Event TrialRunner::event_of(const Running& one, const train::LaneOutcome& outcom
   for (Measurement& measurement : event.measurements) {
     measurement.seconds = seconds_before + outcome.seconds * static_cast<double>(measurement.step - before) /
                                                static_cast<double>(std::max<std::int64_t>(result.step - before, 1));
+  }
+  if (event.finished) {
+    keep_pictures(paths_, assignment.trial);
   }
   if (!came) {
     event.kind = EventKind::kReleased;

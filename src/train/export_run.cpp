@@ -18,7 +18,7 @@ std::vector<std::filesystem::path> export_run(const RunConfig& config, comm::Com
   if (config.exports.empty()) {
     fail_together(Fault::kUsage, "export: the list is empty; write export: [{{for: peft}}]");
   }
-  Preparation preparation(config, communicator, {.bare = options.bare, .bases = options.bases});
+  Preparation preparation(config, communicator, {.bare = options.bare, .pictures = false, .bases = options.bases});
   if (!preparation.resumed) {
     fail_together(Fault::kUsage, "{} holds no checkpoint to export; train first, or name the run.directory of a run",
                   preparation.paths.root.string());

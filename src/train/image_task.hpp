@@ -22,7 +22,7 @@ namespace dormer::train {
 class ImageTask final : public Task {
  public:
   struct Parts {
-    std::unique_ptr<model::ImageModel> model;
+    std::shared_ptr<const model::ImageModel> model;
     std::filesystem::path folder;  ///< of the model
     ImagePlan plan;
     objective::DenoiseSettings settings;  ///< its prediction is not auto

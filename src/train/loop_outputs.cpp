@@ -16,7 +16,7 @@ namespace dormer::train {
 // Before the checkpoint of their update: a life that is killed among them comes here again.
 void Loop::make_pictures() {
   const std::int64_t count = run_.task->pictures();
-  if (count == 0 || options_.bare) {
+  if (count == 0 || (options_.bare && !state_.finished)) {
     return;
   }
   run_.enter(Heartbeat::Phase::kStep, "making pictures");

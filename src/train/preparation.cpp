@@ -45,6 +45,7 @@ Preparation::Preparation(const RunConfig& run_config, comm::Communicator& ranks,
       heartbeat_(options.heartbeat),
       bases_(options.bases),
       bare_(options.bare),
+      pictures_(options.pictures),
       check_inputs_(options.check_inputs) {
   agree(communicator, [&] { faults = FaultHooks::from_environment(communicator.rank()); });
   faults.reach("start", 0);
@@ -307,6 +308,22 @@ void Preparation::open_tokens(SharedBases::Model model) {
   }
 }
 
+SharedBases::Images Preparation::load_image_model(const NumericChoice& numerics, bool encodes_texts, bool shows) {
+  const auto load = [&]() -> SharedBases::Images {
+    return std::make_shared<model::ImageModel>(
+        model_folder, model::ImageModelRequest{.train = config.model.train,
+                                               .placement = {numerics.dtype, placement.device},
+                                               .autoencoder_dtype = dtype_from_name(config.model.vae_dtype).value(),
+                                               .text_encoders = encodes_texts,
+                                               .autoencoder = shows});
+  };
+  return bases_ == nullptr ? load()
+                           : bases_->images(fmt::format("{}\n{}\n{}\n{}\n{}\n{}\n{}", model_folder.string(),
+                                                        fmt::join(config.model.train, ","), name_of(numerics.dtype),
+                                                        placement.device, config.model.vae_dtype, encodes_texts, shows),
+                                            load);
+}
+
 void Preparation::load_images(const NumericChoice& numerics) {
   enter(Heartbeat::Phase::kStart, "reading the images");
   PreparedImages images = read_images(communicator, config, numerics);
@@ -318,7 +335,7 @@ void Preparation::load_images(const NumericChoice& numerics) {
   leave_if_asked();
   enter(Heartbeat::Phase::kStart, "loading the model");
   agree(communicator, [&] {
-    const bool shows = config.samples.wanted() && !bare_;
+    const bool shows = config.samples.wanted() && pictures_;
     std::vector<Picture> pictures;
     if (shows) {
       const model::ImageModel texts(
@@ -327,12 +344,7 @@ void Preparation::load_images(const NumericChoice& numerics) {
       pictures =
           prepare_pictures(prompt_lines(config.samples), config.samples, texts, images.tokenizers, images.encoded.text);
     }
-    auto model = std::make_unique<model::ImageModel>(
-        model_folder, model::ImageModelRequest{.train = config.model.train,
-                                               .placement = {numerics.dtype, placement.device},
-                                               .autoencoder_dtype = dtype_from_name(config.model.vae_dtype).value(),
-                                               .text_encoders = images.plan->encodes_texts(),
-                                               .autoencoder = shows});
+    SharedBases::Images model = load_image_model(numerics, images.plan->encodes_texts(), shows);
     objective::DenoiseSettings settings = config.objective.denoise;
     if (settings.prediction == "auto") {
       settings.prediction = model->noise().prediction;

@@ -74,6 +74,7 @@ class Preparation {
   void leave_if_asked();
   void load_text(const NumericChoice& numerics);
   void load_images(const NumericChoice& numerics);
+  [[nodiscard]] SharedBases::Images load_image_model(const NumericChoice& numerics, bool encodes_texts, bool shows);
   [[nodiscard]] SharedBases::Model load_language_model(const NumericChoice& numerics);
   [[nodiscard]] SharedBases::Tokens open_dataset(const std::filesystem::path& file, const data::TokenDatasetUse& use);
   void open_tokens(SharedBases::Model model);
@@ -86,6 +87,7 @@ class Preparation {
   Heartbeat* heartbeat_ = nullptr;
   SharedBases* bases_ = nullptr;
   bool bare_ = false;
+  bool pictures_ = true;
   std::function<void(const Fingerprint&)> check_inputs_;
 };
 

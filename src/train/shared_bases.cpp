@@ -20,6 +20,10 @@ SharedBases::Model SharedBases::model(const std::string& key, const std::functio
   return find_or_load(models_, key, load);
 }
 
+SharedBases::Images SharedBases::images(const std::string& key, const std::function<Images()>& load) {
+  return find_or_load(images_, key, load);
+}
+
 SharedBases::Tokens SharedBases::tokens(const std::string& key, const std::function<Tokens()>& load) {
   return find_or_load(tokens_, key, load);
 }

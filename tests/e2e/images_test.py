@@ -177,3 +177,37 @@ def test_captions_that_vary_are_encoded_as_they_come_with_the_same_bytes(folder,
     train(folder, "shuffled-3", 3, shuffle="true")
     assert adapter(folder, "shuffled-1") == adapter(folder, "shuffled-3")
     assert adapter(folder, "shuffled-1") != whole
+
+
+SWEEP = """
+sweep:
+  method: grid
+  pack: 2
+  keep: 1
+  space:
+    adapter.kind: [lora, loha]
+    adapter.rank: [2, 4]
+"""
+
+
+def test_trials_of_a_sweep_keep_their_last_pictures(folder, whole):
+    """Those of trials whose other files are gone, too: the bytes that each trial makes as a run of its own, and all of them in the report."""
+    config = folder / "sweep.yaml"
+    config.write_text(CONFIG.format(folder=folder, run="sweep", cache="cache", shuffle="false").replace("steps: 30", "steps: 6", 1) + SWEEP)
+    subprocess.run([str(MPIRUN), "2", PROGRAM, "sweep", "run", str(config)], check=True, capture_output=True)
+    trials = json.loads(subprocess.run([PROGRAM, "sweep", "export", config], check=True, capture_output=True, text=True).stdout)["trials"]
+    assert [trial["state"] for trial in trials] == ["complete"] * 4
+    kept = sorted(path.name for path in (folder / "sweep" / "trials").iterdir())
+    assert len(kept) == 1, kept
+    made = {file.name: file.read_bytes() for file in (folder / "sweep" / "samples").iterdir()}
+    assert sorted(made) == [f"{trial:06}-{prompt:04}.png" for trial in range(4) for prompt in range(3)]
+    assert len(set(made.values())) == len(made)
+    report = (folder / "sweep" / "report.html").read_text()
+    assert report.count('" src="data:image/png;base64,') == len(made) and 'id="plot-timeline"' in report and "million trained parameters" in report
+    assert trials[0]["parameters"] < trials[1]["parameters"]
+    for trial in (trials[0], trials[3]):
+        alone = command(folder, f"alone-{trial['trial']}", 1)[2:]
+        settings = [f"--set={path}={value}" for path, value in trial["settings"].items()]
+        subprocess.run([*alone, "--set=run.steps=6", *settings], check=True, capture_output=True)
+        last = folder / f"alone-{trial['trial']}" / "samples" / "step-000000006"
+        assert [file.read_bytes() for file in sorted(last.iterdir())] == [made[f"{trial['trial']:06}-{prompt:04}.png"] for prompt in range(3)]

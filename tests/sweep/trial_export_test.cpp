@@ -18,18 +18,20 @@ std::vector<TrialRecord> some_trials() {
                  {{"optimizer.learning_rate", "1.0e-4"}, {"adapter.rank", "8"}}),
       made_trial(1, 1, kFailed, {}, {{"optimizer.learning_rate", "3.0e-4"}, {"adapter.targets", "[q, v]"}})};
   trials[0].worker = "node1:0";
+  trials[0].parameters = 4096;
   trials[1].reason = "loss is \"nan\", at once\r\nand for all";
   trials[1].replica = 1;
   return trials;
 }
 
 TEST(TrialsCsv, IsAColumnAParameterAndALineATrial) {
-  EXPECT_EQ(trials_csv(some_trials()),
-            "trial,point,replica,state,value,steps,seconds,worker,reason,optimizer.learning_rate,adapter.rank,"
-            "adapter.targets\n"
-            "0,0,0,complete,0.1,10,100,node1:0,,1.0e-4,8,\n"
-            "1,1,1,failed,,0,0,,\"loss is \"\"nan\"\", at once\r\nand for all\",3.0e-4,,\"[q, v]\"\n");
-  EXPECT_EQ(trials_csv({}), "trial,point,replica,state,value,steps,seconds,worker,reason\n");
+  EXPECT_EQ(
+      trials_csv(some_trials()),
+      "trial,point,replica,state,value,steps,seconds,parameters,worker,reason,optimizer.learning_rate,adapter.rank,"
+      "adapter.targets\n"
+      "0,0,0,complete,0.1,10,100,4096,node1:0,,1.0e-4,8,\n"
+      "1,1,1,failed,,0,0,,,\"loss is \"\"nan\"\", at once\r\nand for all\",3.0e-4,,\"[q, v]\"\n");
+  EXPECT_EQ(trials_csv({}), "trial,point,replica,state,value,steps,seconds,parameters,worker,reason\n");
 }
 
 TEST(TrialsJson, SaysEverything) {
@@ -38,10 +40,11 @@ TEST(TrialsJson, SaysEverything) {
       text,
       "{\"format\":\"dormer.trials/1\",\"trials\":[\n"
       "{\"trial\":0,\"point\":0,\"replica\":0,\"state\":\"complete\",\"value\":0.1,\"steps\":10,\"seconds\":100,"
-      "\"worker\":\"node1:0\",\"reason\":\"\",\"settings\":{\"optimizer.learning_rate\":1.0e-4,\"adapter.rank\":8},"
+      "\"parameters\":4096,\"worker\":\"node1:0\",\"reason\":\"\",\"settings\":{\"optimizer.learning_rate\":1.0e-4,"
+      "\"adapter.rank\":8},"
       "\"measurements\":[{\"step\":5,\"value\":0.5,\"seconds\":50},{\"step\":10,\"value\":0.1,\"seconds\":100}]},\n"
       "{\"trial\":1,\"point\":1,\"replica\":1,\"state\":\"failed\",\"value\":null,\"steps\":0,\"seconds\":0,"
-      "\"worker\":\"\",\"reason\":\"loss is \\\"nan\\\", at once\\r\\nand for all\",\"settings\":"
+      "\"parameters\":null,\"worker\":\"\",\"reason\":\"loss is \\\"nan\\\", at once\\r\\nand for all\",\"settings\":"
       "{\"optimizer.learning_rate\":3.0e-4,\"adapter.targets\":\"[q, v]\"},\"measurements\":[]}\n]}\n");
 }
 

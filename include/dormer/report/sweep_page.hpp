@@ -22,6 +22,9 @@ struct SweepValue {
   double value = 0.0;
 };
 
+/// A page holds at most so many pictures, the best trials' first.
+inline constexpr std::size_t kMostPictures = 48;
+
 /// A picture that a trial made: the bytes of a file and their type ("image/png").
 struct SampleImage {
   std::string caption;

@@ -31,7 +31,8 @@ struct Event {
   std::int64_t trial = -1;
   std::int64_t attempt = 0;  ///< of the trial, from 1: what an attempt says that is not the last one counts no more
   std::int64_t step = 0;
-  bool finished = false;  ///< measured: no update is left, or patience ran out
+  bool finished = false;        ///< measured: no update is left, or patience ran out
+  std::int64_t parameters = 0;  ///< measured: that the trial trains; 0: unknown
   std::string worker{};
   std::vector<Measurement> measurements{};  ///< since the last line of the trial
   Fault fault = Fault::kBug;                ///< of a failure

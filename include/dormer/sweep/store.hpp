@@ -24,6 +24,9 @@ struct SweepPaths {
   [[nodiscard]] std::filesystem::path workers() const { return root / "workers"; }
   [[nodiscard]] std::filesystem::path trials() const { return root / "trials"; }
   [[nodiscard]] std::filesystem::path trial(std::int64_t number) const;
+  [[nodiscard]] std::filesystem::path samples() const { return root / "samples"; }
+  /// The picture that a trial made of a prompt, "0000" being the first.
+  [[nodiscard]] std::filesystem::path sample(std::int64_t number, const std::string& prompt) const;
   [[nodiscard]] std::filesystem::path report() const { return root / "report.html"; }
   [[nodiscard]] std::filesystem::path best() const { return root / "best"; }
 };

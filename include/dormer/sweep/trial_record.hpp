@@ -33,9 +33,10 @@ struct TrialRecord {
   std::int64_t replica = 0;  ///< of the point's seeds
   Point settings;
   TrialState state = TrialState::kWaiting;
-  std::vector<Measurement> measurements{};  ///< steps ascending
-  std::string reason;                       ///< of a failure or stop, one line
-  std::string worker;                       ///< the one that has or had it last; empty: none yet
+  std::vector<Measurement> measurements{};   ///< steps ascending
+  std::optional<std::int64_t> parameters{};  ///< that it trains; nothing before the first measurement
+  std::string reason;                        ///< of a failure or stop, one line
+  std::string worker;                        ///< the one that has or had it last; empty: none yet
   /// The last measurement's value; nothing before the first.
   [[nodiscard]] std::optional<double> value() const {
     return measurements.empty() ? std::nullopt : std::optional(measurements.back().value);

@@ -50,8 +50,10 @@ struct TrainOptions {
   /// of all its updates.
   std::optional<std::int64_t> until{};
   /// Metrics and checkpoints alone: no log, TensorBoard, report, effective configuration, and no measurement before the
-  /// first update. For a trial of many.
+  /// first update; pictures at its end alone. For a trial of many.
   bool bare = false;
+  /// Makes the pictures of `samples`.
+  bool pictures = true;
   /// Frozen models and data sets that are loaded already, and where those that are not are kept; null: none are.
   SharedBases* bases = nullptr;
   /// Asked between updates; a lane (`train_pack`) that shall not go on saves and ends as at `until`. Empty: all go on.

@@ -7,7 +7,8 @@
 
 namespace dormer::model {
 class LanguageModel;
-}
+class ImageModel;
+}  // namespace dormer::model
 namespace dormer::data {
 class TokenDataset;
 }
@@ -19,13 +20,16 @@ namespace dormer::train {
 class SharedBases {
  public:
   using Model = std::shared_ptr<const model::LanguageModel>;
+  using Images = std::shared_ptr<const model::ImageModel>;
   using Tokens = std::shared_ptr<const data::TokenDataset>;
   /// What is kept under `key`, which says everything that it depends on; loaded by `load` where there is nothing.
   [[nodiscard]] Model model(const std::string& key, const std::function<Model()>& load);
+  [[nodiscard]] Images images(const std::string& key, const std::function<Images()>& load);
   [[nodiscard]] Tokens tokens(const std::string& key, const std::function<Tokens()>& load);
 
  private:
   std::map<std::string, Model> models_;
+  std::map<std::string, Images> images_;
   std::map<std::string, Tokens> tokens_;
 };
 
