@@ -63,7 +63,8 @@ TEST(Manifest, EveryChangedCharacterIsFound) {
     std::string changed = text;
     changed[place] = changed[place] == '7' ? '8' : '7';
     // Other digits of the same number (5e-324 and 7e-324) are the same content.
-    EXPECT_TRUE(!refusal_of_manifest(changed).empty() || to_text(parse_manifest(changed, "m.json")) == text) << "at " << place;
+    EXPECT_TRUE(!refusal_of_manifest(changed).empty() || to_text(parse_manifest(changed, "m.json")) == text)
+        << "at " << place;
   }
   EXPECT_FALSE(refusal_of_manifest(text.substr(0, text.size() / 2)).empty());
   EXPECT_FALSE(refusal_of_manifest("").empty());
