@@ -1,6 +1,7 @@
 #include "dormer/tensor/frozen_product.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <exception>
 #include <optional>
 #include <string>
@@ -37,8 +38,9 @@ const std::optional<c10::TypedOperatorHandle<LinearPointwise>>& one_dnn_linear()
   return handle;
 }
 
-ProductPath& chosen_path() {
-  static ProductPath path = default_product_path();
+// Of the process; ranks that are its threads choose it at the same time.
+std::atomic<ProductPath>& chosen_path() {
+  static std::atomic<ProductPath> path = default_product_path();
   return path;
 }
 

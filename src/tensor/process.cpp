@@ -31,10 +31,20 @@ std::string cpu_info(const std::string& key) {
   return {};
 }
 
+/// oneDNN shares its work out to as many threads as were asked for: what OpenMP then refuses is never computed.
+void require_allowed(std::int64_t threads) {
+  const char* limit = std::getenv("OMP_THREAD_LIMIT");
+  const std::int64_t allowed = limit == nullptr ? 0 : std::atoll(limit);
+  require(allowed < 1 || threads <= allowed, Fault::kUsage,
+          "run.threads is {}, but OMP_THREAD_LIMIT lets this process have {}: unset it, or write run.threads: {}",
+          threads, allowed, allowed);
+}
+
 }  // namespace
 
 void configure_process(std::int64_t threads) {
   require(threads >= 1, Fault::kUsage, "run.threads must be at least 1: {}", threads);
+  require_allowed(threads);
   constexpr int kGibibyte = 1 << 30;
   count_memory();
   mallopt(M_MMAP_THRESHOLD, kGibibyte);

@@ -72,8 +72,14 @@ class PackTest : public ::testing::Test {
   TinyRun tiny_;
 };
 
+#ifdef __SANITIZE_THREAD__  // which sees no barrier of an OpenMP that was built without it
+constexpr std::array kThreads{1};
+#else
+constexpr std::array kThreads{1, 2};
+#endif
+
 TEST_F(PackTest, EveryTrialHasTheBytesOfItsRunAlone) {
-  for (const int threads : {1, 2}) {
+  for (const int threads : kThreads) {
     const std::string alone = "alone";
     for (int number = 0; number < kTrials; ++number) {
       std::filesystem::remove_all(run(alone, number));

@@ -8,7 +8,7 @@ namespace dormer::tensor {
 
 /// Prepares this process for training: threads of one product, allocator thresholds (freed activations stay with the
 /// process instead of being faulted in again: 45% of the median on a CPU), deterministic algorithms. Call before any
-/// tensor is made.
+/// tensor is made. A usage error for more threads than OMP_THREAD_LIMIT allows.
 void configure_process(std::int64_t threads);
 
 /// Whether LibTorch takes deterministic kernels where it has a choice, as `configure_process` asks for. On a CPU it has
