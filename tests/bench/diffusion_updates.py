@@ -38,14 +38,13 @@ PEERS = {"PEFT LoRA": ("peft", False), "PEFT DoRA": ("peft", True), "LyCORIS LoC
 TRANSFORMER_LAYERS = r".*attentions.*\.(to_q|to_k|to_v|to_out\.0|net\.0\.proj|net\.2|proj_in|proj_out)"
 
 
-def write_model(family, dtype, folder, device):
-    """A folder that holds a denoiser of random numbers, which keep the size of what they multiply, and a scheduler."""
+def write_part(build, dtype, folder, device="cpu"):
+    """One part of a model, of random numbers that keep the size of what they multiply."""
     import torch
-    from diffusers import DDPMScheduler, UNet2DConditionModel
 
     with torch.device("meta"):
-        model = UNet2DConditionModel(**FAMILIES[family])
-    model = model.to(getattr(torch, dtype)).to_empty(device=device)
+        model = build()
+    model = model.to(dtype).to_empty(device=device)
     generator = torch.Generator(device).manual_seed(3)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -53,7 +52,17 @@ def write_model(family, dtype, folder, device):
                 parameter.normal_(std=(parameter.numel() // parameter.shape[0]) ** -0.5, generator=generator)
             else:
                 parameter.fill_(1.0 if name.endswith("weight") else 0.0)
-    model.save_pretrained(folder / "unet")
+        for values in model.buffers():
+            values.zero_()
+    model.save_pretrained(folder)
+
+
+def write_model(family, dtype, folder, device):
+    """A folder that holds a denoiser and a scheduler."""
+    import torch
+    from diffusers import DDPMScheduler, UNet2DConditionModel
+
+    write_part(lambda: UNet2DConditionModel(**FAMILIES[family]), getattr(torch, dtype), folder / "unet", device)
     DDPMScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012).save_pretrained(folder / "scheduler")
     (folder / "model_index.json").write_text(json.dumps({"_class_name": "StableDiffusionPipeline"}))
 

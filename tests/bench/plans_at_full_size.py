@@ -25,7 +25,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests" / "peers"), str(ROOT / "tests" / "bench")]
 from diffusion_run import make_pictures, make_tokenizer  # noqa: E402
-from diffusion_updates import FAMILIES  # noqa: E402
+from diffusion_updates import FAMILIES, write_part  # noqa: E402
 
 MEASURED = re.compile(r"memory of rank 0: (\d+) bytes of tensors at most")
 # Of the models' config.json; what is not here is the library's default. Tokenizers are small: the widths count, not the words.
@@ -45,23 +45,6 @@ MODELS = {
              [(CLIPTextModelWithProjection, CLIP_L), (CLIPTextModelWithProjection, CLIP_G)]),
 }
 CONFIGURATIONS = {"sd15_dora": "sd15", "sd15_locon": "sd15", "onetrainer_dora": "sd15", "sdxl_dora": "sdxl", "sd35_dora": "sd35"}
-
-
-def write_part(build, dtype, folder):
-    """One part with random weights that keep the size of what they multiply."""
-    with torch.device("meta"):
-        model = build()
-    model = model.to(dtype).to_empty(device="cpu")
-    generator = torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        for name, values in model.named_parameters():
-            if values.dim() > 1:
-                values.normal_(std=(values.numel() // values.shape[0]) ** -0.5, generator=generator)
-            else:
-                values.fill_(1.0 if name.endswith("weight") else 0.0)
-        for values in model.buffers():
-            values.zero_()
-    model.save_pretrained(folder)
 
 
 def write_model(name, dtype, folder):
