@@ -11,12 +11,26 @@
 #else
 #define DORMER_CLONES
 #endif
+/// A function for one VectorLevel, where a clone would not do: it must know how many floats a register holds.
+#if defined(__x86_64__) && defined(__GNUC__)
+#define DORMER_AVX2 __attribute__((target("avx2")))
+#define DORMER_AVX512 __attribute__((target("avx512f")))
+#else
+#define DORMER_AVX2
+#define DORMER_AVX512
+#endif
 /// Before a loop whose turns touch elements of their own alone, though its arrays may be the same: without it a
 /// compiler that cannot tell them apart takes one element at a time.
 #if defined(__GNUC__) && !defined(__clang__)
 #define DORMER_INDEPENDENT _Pragma("GCC ivdep")
 #else
 #define DORMER_INDEPENDENT
+#endif
+/// Before a loop of few turns whose results stay in registers.
+#if defined(__GNUC__) && !defined(__clang__)
+#define DORMER_UNROLLED _Pragma("GCC unroll 4")
+#else
+#define DORMER_UNROLLED
 #endif
 #define DORMER_INLINE inline __attribute__((always_inline))
 

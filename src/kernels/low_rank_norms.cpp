@@ -9,25 +9,49 @@
 namespace dormer::kernels {
 namespace {
 
-/// Kept in registers by name: a plain array of floats the compiler would spill between the ranks.
-typedef float Lanes __attribute__((vector_size(kLanes * sizeof(float))));
-typedef std::uint16_t HalfLanes __attribute__((vector_size(kLanes * sizeof(std::uint16_t))));
-typedef std::uint32_t WideLanes __attribute__((vector_size(kLanes * sizeof(std::uint32_t))));
+/// Vectors by their width: GCC takes no width that depends on a template's parameter everywhere.
+template <int kWidth>
+struct Vectors;
+template <>
+struct Vectors<4> {
+  typedef float Floats __attribute__((vector_size(16)));
+  typedef std::uint16_t Halves __attribute__((vector_size(8)));
+  typedef std::uint32_t Words __attribute__((vector_size(16)));
+};
+template <>
+struct Vectors<8> {
+  typedef float Floats __attribute__((vector_size(32)));
+  typedef std::uint16_t Halves __attribute__((vector_size(16)));
+  typedef std::uint32_t Words __attribute__((vector_size(32)));
+};
+template <>
+struct Vectors<16> {
+  typedef float Floats __attribute__((vector_size(64)));
+  typedef std::uint16_t Halves __attribute__((vector_size(32)));
+  typedef std::uint32_t Words __attribute__((vector_size(64)));
+};
 
-constexpr std::int64_t kRows = 4;        // a tile is four rows of one vector: as many sums as AVX2 has registers for
+/// The 16 lanes of a tile's row, in registers of `kWidth` floats: a compiler keeps wider vectors than the processor has
+/// in memory, ten times as slow.
+template <int kWidth>
+struct Registers {
+  using Part = typename Vectors<kWidth>::Floats;
+  static constexpr int kParts = kLanes / kWidth;
+  static constexpr int kTogether = kParts < 2 ? kParts : 2;  // of four rows: eight sums in sixteen registers
+
+  static DORMER_INLINE void take(Part& part, const float* values) { __builtin_memcpy(&part, values, sizeof(part)); }
+  static DORMER_INLINE void take(Part& part, const BFloat16* values) {
+    static_assert(sizeof(BFloat16) == sizeof(std::uint16_t));
+    typename Vectors<kWidth>::Halves halves;
+    __builtin_memcpy(&halves, values, sizeof(halves));
+    const auto wide = __builtin_convertvector(halves, typename Vectors<kWidth>::Words) << 16;
+    __builtin_memcpy(&part, &wide, sizeof(part));
+  }
+};
+
+constexpr std::int64_t kRows = 4;        // of a tile
 constexpr std::int64_t kRunRows = 64;    // of a column in fp32
 constexpr std::int64_t kFactor = 8'192;  // elements of A that stay in the nearest cache
-
-DORMER_INLINE void take(Lanes& lanes, const float* values) {
-  __builtin_memcpy(&lanes, values, sizeof(lanes));
-}
-DORMER_INLINE void take(Lanes& lanes, const BFloat16* values) {
-  static_assert(sizeof(BFloat16) == sizeof(std::uint16_t));
-  HalfLanes halves;
-  __builtin_memcpy(&halves, values, sizeof(halves));
-  const WideLanes wide = __builtin_convertvector(halves, WideLanes) << 16;
-  __builtin_memcpy(&lanes, &wide, sizeof(lanes));
-}
 
 /// A block of columns of A by tiles [rank, 16], the last one filled up with zeros.
 class FactorTiles {
@@ -67,36 +91,41 @@ DORMER_INLINE void take_rows(const LowRankNormsArguments<Element>& g, std::int64
   }
 }
 
-/// The squares of W + Δ on four rows of 16 columns. `weight[k]` are the rows' elements.
-template <typename Element>
+/// The squares of W + Δ on four rows of 16 columns.
+template <int kWidth>
+struct TileSquares {
+  typename Registers<kWidth>::Part of[kRows][Registers<kWidth>::kParts];
+};
+
+/// `weight[k]` are the rows' elements. The loops over rows and parts are unrolled: only so do the sums stay in
+/// registers.
+template <int kWidth, typename Element>
 DORMER_INLINE void square_tile(const Element* const (&weight)[kRows], const float* a, const float* b, std::int64_t rank,
-                               Lanes (&squares)[kRows]) {
-  Lanes sum0 = {};
-  Lanes sum1 = {};
-  Lanes sum2 = {};
-  Lanes sum3 = {};
-  for (std::int64_t r = 0; r < rank; ++r) {
-    Lanes column;
-    take(column, a + r * kLanes);
-    const float* factors = b + r * kRows;
-    sum0 += column * factors[0];
-    sum1 += column * factors[1];
-    sum2 += column * factors[2];
-    sum3 += column * factors[3];
+                               TileSquares<kWidth>& squares) {
+  using Level = Registers<kWidth>;
+  for (int part = 0; part < Level::kParts; part += Level::kTogether) {
+    typename Level::Part sums[kRows][Level::kTogether] = {};
+    for (std::int64_t r = 0; r < rank; ++r) {
+      typename Level::Part columns[Level::kTogether];
+      DORMER_UNROLLED for (int t = 0; t < Level::kTogether; ++t) {
+        Level::take(columns[t], a + r * kLanes + (part + t) * kWidth);
+      }
+      DORMER_UNROLLED for (int k = 0; k < kRows; ++k) {
+        const float factor = b[r * kRows + k];
+        DORMER_UNROLLED for (int t = 0; t < Level::kTogether; ++t) {
+          sums[k][t] += columns[t] * factor;
+        }
+      }
+    }
+    DORMER_UNROLLED for (int k = 0; k < kRows; ++k) {
+      DORMER_UNROLLED for (int t = 0; t < Level::kTogether; ++t) {
+        typename Level::Part value;
+        Level::take(value, weight[k] + (part + t) * kWidth);
+        value += sums[k][t];
+        squares.of[k][part + t] = value * value;
+      }
+    }
   }
-  Lanes frozen;
-  take(frozen, weight[0]);
-  sum0 += frozen;
-  take(frozen, weight[1]);
-  sum1 += frozen;
-  take(frozen, weight[2]);
-  sum2 += frozen;
-  take(frozen, weight[3]);
-  sum3 += frozen;
-  squares[0] = sum0 * sum0;
-  squares[1] = sum1 * sum1;
-  squares[2] = sum2 * sum2;
-  squares[3] = sum3 * sum3;
 }
 
 /// Where four rows' elements from `column` on lie: in W, or in a copy that zeros fill up. Rows beyond the last one are
@@ -132,7 +161,7 @@ class TileRows {
   Element copies_[kRows][kLanes];
 };
 
-template <typename Element>
+template <int kWidth, typename Element>
 DORMER_INLINE void row_squares(const LowRankNormsArguments<Element>& g, Range rows) {
   FactorTiles tiles(g.rank, g.width);
   std::vector<float> factors(static_cast<std::size_t>(g.rank * kRows));
@@ -143,26 +172,28 @@ DORMER_INLINE void row_squares(const LowRankNormsArguments<Element>& g, Range ro
     for (std::int64_t row = rows.begin; row < rows.end; row += kRows) {
       TileRows<Element> weight(g, row, std::min(kRows, rows.end - row));
       take_rows(g, row, weight.count(), factors.data());
-      Lanes sums[kRows] = {};
+      TileSquares<kWidth> sums = {};
       for (std::int64_t i = 0; i < columns; i += kLanes) {
         const Element* elements[kRows];
         weight.at(first + i, std::min(kLanes, columns - i), elements);
-        Lanes squares[kRows];
+        TileSquares<kWidth> squares;
         square_tile(elements, tiles.tile(i / kLanes), factors.data(), g.rank, squares);
-        for (std::int64_t k = 0; k < kRows; ++k) {
-          sums[k] += squares[k];
+        for (int k = 0; k < kRows; ++k) {
+          for (int part = 0; part < Registers<kWidth>::kParts; ++part) {
+            sums.of[k][part] += squares.of[k][part];
+          }
         }
       }
       for (std::int64_t k = 0; k < weight.count(); ++k) {
         float lanes[kLanes];
-        __builtin_memcpy(lanes, &sums[k], sizeof(lanes));
+        __builtin_memcpy(lanes, &sums.of[k], sizeof(lanes));
         g.squares[row + k] += static_cast<double>(fold_sum(lanes));
       }
     }
   }
 }
 
-template <typename Element>
+template <int kWidth, typename Element>
 DORMER_INLINE void column_squares(const LowRankNormsArguments<Element>& g, Range range) {
   FactorTiles tiles(g.rank, range.end - range.begin);
   std::vector<float> factors(static_cast<std::size_t>(g.rank * kRows));
@@ -180,15 +211,18 @@ DORMER_INLINE void column_squares(const LowRankNormsArguments<Element>& g, Range
         for (std::int64_t i = 0; i < columns; i += kLanes) {
           const Element* elements[kRows];
           weight.at(first + i, std::min(kLanes, columns - i), elements);
-          Lanes squares[kRows];
+          TileSquares<kWidth> squares;
           square_tile(elements, tiles.tile(i / kLanes), factors.data(), g.rank, squares);
           for (std::int64_t k = weight.count(); k < kRows; ++k) {
-            squares[k] = Lanes{};
+            std::fill_n(squares.of[k], Registers<kWidth>::kParts, typename Registers<kWidth>::Part{});
           }
-          Lanes sum;
-          take(sum, run.data() + i);
-          sum += (squares[0] + squares[1]) + (squares[2] + squares[3]);
-          __builtin_memcpy(run.data() + i, &sum, sizeof(sum));
+          for (int part = 0; part < Registers<kWidth>::kParts; ++part) {
+            typename Registers<kWidth>::Part sum;
+            float* const to = run.data() + i + part * kWidth;
+            Registers<kWidth>::take(sum, to);
+            sum += (squares.of[0][part] + squares.of[1][part]) + (squares.of[2][part] + squares.of[3][part]);
+            __builtin_memcpy(to, &sum, sizeof(sum));
+          }
         }
       }
       for (std::int64_t i = 0; i < columns; ++i) {
@@ -198,19 +232,52 @@ DORMER_INLINE void column_squares(const LowRankNormsArguments<Element>& g, Range
   }
 }
 
+template <typename Element>
+DORMER_AVX512 void row_squares_avx512(const LowRankNormsArguments<Element>& g, Range rows) {
+  row_squares<16>(g, rows);
+}
+template <typename Element>
+DORMER_AVX2 void row_squares_avx2(const LowRankNormsArguments<Element>& g, Range rows) {
+  row_squares<8>(g, rows);
+}
+template <typename Element>
+DORMER_AVX512 void column_squares_avx512(const LowRankNormsArguments<Element>& g, Range columns) {
+  column_squares<16>(g, columns);
+}
+template <typename Element>
+DORMER_AVX2 void column_squares_avx2(const LowRankNormsArguments<Element>& g, Range columns) {
+  column_squares<8>(g, columns);
+}
+
 }  // namespace
 
-DORMER_CLONES void sum_row_squares(const LowRankNormsArguments<float>& arguments, Range rows) {
-  row_squares(arguments, rows);
+template <typename Element>
+void sum_row_squares(const LowRankNormsArguments<Element>& arguments, Range rows, VectorLevel level) {
+  switch (level) {
+    case VectorLevel::kAvx512:
+      return row_squares_avx512(arguments, rows);
+    case VectorLevel::kAvx2:
+      return row_squares_avx2(arguments, rows);
+    case VectorLevel::kBase:
+      return row_squares<4>(arguments, rows);
+  }
 }
-DORMER_CLONES void sum_row_squares(const LowRankNormsArguments<BFloat16>& arguments, Range rows) {
-  row_squares(arguments, rows);
+
+template <typename Element>
+void sum_column_squares(const LowRankNormsArguments<Element>& arguments, Range columns, VectorLevel level) {
+  switch (level) {
+    case VectorLevel::kAvx512:
+      return column_squares_avx512(arguments, columns);
+    case VectorLevel::kAvx2:
+      return column_squares_avx2(arguments, columns);
+    case VectorLevel::kBase:
+      return column_squares<4>(arguments, columns);
+  }
 }
-DORMER_CLONES void sum_column_squares(const LowRankNormsArguments<float>& arguments, Range columns) {
-  column_squares(arguments, columns);
-}
-DORMER_CLONES void sum_column_squares(const LowRankNormsArguments<BFloat16>& arguments, Range columns) {
-  column_squares(arguments, columns);
-}
+
+template void sum_row_squares(const LowRankNormsArguments<float>&, Range, VectorLevel);
+template void sum_row_squares(const LowRankNormsArguments<BFloat16>&, Range, VectorLevel);
+template void sum_column_squares(const LowRankNormsArguments<float>&, Range, VectorLevel);
+template void sum_column_squares(const LowRankNormsArguments<BFloat16>&, Range, VectorLevel);
 
 }  // namespace dormer::kernels

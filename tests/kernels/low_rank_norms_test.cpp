@@ -124,5 +124,31 @@ TEST(LowRankNorms, HaveTheSameBitsInAnyRanges) {
   }
 }
 
+template <typename Element>
+void expect_same_bits_at_every_level(const Sizes& sizes) {
+  const Problem<Element> problem(sizes);
+  std::vector<double> rows(static_cast<std::size_t>(sizes.rows));
+  std::vector<double> columns(static_cast<std::size_t>(sizes.width));
+  sum_row_squares(problem.arguments(rows), {0, sizes.rows}, VectorLevel::kBase);
+  sum_column_squares(problem.arguments(columns), {0, sizes.width}, VectorLevel::kBase);
+  for (const VectorLevel level : {VectorLevel::kAvx2, VectorLevel::kAvx512}) {
+    if (level <= best_vector_level()) {
+      std::vector<double> level_rows(rows.size(), -1.0);
+      std::vector<double> level_columns(columns.size(), -1.0);
+      sum_row_squares(problem.arguments(level_rows), {0, sizes.rows}, level);
+      sum_column_squares(problem.arguments(level_columns), {0, sizes.width}, level);
+      EXPECT_EQ(level_rows, rows);
+      EXPECT_EQ(level_columns, columns);
+    }
+  }
+}
+
+TEST(LowRankNorms, HaveTheSameBitsAtEveryLevelOfTheProcessor) {
+  for (const Sizes& sizes : kSizes) {
+    expect_same_bits_at_every_level<float>(sizes);
+    expect_same_bits_at_every_level<BFloat16>(sizes);
+  }
+}
+
 }  // namespace
 }  // namespace dormer::kernels
