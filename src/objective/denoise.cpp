@@ -107,9 +107,13 @@ LossSums loss_of(const model::Denoiser& denoiser, const model::NoiseSchedule& sc
   const at::Device device = batch.text.device();
   const at::Tensor input = made.input().to(device);
   const at::Tensor timesteps = made.timesteps().to(device);
-  const at::Tensor prediction = denoiser.predict(
-      {.latents = input, .timesteps = timesteps, .text = batch.text, .pooled = batch.pooled, .sizes = batch.sizes},
-      pack);
+  const at::Tensor prediction = denoiser.predict({.latents = input,
+                                                  .timesteps = timesteps,
+                                                  .text = batch.text,
+                                                  .pooled = batch.pooled,
+                                                  .sizes = batch.sizes,
+                                                  .recompute_blocks = scale.backward && scale.recompute_blocks},
+                                                 pack);
   const at::Tensor difference = at::sub(tensor::detached(prediction).to(at::kFloat), targets_of(denoiser, made, batch));
   at::Tensor values = mixed(settings.loss, difference);
   if (batch.mask != nullptr) {

@@ -106,22 +106,46 @@ void run_backward(const at::Tensor& output, const at::Tensor& gradient) {
 }
 
 at::Tensor recomputed(const at::Tensor& x, std::function<at::Tensor(const at::Tensor& x)> body) {
-  const std::vector<at::Tensor> inputs{x, graph_anchor()};  // parameters in `body` train even where x does not
-  if (!records(inputs)) {
-    return body(x);
+  return recomputed(std::vector<at::Tensor>{x},
+                    [body = std::move(body)](const std::vector<at::Tensor>& inputs) { return body(inputs.front()); });
+}
+
+at::Tensor recomputed(const std::vector<at::Tensor>& inputs,
+                      std::function<at::Tensor(const std::vector<at::Tensor>& inputs)> body) {
+  std::vector<at::Tensor> recorded = inputs;
+  recorded.push_back(graph_anchor());  // parameters in `body` train even where no input does
+  if (!records(recorded)) {
+    return body(inputs);
+  }
+  std::vector<at::Tensor> kept;
+  for (const at::Tensor& input : inputs) {
+    kept.push_back(detached(input));
   }
   at::Tensor y;
-  {
+  if (records(inputs)) {
     const NoRecording guard;
-    y = detached(body(detached(x)));
+    y = detached(body(kept));
+  } else {  // whether `body` has parameters is seen by what it records alone
+    y = body(kept);
+    if (!y.requires_grad()) {
+      return y;
+    }
+    y = detached(y);
   }
-  record(y, inputs, "Recomputed",
-         [x = detached(x), body = std::move(body)](const at::Tensor& gradient, const std::vector<bool>& wanted) {
+  record(y, recorded, "Recomputed",
+         [kept = std::move(kept), body = std::move(body)](const at::Tensor& gradient, const std::vector<bool>& wanted) {
            const at::AutoGradMode recording(true);
-           at::Tensor leaf = x.detach();
-           leaf.set_requires_grad(wanted[0]);
-           run_backward(body(leaf), gradient);
-           return std::vector<at::Tensor>{wanted[0] ? leaf.grad() : at::Tensor(), at::Tensor()};
+           std::vector<at::Tensor> leaves;
+           for (std::size_t input = 0; input < kept.size(); ++input) {
+             leaves.push_back(kept[input].detach());
+             leaves.back().set_requires_grad(wanted[input]);
+           }
+           run_backward(body(leaves), gradient);
+           std::vector<at::Tensor> gradients(kept.size() + 1);
+           for (std::size_t input = 0; input < kept.size(); ++input) {
+             gradients[input] = wanted[input] ? leaves[input].grad() : at::Tensor();
+           }
+           return gradients;
          });
   return y;
 }

@@ -113,9 +113,6 @@ void check_data(const RunConfig& config, Messages& messages) {
   if (config.model.added_tokens != "none") {
     messages.emplace_back("model.added_tokens: belongs to language models; take it away");
   }
-  if (config.run.recompute) {
-    messages.emplace_back("run.recompute: is not done for diffusion models yet; take it away");
-  }
   if (adapter::takes_from_data(adapter::start_named(config.adapter.start))) {
     messages.emplace_back("adapter.start: eva reads tokens; write another for images");
   }

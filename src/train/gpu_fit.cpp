@@ -23,7 +23,7 @@ std::vector<Saving> possible_savings(const RunConfig& config, int ranks) {
   std::vector<Saving> savings;
   const Registry<optim::OptimizerKind> optimizers = optim::optimizer_registry();
   const bool images = config.data.kind == "images";
-  if (!config.run.recompute && !images) {
+  if (!config.run.recompute) {
     savings.push_back({"run.recompute: true", [](RunConfig& changed) { changed.run.recompute = true; }});
   }
   const optim::OptimizerKind* kind = optimizers.find(config.optimizer.kind);

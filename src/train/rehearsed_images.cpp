@@ -66,7 +66,7 @@ class RehearsedImages final : public RehearsedModel {
     pass(1, adapter::Pack::solo(&adapters, 1), {});
   }
   void micro_batch(const adapter::Pack& pack) const override {
-    pass(config_.batch.micro, pack, {.divisor = 1.0, .backward = true});
+    pass(config_.batch.micro, pack, {.divisor = 1.0, .backward = true, .recompute_blocks = config_.run.recompute});
   }
 
   [[nodiscard]] std::int64_t picture_bytes(const adapter::AdapterSet& adapters) const override {

@@ -48,9 +48,11 @@ void RunSection::describe(config::Visitor& visitor) {
                 {.doc = "On GPUs: the same bits every time, by deterministic kernels and, where parallel.reduction is "
                         "auto, the exact reduction. On CPUs every run is deterministic."});
   visitor.field("linear", linear, {.doc = "How frozen layers are multiplied.", .choices = {"auto", "plain", "onednn"}});
-  visitor.field("recompute", recompute,
-                {.doc = "Keep only the input of every block and compute the block again in the backward pass: less "
-                        "memory, about a third more time, the same bits."});
+  visitor.field(
+      "recompute", recompute,
+      {.doc = "Keep only the input of every block (of a diffusion model's denoiser, not of its text encoders) and "
+              "compute the block again in the backward pass: less memory, about a third more time, the same "
+              "bits."});
   visitor.group("watchdog", watchdog,
                 "Time without progress after which a rank says who keeps it waiting and ends the job with exit code "
                 "86.");

@@ -2,6 +2,8 @@
 losses and gradient norms stay within 1e-4, and whose parameters end within 1e-4 of their length. Both compute in fp32; AdamW turns a gradient
 that is all rounding into a whole step, so single elements may differ by more."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -273,3 +275,31 @@ def test_flow_is_a_line_from_latents_to_noise_with_the_schedulers_amounts(progra
         np.testing.assert_allclose(plain, plain.round(), atol=1e-3)
         latents = trace[f"noised.{index}"] - amount * trace[f"target.{index}"]
         expect_close(latents.numpy(), trace[f"latents.{index}"].numpy(), 1e-5, "latents")
+
+
+MEMORY = re.compile(r"memory of rank 0: (\d+) bytes of tensors at most")
+
+
+@pytest.mark.parametrize(("name", "groups"), [
+    ("sd1", {"adapter": {"kind": "locon", "rank": 4, "alpha": 6, "decompose": {"axis": "input"}, "targets": "full", "dropout": 0.2}, "export": [{"for": "kohya"}]}),
+    ("sdxl", {"adapter": {"kind": "lokr", "rank": 4, "decompose": {"axis": "output"}, "targets": "full"}, "export": [{"for": "kohya"}]}),
+    ("sd35", {"adapter": {"kind": "lora", "rank": 4, "decompose": {"axis": "output"}, "targets": "full"}, "export": [{"for": "diffusers"}]})])
+def test_recomputed_blocks_have_the_same_bits_in_less_memory(program, name, groups, tmp_path):
+    """Adapters on every layer, those of timesteps and of the text encoders among them, whose gradients come from all blocks."""
+    encoders = [] if name == "sd35" else ["text_encoder"] if name == "sd1" else ["text_encoder", "text_encoder_2"]
+    files, memory = {}, {}
+    for recompute in (False, True):
+        folder = tmp_path / str(recompute)
+        trainee = Run(folder, name, "flow" if name == "sd35" else "epsilon", **groups)
+        trainee.groups["model"]["train"] += encoders
+        trainee.groups["data"]["resolution"] = [64 if name == "sd35" else 128]
+        trainee.groups["batch"] = {"global": 4, "micro": 4}
+        config = folder / "run.yaml"
+        config.write_text(yaml.safe_dump({
+            "run": {"directory": str(folder / "run"), "seed": 5, "steps": 4, "device": "cpu", "threads": 1, "recompute": recompute}, **trainee.groups}))
+        run(program, "train", config)
+        files[recompute] = {path.name: path.read_bytes() for path in (folder / "run" / "export").rglob("*.safetensors")}
+        memory[recompute] = int(MEMORY.search((folder / "run" / "log.txt").read_text()).group(1))
+    assert files[True] == files[False] and files[True]
+    print(f"{name}: {memory[False] / 1e6:.1f} MB, recomputed {memory[True] / 1e6:.1f} MB")
+    assert memory[True] < 0.8 * memory[False]

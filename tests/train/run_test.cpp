@@ -132,13 +132,21 @@ TEST_F(RunTest, AStoppedRunGoesOnToTheSameBits) {
   }
 }
 
+/// Of all blocks, and where the first has nothing that trains.
 TEST_F(RunTest, RecomputedBlocksGiveTheSameBits) {
-  train_alone(tiny_.config("kept"));
-  RunConfig config = tiny_.config("recomputed");
-  config.run.recompute = true;
-  train_alone(config);
-  EXPECT_EQ(newest_arrays(tiny_.folder() / "recomputed"), newest_arrays(tiny_.folder() / "kept"));
-  EXPECT_EQ(timeless_metrics(tiny_.folder() / "recomputed"), timeless_metrics(tiny_.folder() / "kept"));
+  for (const std::optional<std::string>& layers : {std::optional<std::string>{}, std::optional<std::string>{"1"}}) {
+    const std::string suffix = layers.value_or("all");
+    RunConfig config = tiny_.config("kept-" + suffix);
+    config.adapter.layers = layers;
+    train_alone(config);
+    config.run.directory = tiny_.folder() / ("recomputed-" + suffix);
+    config.run.recompute = true;
+    train_alone(config);
+    EXPECT_EQ(newest_arrays(tiny_.folder() / ("recomputed-" + suffix)),
+              newest_arrays(tiny_.folder() / ("kept-" + suffix)));
+    EXPECT_EQ(timeless_metrics(tiny_.folder() / ("recomputed-" + suffix)),
+              timeless_metrics(tiny_.folder() / ("kept-" + suffix)));
+  }
 }
 
 TEST_F(RunTest, ABadCheckpointIsSetAsideAndTheOneBeforeIsUsed) {

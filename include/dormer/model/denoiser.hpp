@@ -30,6 +30,7 @@ struct DenoiserInput {
   const at::Tensor* pooled = nullptr;  ///< [samples, pooled_width]
   const at::Tensor* sizes = nullptr;   ///< fp32 [samples, 6]: height and width of the picture, top and left of the
                                        ///< crop, height and width that are wanted, in pixels
+  bool recompute_blocks = false;       ///< keep only the inputs of every block, and compute it again backward
 };
 
 /// The frozen network of a diffusion model that tells noise (or whatever the model predicts) from noisy latents.

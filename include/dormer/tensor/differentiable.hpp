@@ -36,6 +36,10 @@ void run_backward(const at::Tensor& output, const at::Tensor& gradient);
 /// y = body(x), of which only x is kept: the backward pass runs `body` again and back through what it records then. The
 /// bits are those of body(x). `body` reads nothing that changes before the backward pass, and holds what it needs.
 [[nodiscard]] at::Tensor recomputed(const at::Tensor& x, std::function<at::Tensor(const at::Tensor& x)> body);
+/// The same of several inputs. The gradient of an input that has other readers, too, has the bits that it would have
+/// without if `body` reads it once: pass it once for every time, in the order in which the backward pass comes by.
+[[nodiscard]] at::Tensor recomputed(const std::vector<at::Tensor>& inputs,
+                                    std::function<at::Tensor(const std::vector<at::Tensor>& inputs)> body);
 
 /// While it lives, nothing is recorded on this thread.
 class NoRecording {

@@ -132,7 +132,7 @@ class Sd3Transformer final : public Denoiser {
                    on(text_in_, filled(input.text).reshape({-1, config_.text_width}).to(dtype).contiguous())};
     const JointPass pass{*layers_, pack, samples, config_.heads, conditions};
     for (const JointBlock& block : blocks_) {
-      rows = run_joint_block(block, rows, pass);
+      rows = input.recompute_blocks ? run_joint_block_again(block, rows, pass) : run_joint_block(block, rows, pass);
     }
     const std::vector<at::Tensor> last = on(modulation_out_, conditions).split(config_.width(), 1);
     return image_of_patches(on(out_, modulated_norm(rows.image, last[0], last[1])), samples, height, columns);

@@ -49,13 +49,14 @@ class Unet final : public Denoiser {
     const at::ScalarType dtype = (*layers_)[conv_in_].weight.values().scalar_type();
     const at::Tensor time = embed_time(input, pack);
     const at::Tensor text = input.text.reshape({-1, input.text.size(2)}).to(dtype).contiguous();
+    const Pass pass{time, text, pack, input.recompute_blocks};
     at::Tensor x = on(conv_in_, input.latents.to(dtype).contiguous(), pack);
     std::vector<at::Tensor> skipped{x};
     for (const Level& level : down_) {
       for (std::size_t index = 0; index < level.resnets.size(); ++index) {
-        x = run_resnet(level.resnets[index], *layers_, x, time, pack);
+        x = on(level.resnets[index], x, pass);
         if (!level.transformers.empty()) {
-          x = run_transformer_2d(level.transformers[index], *layers_, x, text, pack);
+          x = on(level.transformers[index], x, pass);
         }
         skipped.push_back(x);
       }
@@ -64,31 +65,52 @@ class Unet final : public Denoiser {
         skipped.push_back(x);
       }
     }
-    x = run_resnet(middle_.resnets[0], *layers_, x, time, pack);
-    x = run_transformer_2d(middle_.transformers[0], *layers_, x, text, pack);
-    x = run_resnet(middle_.resnets[1], *layers_, x, time, pack);
+    x = on(middle_.resnets[0], x, pass);
+    x = on(middle_.transformers[0], x, pass);
+    x = on(middle_.resnets[1], x, pass);
     for (const Level& level : up_) {
-      x = run_up(level, x, skipped, time, text, pack);
+      x = run_up(level, x, skipped, pass);
     }
     return on(conv_out_, tensor::group_norm(x, norm_out_.affine(), config_.groups, true), pack);
   }
 
  private:
+  /// What all blocks of a pass read.
+  struct Pass {
+    const at::Tensor& time;
+    const at::Tensor& text;
+    const adapter::Pack& pack;
+    bool recompute;
+  };
+
+  [[nodiscard]] at::Tensor on(const Resnet& resnet, const at::Tensor& x, const Pass& pass) const {
+    return pass.recompute ? run_resnet_again(resnet, *layers_, x, pass.time, pass.pack)
+                          : run_resnet(resnet, *layers_, x, pass.time, pass.pack);
+  }
+  [[nodiscard]] at::Tensor on(const Resnet& resnet, const at::Tensor& x, const at::Tensor& skipped,
+                              const Pass& pass) const {
+    return pass.recompute ? run_resnet_again(resnet, *layers_, x, skipped, pass.time, pass.pack)
+                          : run_resnet(resnet, *layers_, at::cat({x, skipped}, 1), pass.time, pass.pack);
+  }
+  [[nodiscard]] at::Tensor on(const Transformer2d& transformer, const at::Tensor& x, const Pass& pass) const {
+    return run_transformer_2d(transformer, *layers_, x, pass.text, pass.pack, pass.recompute);
+  }
   [[nodiscard]] at::Tensor on(std::size_t place, const at::Tensor& x, const adapter::Pack& pack) const {
     return apply(*layers_, place, x, pack);
   }
 
   [[nodiscard]] at::Tensor run_up(const Level& level, at::Tensor x, std::vector<at::Tensor>& skipped,
-                                  const at::Tensor& time, const at::Tensor& text, const adapter::Pack& pack) const {
+                                  const Pass& pass) const {
     for (std::size_t index = 0; index < level.resnets.size(); ++index) {
-      x = run_resnet(level.resnets[index], *layers_, at::cat({x, skipped.back()}, 1), time, pack);
+      x = on(level.resnets[index], x, skipped.back(), pass);
       skipped.pop_back();
       if (!level.transformers.empty()) {
-        x = run_transformer_2d(level.transformers[index], *layers_, x, text, pack);
+        x = on(level.transformers[index], x, pass);
       }
     }
     // To the size on the way down: odd ones were rounded up when they were halved.
-    return level.resample ? on(*level.resample, enlarged(x, skipped.back().size(2), skipped.back().size(3)), pack) : x;
+    return level.resample ? on(*level.resample, enlarged(x, skipped.back().size(2), skipped.back().size(3)), pass.pack)
+                          : x;
   }
 
   /// SiLU of the embedded timestep and, where the model takes them, of sizes and the pooled text: [samples, width].

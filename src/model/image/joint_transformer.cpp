@@ -7,6 +7,7 @@
 #include <ATen/ops/ones.h>
 #include <ATen/ops/zeros.h>
 
+#include "dormer/tensor/differentiable.hpp"
 #include "dormer/tensor/operations.hpp"
 
 namespace dormer::model {
@@ -95,8 +96,9 @@ at::Tensor part_of(const at::Tensor& rows, std::int64_t samples, std::int64_t fi
 }
 
 /// Numbers of a stream's modulation, each [samples, width].
-std::vector<at::Tensor> modulation_of(const Stream& stream, const JointPass& pass, std::int64_t width) {
-  const at::Tensor all = apply(pass.layers, stream.modulation, pass.conditions, pass.pack);
+std::vector<at::Tensor> modulation_of(const Stream& stream, const at::Tensor& conditions, const JointPass& pass,
+                                      std::int64_t width) {
+  const at::Tensor all = apply(pass.layers, stream.modulation, conditions, pass.pack);
   return all.split(width, 1);
 }
 
@@ -141,11 +143,15 @@ JointBlock load_joint_block(LayerBuilder& builder, const std::string& name, std:
   return result;
 }
 
-JointRows run_joint_block(const JointBlock& block, const JointRows& rows, const JointPass& pass) {
+namespace {
+
+/// The streams' conditions are one, which a graph then has read twice.
+JointRows joint_rows(const JointBlock& block, const JointRows& rows, const JointPass& pass,
+                     const at::Tensor& text_conditions) {
   const std::int64_t width = rows.image.size(1);
   const bool last = !block.text.mlp;
-  const std::vector<at::Tensor> image = modulation_of(block.image, pass, width);
-  const std::vector<at::Tensor> text = modulation_of(block.text, pass, width);
+  const std::vector<at::Tensor> image = modulation_of(block.image, pass.conditions, pass, width);
+  const std::vector<at::Tensor> text = modulation_of(block.text, text_conditions, pass, width);
   const at::Tensor image_normed = modulated_norm(rows.image, image[1], image[0]);
   // The last block's text has scale before shift, and nothing else.
   const at::Tensor text_normed = modulated_norm(rows.text, text[last ? 0 : 1], text[last ? 1 : 0]);
@@ -175,6 +181,26 @@ JointRows run_joint_block(const JointBlock& block, const JointRows& rows, const 
     result.text = run_mlp(block.text, result.text, text, pass);
   }
   return result;
+}
+
+}  // namespace
+
+JointRows run_joint_block(const JointBlock& block, const JointRows& rows, const JointPass& pass) {
+  return joint_rows(block, rows, pass, pass.conditions);
+}
+
+// Backward, the text's modulation comes before the image's.
+JointRows run_joint_block_again(const JointBlock& block, const JointRows& rows, const JointPass& pass) {
+  const auto body = [&block, &layers = pass.layers, pack = pass.pack, samples = pass.samples,
+                     heads = pass.heads](const std::vector<at::Tensor>& inputs) {
+    const JointRows result =
+        joint_rows(block, {inputs[0], inputs[1]}, {layers, pack, samples, heads, inputs[3]}, inputs[2]);
+    return block.text.mlp ? at::cat({result.image, result.text}, 0) : result.image;
+  };
+  const at::Tensor both = tensor::recomputed({rows.image, rows.text, pass.conditions, pass.conditions}, body);
+  const std::int64_t image_rows = rows.image.size(0);
+  return block.text.mlp ? JointRows{both.narrow(0, 0, image_rows), both.narrow(0, image_rows, rows.text.size(0))}
+                        : JointRows{both, at::Tensor()};
 }
 
 }  // namespace dormer::model

@@ -66,6 +66,9 @@ struct JointPass {
 
 /// The text's rows are undefined after the last block.
 [[nodiscard]] JointRows run_joint_block(const JointBlock& block, const JointRows& rows, const JointPass& pass);
+/// The same, of which only rows and conditions are kept, with the same bits. Block and layers outlive the backward
+/// pass.
+[[nodiscard]] JointRows run_joint_block_again(const JointBlock& block, const JointRows& rows, const JointPass& pass);
 
 /// Layer norm without weights of x [samples * positions, width], then times 1 + scale plus shift ([samples, width]).
 [[nodiscard]] at::Tensor modulated_norm(const at::Tensor& x, const at::Tensor& scale, const at::Tensor& shift);

@@ -1,11 +1,14 @@
 #include "resnet.hpp"
 
 #include <array>
+#include <vector>
 
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/add.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/upsample_nearest2d.h>
 
+#include "dormer/tensor/differentiable.hpp"
 #include "dormer/tensor/operations.hpp"
 
 namespace dormer::model {
@@ -28,8 +31,11 @@ Resnet load_resnet(LayerBuilder& builder, const std::string& name, std::int64_t 
   return resnet;
 }
 
-at::Tensor run_resnet(const Resnet& resnet, const LayerList& layers, const at::Tensor& x, const at::Tensor& time,
-                      const adapter::Pack& pack) {
+namespace {
+
+/// `beside` and `x` are one image, which a graph then has read twice.
+at::Tensor resnet_of(const Resnet& resnet, const LayerList& layers, const at::Tensor& beside, const at::Tensor& x,
+                     const at::Tensor& time, const adapter::Pack& pack) {
   at::Tensor inner = tensor::group_norm(x, resnet.first_norm.affine(), resnet.groups, true);
   inner = apply(layers, resnet.first, inner, pack);
   if (resnet.time) {
@@ -37,7 +43,28 @@ at::Tensor run_resnet(const Resnet& resnet, const LayerList& layers, const at::T
   }
   inner = tensor::group_norm(inner, resnet.second_norm.affine(), resnet.groups, true);
   inner = apply(layers, resnet.second, inner, pack);
-  return tensor::add(resnet.shortcut ? apply(layers, *resnet.shortcut, x, pack) : x, inner);
+  return tensor::add(resnet.shortcut ? apply(layers, *resnet.shortcut, beside, pack) : beside, inner);
+}
+
+}  // namespace
+
+at::Tensor run_resnet(const Resnet& resnet, const LayerList& layers, const at::Tensor& x, const at::Tensor& time,
+                      const adapter::Pack& pack) {
+  return resnet_of(resnet, layers, x, x, time, pack);
+}
+
+at::Tensor run_resnet_again(const Resnet& resnet, const LayerList& layers, const at::Tensor& x, const at::Tensor& time,
+                            const adapter::Pack& pack) {
+  return tensor::recomputed({x, x, time}, [&resnet, &layers, pack](const std::vector<at::Tensor>& inputs) {
+    return resnet_of(resnet, layers, inputs[0], inputs[1], inputs[2], pack);
+  });
+}
+
+at::Tensor run_resnet_again(const Resnet& resnet, const LayerList& layers, const at::Tensor& x,
+                            const at::Tensor& skipped, const at::Tensor& time, const adapter::Pack& pack) {
+  return tensor::recomputed({x, skipped, time}, [&resnet, &layers, pack](const std::vector<at::Tensor>& inputs) {
+    return run_resnet(resnet, layers, at::cat({inputs[0], inputs[1]}, 1), inputs[2], pack);
+  });
 }
 
 at::Tensor enlarged(const at::Tensor& image, std::int64_t height, std::int64_t width) {

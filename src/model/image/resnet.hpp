@@ -35,6 +35,12 @@ struct ResnetSizes {
 /// x [samples, in, height, width]; `time` [samples, width] is SiLU of the embedded timestep (or undefined).
 [[nodiscard]] at::Tensor run_resnet(const Resnet& resnet, const LayerList& layers, const at::Tensor& x,
                                     const at::Tensor& time, const adapter::Pack& pack);
+/// The same, of which only x and time are kept, with the same bits. Both outlive the backward pass.
+[[nodiscard]] at::Tensor run_resnet_again(const Resnet& resnet, const LayerList& layers, const at::Tensor& x,
+                                          const at::Tensor& time, const adapter::Pack& pack);
+/// The same of x and what was skipped, side by side, which is not kept either.
+[[nodiscard]] at::Tensor run_resnet_again(const Resnet& resnet, const LayerList& layers, const at::Tensor& x,
+                                          const at::Tensor& skipped, const at::Tensor& time, const adapter::Pack& pack);
 
 /// Twice the height and width (or exactly these), by repeating pixels.
 [[nodiscard]] at::Tensor enlarged(const at::Tensor& image, std::int64_t height, std::int64_t width);

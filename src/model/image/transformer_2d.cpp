@@ -4,6 +4,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "dormer/tensor/differentiable.hpp"
 #include "dormer/tensor/operations.hpp"
 
 namespace dormer::model {
@@ -54,22 +55,27 @@ struct Pass {
 
   [[nodiscard]] at::Tensor on(std::size_t place, const at::Tensor& x) const { return apply(layers, place, x, pack); }
 
-  [[nodiscard]] at::Tensor attend(const ImageAttention& part, const at::Tensor& x, const at::Tensor& source) const {
+  /// Keys and values have one source, of which a graph has two reads: backward, the key's comes first.
+  [[nodiscard]] at::Tensor attend(const ImageAttention& part, const at::Tensor& x, const at::Tensor& key_source,
+                                  const at::Tensor& value_source) const {
     const at::Tensor query = on(part.query, x);
-    const at::Tensor mixed = tensor::attention(query, on(part.key, source), on(part.value, source),
+    const at::Tensor value = on(part.value, value_source);
+    const at::Tensor key = on(part.key, key_source);
+    const at::Tensor mixed = tensor::attention(query, key, value,
                                                {.batch = samples,
                                                 .queries = positions,
-                                                .keys = source.size(0) / samples,
+                                                .keys = key.size(0) / samples,
                                                 .heads = transformer.heads,
                                                 .width = query.size(1) / transformer.heads});
     return on(part.output, mixed);
   }
 
-  [[nodiscard]] at::Tensor run(const TransformerBlock& block, const at::Tensor& x, const at::Tensor& text) const {
+  [[nodiscard]] at::Tensor run(const TransformerBlock& block, const at::Tensor& x, const at::Tensor& key_text,
+                               const at::Tensor& value_text) const {
     const at::Tensor own = tensor::layer_norm(x, block.self_norm.affine());
-    const at::Tensor seen = tensor::add(x, attend(block.self, own, own));
-    const at::Tensor told =
-        tensor::add(seen, attend(block.cross, tensor::layer_norm(seen, block.cross_norm.affine()), text));
+    const at::Tensor seen = tensor::add(x, attend(block.self, own, own, own));
+    const at::Tensor normed = tensor::layer_norm(seen, block.cross_norm.affine());
+    const at::Tensor told = tensor::add(seen, attend(block.cross, normed, key_text, value_text));
     const at::Tensor gated = tensor::gelu_gated(on(block.gate_up, tensor::layer_norm(told, block.mlp_norm.affine())));
     return tensor::add(told, on(block.down, gated));
   }
@@ -99,7 +105,7 @@ Transformer2d load_transformer_2d(LayerBuilder& builder, const std::string& name
 }
 
 at::Tensor run_transformer_2d(const Transformer2d& transformer, const LayerList& layers, const at::Tensor& x,
-                              const at::Tensor& text, const adapter::Pack& pack) {
+                              const at::Tensor& text, const adapter::Pack& pack, bool recompute) {
   const std::int64_t samples = x.size(0);
   const std::int64_t height = x.size(2);
   const std::int64_t width = x.size(3);
@@ -108,7 +114,15 @@ at::Tensor run_transformer_2d(const Transformer2d& transformer, const LayerList&
   at::Tensor rows = transformer.linear ? pass.on(transformer.in, tensor::rows_of_image(normed))
                                        : tensor::rows_of_image(pass.on(transformer.in, normed));
   for (const TransformerBlock& block : transformer.blocks) {
-    rows = pass.run(block, rows, text);
+    if (recompute) {
+      const auto body = [&transformer, &layers, &block, pack, samples,
+                         positions = height * width](const std::vector<at::Tensor>& inputs) {
+        return Pass{transformer, layers, pack, samples, positions}.run(block, inputs[0], inputs[1], inputs[2]);
+      };
+      rows = tensor::recomputed({rows, text, text}, body);
+    } else {
+      rows = pass.run(block, rows, text, text);
+    }
   }
   const at::Tensor image = transformer.linear
                                ? tensor::image_of_rows(pass.on(transformer.out, rows), samples, height, width)

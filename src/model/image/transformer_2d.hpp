@@ -50,8 +50,10 @@ struct TransformerSizes {
 [[nodiscard]] Transformer2d load_transformer_2d(LayerBuilder& builder, const std::string& name, std::int64_t block,
                                                 const TransformerSizes& sizes);
 
-/// x [samples, channels, height, width], text [samples * tokens, text_width].
+/// x [samples, channels, height, width], text [samples * tokens, text_width]. With `recompute`, of every block only its
+/// inputs are kept, with the same bits; transformer and layers outlive the backward pass.
 [[nodiscard]] at::Tensor run_transformer_2d(const Transformer2d& transformer, const LayerList& layers,
-                                            const at::Tensor& x, const at::Tensor& text, const adapter::Pack& pack);
+                                            const at::Tensor& x, const at::Tensor& text, const adapter::Pack& pack,
+                                            bool recompute = false);
 
 }  // namespace dormer::model
