@@ -112,13 +112,15 @@ std::vector<ImagePlan::Cut> ImagePlan::all_cuts() const {
 }
 
 bool ImagePlan::encodes_texts() const {
-  return trains_text_ || section_.captions.shuffle || section_.captions.tag_dropout.rate > 0.0;
+  return trains_text_ || changes_tags();
 }
 
-std::vector<std::string> ImagePlan::all_captions() const {
-  if (trains_text_) {
-    return {};
-  }
+bool ImagePlan::changes_tags() const {
+  return section_.captions.shuffle || section_.captions.tag_dropout.rate > 0.0;
+}
+
+/// Those that are few enough.
+std::set<std::string> ImagePlan::listed_captions() const {
   std::set<std::string> texts;
   for (std::int64_t index = 0; index < validation_samples(); ++index) {
     texts.insert(validation_at(index).caption);
@@ -126,7 +128,7 @@ std::vector<std::string> ImagePlan::all_captions() const {
   if (section_.captions.dropout > 0.0) {
     texts.insert("");
   }
-  if (!encodes_texts()) {
+  if (!changes_tags()) {
     data::CaptionRules whole = section_.captions;
     whole.dropout = 0.0;
     for (const std::int64_t image : training_) {
@@ -135,6 +137,23 @@ std::vector<std::string> ImagePlan::all_captions() const {
       }
     }
   }
+  return texts;
+}
+
+std::vector<std::string> ImagePlan::all_captions() const {
+  if (trains_text_) {
+    return {};
+  }
+  const std::set<std::string> texts = listed_captions();
+  return {texts.begin(), texts.end()};
+}
+
+std::vector<std::string> ImagePlan::drawn_captions() const {
+  require(
+      !changes_tags(), Fault::kUsage,
+      "data.captions: shuffled and dropped tags make more texts than can be listed, and text.embeddings holds whole "
+      "ones; take shuffle and tag_dropout away, or text.embeddings");
+  const std::set<std::string> texts = listed_captions();
   return {texts.begin(), texts.end()};
 }
 

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -49,6 +50,8 @@ class ImagePlan {
   /// Every text that is ever drawn and whose states stay what they are. None where text encoders train; of the training
   /// images none where they are too many to be listed: rules that shuffle or drop tags.
   [[nodiscard]] std::vector<std::string> all_captions() const;
+  /// Every text that is ever drawn. Usage error where they are too many to be listed.
+  [[nodiscard]] std::vector<std::string> drawn_captions() const;
   /// Whether texts are encoded as they come, for either reason.
   [[nodiscard]] bool encodes_texts() const;
   /// Checksums over files, captions and sizes: what a resumed run compares.
@@ -59,6 +62,8 @@ class ImagePlan {
 
  private:
   [[nodiscard]] data::CropPlan crop_of(std::int64_t image, std::int64_t variation) const;
+  [[nodiscard]] bool changes_tags() const;
+  [[nodiscard]] std::set<std::string> listed_captions() const;
   [[nodiscard]] std::int64_t variations_of(std::int64_t image) const;
   [[nodiscard]] std::string fingerprint_of(const std::vector<std::int64_t>& images) const;
 

@@ -1,22 +1,52 @@
 #include "train/image_preparation.hpp"
 
+#include <set>
+
 #include "dormer/core/error.hpp"
 #include "dormer/core/log.hpp"
 #include "dormer/core/stop.hpp"
 #include "dormer/train/fill_cache.hpp"
+#include "dormer/train/pictures.hpp"
 #include "train/agreement.hpp"
 #include "train/image_folder.hpp"
 
 namespace dormer::train {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+data::ConceptScan scan_images(const RunConfig& config) {
+  const data::BadFiles policy =
+      config.data.images.bad_files == "refuse" ? data::BadFiles::kRefuse : data::BadFiles::kSkip;
+  return data::scan_concepts(config.data.images.concepts, policy);
+}
+
+void require_images(const RunConfig& config) {
+  require(config.data.kind == "images", Fault::kUsage,
+          "data.kind: {} has nothing that is computed once; dormer cache is for data.kind: images", config.data.kind);
+}
+
+}  // namespace
+
+std::vector<std::string> texts_of(const RunConfig& config, const ImagePlan& plan) {
+  const std::vector<std::string> captions = plan.drawn_captions();
+  std::set<std::string> texts(captions.begin(), captions.end());
+  if (config.samples.wanted()) {
+    for (const data::PromptLine& line : prompt_lines(config.samples)) {
+      texts.insert(line.prompt);
+      texts.insert(line.negative.empty() ? config.samples.negative : line.negative);
+    }
+  }
+  return {texts.begin(), texts.end()};
+}
 
 PreparedImages read_images(comm::Communicator& communicator, const RunConfig& config, const NumericChoice& numerics) {
   PreparedImages images;
   agree(communicator, [&] {
     images.folder = image_model_folder(config.model.path, config.text.tokenizer, config.objective.denoise.prediction);
     images.encoded = encoded_parts(config, images.folder, numerics.dtype);
-    const data::BadFiles policy =
-        config.data.images.bad_files == "refuse" ? data::BadFiles::kRefuse : data::BadFiles::kSkip;
-    data::ConceptScan scan = data::scan_concepts(config.data.images.concepts, policy);
+    data::ConceptScan scan = scan_images(config);
     if (communicator.rank() == 0) {
       for (const std::string& line : scan.bad) {
         log::warn("left out: {}", line);
@@ -24,6 +54,10 @@ PreparedImages read_images(comm::Communicator& communicator, const RunConfig& co
     }
     images.plan.emplace(config, std::move(scan), images.encoded.latents.downscale);
     images.tokenizers = open_tokenizers(images.folder);
+    if (!config.text.embeddings.empty()) {
+      images.encoded.text.imported = std::make_shared<const cache::ImportedStates>(config.text.embeddings);
+      images.encoded.text.imported->require_all(texts_of(config, *images.plan));
+    }
     images.store = std::make_unique<cache::ArrayStore>(config.data.images.cache);
   });
   return images;
@@ -48,9 +82,16 @@ void encode_images(comm::Communicator& communicator, const PreparedImages& image
   }
 }
 
+std::vector<std::string> list_texts(const RunConfig& config) {
+  require_images(config);
+  const fs::path folder =
+      image_model_folder(config.model.path, config.text.tokenizer, config.objective.denoise.prediction);
+  const EncodedParts parts = encoded_parts(config, folder, DType::kF32);
+  return texts_of(config, ImagePlan(config, scan_images(config), parts.latents.downscale));
+}
+
 std::string fill_cache(const RunConfig& config, comm::Communicator& communicator, Heartbeat* heartbeat) {
-  require(config.data.kind == "images", Fault::kUsage,
-          "data.kind: {} has nothing that is computed once; dormer cache is for data.kind: images", config.data.kind);
+  require_images(config);
   const auto enter = [heartbeat](std::string_view what) {
     if (heartbeat != nullptr) {
       heartbeat->enter(Heartbeat::Phase::kStart, what);

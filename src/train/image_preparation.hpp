@@ -4,6 +4,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -27,6 +28,10 @@ struct PreparedImages {
 /// errors are those of all.
 [[nodiscard]] PreparedImages read_images(comm::Communicator& communicator, const RunConfig& config,
                                          const NumericChoice& numerics);
+
+/// Every text that a run reads, once each: captions, prompts of its pictures and what those are led away from. Usage
+/// error where captions are too many to be listed.
+[[nodiscard]] std::vector<std::string> texts_of(const RunConfig& config, const ImagePlan& plan);
 
 /// Brings the cache up to what the plan can draw (`encode_missing`). Throws on all ranks that it is to be started again
 /// where one is asked to stop. `progress` is called on the way.

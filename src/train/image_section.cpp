@@ -66,6 +66,9 @@ void TextSection::describe(config::Visitor& visitor) {
   visitor.field(
       "max_tokens", max_tokens,
       {.doc = "Tokens of a caption that count, in pieces of 75: what is longer is cut.", .min = 75, .max = 750});
+  visitor.field("embeddings", embeddings,
+                {.doc = "File with the states of every text by T5, which launch/import_embeddings.py makes, for Stable "
+                        "Diffusion 3; without it rows of zeros stand in their place."});
 }
 
 }  // namespace dormer::train

@@ -140,7 +140,7 @@ void ImageTask::add_text(const std::vector<ImageSample>& samples, Batch& batch) 
       pooled.push_back(parts_.store->read(key, "pooled"));
     }
   }
-  batch.text = at::stack(states);
+  batch.text = cache::with_imported(at::stack(states), tokens, parts_.encoded.text);
   batch.pooled = takes_pooled ? at::stack(pooled) : at::Tensor();
 }
 
@@ -253,8 +253,12 @@ interop::BaseFacts ImageTask::base_facts() const {
 }
 
 std::map<std::string, std::string> ImageTask::fingerprints() const {
-  return {{"data.train", parts_.plan.training_fingerprint()},
-          {"data.validation", parts_.plan.validation_fingerprint()}};
+  std::map<std::string, std::string> prints{{"data.train", parts_.plan.training_fingerprint()},
+                                            {"data.validation", parts_.plan.validation_fingerprint()}};
+  if (parts_.encoded.text.imported != nullptr) {
+    prints.emplace("text.embeddings", parts_.encoded.text.imported->fingerprint());
+  }
+  return prints;
 }
 
 }  // namespace dormer::train

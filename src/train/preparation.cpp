@@ -345,6 +345,9 @@ void Preparation::load_images(const NumericChoice& numerics) {
           prepare_pictures(prompt_lines(config.samples), config.samples, texts, images.tokenizers, images.encoded.text);
     }
     SharedBases::Images model = load_image_model(numerics, images.plan->encodes_texts(), shows);
+    if (images.encoded.text.imported != nullptr) {
+      images.encoded.text.imported->require_suited(model->denoiser()->facts());
+    }
     objective::DenoiseSettings settings = config.objective.denoise;
     if (settings.prediction == "auto") {
       settings.prediction = model->noise().prediction;

@@ -42,6 +42,11 @@ class RehearsedImages final : public RehearsedModel {
     if (settings_.prediction == "auto") {
       settings_.prediction = model_->noise().prediction;
     }
+    if (!config.text.embeddings.empty()) {
+      const cache::ImportedStates imported(config.text.embeddings);
+      imported.require_suited(model_->denoiser()->facts());
+      further_tokens_ = imported.tokens();
+    }
     schedule_.emplace(model_->noise(), settings_.zero_terminal_snr);
     for (const ImagePlan::Cut& cut : plan_->all_cuts()) {
       if (area(cut.crop.target) > area(largest_)) {
@@ -169,8 +174,10 @@ class RehearsedImages final : public RehearsedModel {
 
   [[nodiscard]] Conditions conditions_of(std::int64_t samples) const {
     const model::DenoiserFacts& facts = model_->denoiser()->facts();
-    Conditions conditions{
-        shapes({samples, kTokensOfPiece * pieces() + 2 + facts.empty_tokens, facts.text_width}), {}, {}};
+    Conditions conditions{shapes({samples, kTokensOfPiece * pieces() + 2 + further_tokens_.value_or(facts.empty_tokens),
+                                  facts.text_width}),
+                          {},
+                          {}};
     if (facts.pooled_width > 0) {
       conditions.pooled = shapes({samples, facts.pooled_width});
     }
@@ -225,6 +232,7 @@ class RehearsedImages final : public RehearsedModel {
   objective::DenoiseSettings settings_;
   std::optional<model::NoiseSchedule> schedule_;
   data::ImageSize largest_{};
+  std::optional<std::int64_t> further_tokens_{};  ///< of imported states
 };
 
 }  // namespace

@@ -84,6 +84,18 @@ def token_sets(root, tiny):
     shutil.copy(tiny / "train.h5", root / "own.h5")
 
 
+def text_states(root):
+    for name, dtype, libver in (("earliest", np.float32, "earliest"), ("half", np.float16, ("v110", "v110"))):
+        root.mkdir(parents=True, exist_ok=True)
+        with h5py.File(root / f"{name}.h5", "w", libver=libver) as file:
+            file.attrs["format"] = "dormer.text_states/1"
+            file.attrs["encoder"] = np.bytes_("T5")
+            file.attrs["sha256"] = np.bytes_("6748a5fe1b830bffee757e5030642346a3e86cbe64b1bc7bb79856e3e88f417d")
+            for index, said in enumerate(("", "a small cat", "größer")):
+                states = ((np.arange(12) + index) % 7 / 8).astype(dtype).reshape(3, 4)
+                file.create_dataset(f"states/{index}", data=states).attrs["text"] = said
+
+
 def manifests(root, checkpoint):
     text(root / "slices" / "manifest.json", {
         "format": "dormer.checkpoint/1", "step": 40, "state": {"epoch": 1, "text": "größer", "tiny": 5e-324},
@@ -405,6 +417,7 @@ def main():
         checkpoint = tiny_run(Path(folder))
         plain_files(root / "safetensors")
         token_sets(root / "token_sets", Path(folder))
+        text_states(root / "text_states")
         manifests(root / "manifests", checkpoint)
         shutil.copytree(checkpoint, root / "checkpoints" / "tiny")
         configurations(root / "configurations")

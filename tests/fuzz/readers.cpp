@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/adapter_inspection.hpp"
+#include "dormer/cache/imported_states.hpp"
 #include "dormer/config/write.hpp"
 #include "dormer/core/error.hpp"
 #include "dormer/core/json_extent.hpp"
@@ -86,6 +87,16 @@ void read_token_set(const fs::path& folder, const Files& files) {
     demand(batch.tokens().min().item<std::int64_t>() >= 0 && batch.tokens().max().item<std::int64_t>() < kVocabulary,
            "a token outside of the vocabulary");
   }
+}
+
+/// Every text has states of the told size, or they are refused.
+void read_text_states(const fs::path& folder, const Files& files) {
+  const fs::path path = folder / files.begin()->first;
+  read_arrays(path);
+  const cache::ImportedStates states(path);
+  demand(states.tokens() > 0 && states.width() > 0, "states without numbers");
+  const at::Tensor values = states.read("a small cat");
+  demand(values.size(0) == states.tokens() && values.size(1) == states.width(), "states of another size");
 }
 
 void read_manifest(const fs::path&, const Files& files) {
@@ -263,6 +274,7 @@ std::vector<Reader> readers() {
 #endif
       {"safetensors", false, read_safetensors, {"json", "safetensors"}},
       {"token_sets", true, read_token_set, {"token_sets"}},
+      {"text_states", true, read_text_states, {"token_sets", "text_states"}},
       {"manifests", false, read_manifest, {"json", "manifests"}, sign_manifest},
       {"checkpoints", true, read_checkpoint, {"json", "manifests"}, sign_manifest},
       {"configurations", true, read_configuration, {"configurations"}},

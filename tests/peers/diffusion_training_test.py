@@ -72,7 +72,8 @@ def loss_of(peer, trace):
         if f"sizes.{index}" in trace:
             prediction = peer(part["noised"], part["timestep"], part["text"], added_cond_kwargs=added).sample
         elif added is not None:  # Stable Diffusion 3's text, filled up as diffusers' pipeline does where T5 is absent
-            text = torch.nn.functional.pad(part["text"], (0, peer.config.joint_attention_dim - part["text"].shape[2], 0, 256))
+            missing = peer.config.joint_attention_dim - part["text"].shape[2]
+            text = torch.nn.functional.pad(part["text"], (0, missing, 0, 256)) if missing > 0 else part["text"]
             prediction = peer(part["noised"], text, added["text_embeds"], part["timestep"]).sample
         else:
             prediction = peer(part["noised"], part["timestep"], part["text"]).sample

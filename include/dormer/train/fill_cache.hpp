@@ -1,6 +1,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "dormer/comm/communicator.hpp"
 #include "dormer/core/heartbeat.hpp"
@@ -12,5 +13,9 @@ namespace dormer::train {
 /// then begins at once. What is there already is not computed again. All ranks call; errors are those of all. Returns
 /// where it is and what of. `heartbeat` may be null.
 std::string fill_cache(const RunConfig& config, comm::Communicator& communicator, Heartbeat* heartbeat = nullptr);
+
+/// Every text that a run on images reads, once each, in order: what text.embeddings must hold. Errors as those of
+/// `fill_cache`, and a usage error where captions are too many to be listed.
+[[nodiscard]] std::vector<std::string> list_texts(const RunConfig& config);
 
 }  // namespace dormer::train

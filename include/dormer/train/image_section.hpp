@@ -52,6 +52,7 @@ struct TextSection {
   std::string tokenizer{};
   std::int64_t clip_skip = 0;
   std::int64_t max_tokens = 75;
+  std::string embeddings{};
   void describe(config::Visitor& visitor);
 };
 

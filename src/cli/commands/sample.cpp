@@ -29,6 +29,7 @@ struct Options {
   train::SamplesSection settings;
   std::filesystem::path output = "samples";
   cache::TextRules text;
+  std::optional<std::string> embeddings;
   std::int64_t threads = 1;
 };
 
@@ -45,6 +46,15 @@ std::vector<data::PromptLine> prompts_of(const Options& options) {
   return {line};
 }
 
+cache::TextRules rules_of(const Options& options, const model::ImageModel& model) {
+  cache::TextRules rules = options.text;
+  if (options.embeddings) {
+    rules.imported = std::make_shared<const cache::ImportedStates>(*options.embeddings);
+    rules.imported->require_suited(model.denoiser()->facts());
+  }
+  return rules;
+}
+
 int sample_pictures(const Options& options) {
   const std::vector<data::PromptLine> prompts = prompts_of(options);
   tensor::configure_process(options.threads);
@@ -52,8 +62,8 @@ int sample_pictures(const Options& options) {
   std::error_code code;
   std::filesystem::create_directories(options.output, code);
   require(!code, Fault::kIo, "cannot make {}: {}", options.output.string(), code.message());
-  const std::vector<train::Picture> pictures =
-      train::prepare_pictures(prompts, options.settings, *stored.model, stored.tokenizers, options.text);
+  const std::vector<train::Picture> pictures = train::prepare_pictures(
+      prompts, options.settings, *stored.model, stored.tokenizers, rules_of(options, *stored.model));
   for (std::size_t index = 0; index < pictures.size(); ++index) {
     const std::filesystem::path file = options.output / fmt::format("{:04}.png", index);
     static_cast<void>(train::write_picture({.model = *stored.model, .prediction = stored.model->noise().prediction},
@@ -96,6 +106,8 @@ Action declare(CLI::App& app) {
       ->capture_default_str();
   app.add_option("--max-tokens", options->text.max_tokens, "Tokens of a prompt that count, in pieces of 75.")
       ->capture_default_str();
+  app.add_option("--embeddings", options->embeddings,
+                 "File with the states of prompts by T5, as text.embeddings, for Stable Diffusion 3.");
   app.add_option("--dtype", options->model.dtype, "auto, float32 or bfloat16.")->capture_default_str();
   app.add_option("--device", options->model.device, "auto (a GPU where there is one), cpu or cuda.")
       ->capture_default_str()

@@ -21,7 +21,9 @@ void translate_model(Translation& t) {
   }
   const std::string type = t.text("model_type").value_or("STABLE_DIFFUSION_15");
   if (is_onetrainers_flow(type)) {
-    t.tell(fmt::format("model_type: {}: without T5, whose states are zeros here", type));
+    t.tell(fmt::format(
+        "model_type: {}: T5 is not read; its states are zeros here, or those of a file that text.embeddings names",
+        type));
   } else if (!type.starts_with("STABLE_DIFFUSION_1") && !type.starts_with("STABLE_DIFFUSION_2") &&
              type != "STABLE_DIFFUSION_XL_10_BASE") {
     t.tell(fmt::format("model_type: {}: only Stable Diffusion 1, 2, XL, 3 and 3.5 are trained by this version", type));
