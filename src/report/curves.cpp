@@ -30,6 +30,18 @@ Series curve(const Run& run, std::string_view metric, std::string name) {
   return series;
 }
 
+std::set<std::string> held_out_groups(const Run& run) {
+  std::set<std::string> names;
+  for (const StepMetrics& step : run.metrics) {
+    for (const Metric& one : step.metrics) {
+      if (one.name.starts_with(kHeldOut.metric) && one.name.size() > kHeldOut.metric.size() + 1) {
+        names.insert(one.name);
+      }
+    }
+  }
+  return names;
+}
+
 std::string throughput_metric(const Run& run) {
   return values_of(run, "samples_per_second").x.empty() ? "tokens_per_second" : "samples_per_second";
 }

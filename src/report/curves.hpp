@@ -1,6 +1,7 @@
 #pragma once
 
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -26,6 +27,9 @@ constexpr Curve kGradientNorm{"gradient_norm", "gradient norm"};
 
 /// The metric's curve as a page shows it.
 [[nodiscard]] Series curve(const Run& run, std::string_view metric, std::string name);
+
+/// Metrics that are held-out losses of a group of samples, "validation_loss.NAME", sorted.
+[[nodiscard]] std::set<std::string> held_out_groups(const Run& run);
 
 /// The metric that says how fast the run is, "tokens_per_second" or "samples_per_second", as its metrics have it.
 [[nodiscard]] std::string throughput_metric(const Run& run);

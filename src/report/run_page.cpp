@@ -41,6 +41,9 @@ Plot loss_plot(const Run& run) {
       plot.series.push_back(std::move(series));
     }
   }
+  for (const std::string& metric : held_out_groups(run)) {
+    plot.series.push_back(curve(run, metric, metric.substr(kHeldOut.metric.size() + 1)));
+  }
   plot.summary = fmt::format("Training loss {}.", from_to(training));
   if (const std::optional<Point> best = smallest_of(held_out)) {
     plot.summary += fmt::format(" Held-out loss {}; the best is {} at update {:.0f}.", from_to(held_out),

@@ -32,7 +32,8 @@ std::vector<Job> share_of(const std::vector<Job>& all, const comm::Communicator&
 std::vector<cache::ImageJob> missing_images(const EncodeRequest& request, const cache::ArrayStore& store) {
   std::vector<cache::ImageJob> jobs;
   std::set<std::string> seen;
-  for (const ImagePlan::Cut& cut : request.plan.all_cuts()) {
+  for (const ImagePlan::Cut& cut :
+       request.share == EncodedShare::kHeldOut ? request.plan.held_out_cuts() : request.plan.all_cuts()) {
     const std::string key = request.parts.image_key(request.plan, cut.image, cut.crop);
     if (!store.contains(key) && seen.insert(key).second) {
       jobs.push_back({key, request.plan.images()[static_cast<std::size_t>(cut.image)].file.path, cut.crop});
@@ -44,7 +45,8 @@ std::vector<cache::ImageJob> missing_images(const EncodeRequest& request, const 
 std::vector<cache::TextJob> missing_texts(const EncodeRequest& request, const cache::ArrayStore& store) {
   std::vector<cache::TextJob> jobs;
   std::set<std::string> seen;
-  for (const std::string& text : request.plan.all_captions()) {
+  for (const std::string& text :
+       request.share == EncodedShare::kHeldOut ? request.plan.held_out_captions() : request.plan.all_captions()) {
     cache::EncoderTokens tokens = cache::tokens_of(text, request.tokenizers, request.parts.text);
     const std::string key = request.parts.text_key(tokens);
     if (!store.contains(key) && seen.insert(key).second) {

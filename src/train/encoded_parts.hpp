@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <functional>
 #include <span>
@@ -39,12 +40,16 @@ struct EncodedParts {
 /// One tokenizer for each text encoder of the folder.
 [[nodiscard]] std::vector<data::ClipTokenizer> open_tokenizers(const std::filesystem::path& folder);
 
+/// Of what a plan can draw: all, or the held-out samples.
+enum class EncodedShare : std::uint8_t { kAll, kHeldOut };
+
 struct EncodeRequest {
   const std::filesystem::path& folder;
   const ImagePlan& plan;
   const EncodedParts& parts;
   std::span<const data::ClipTokenizer> tokenizers;
   std::string device = "cpu";
+  EncodedShare share = EncodedShare::kAll;
   std::function<bool()> goes_on;  ///< asked after every image and text
 };
 

@@ -1,5 +1,6 @@
 #include "train/image_plan.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <set>
 
@@ -100,6 +101,17 @@ ImageSample ImagePlan::validation_at(std::int64_t index) const {
           .loss_weight = 1.0};
 }
 
+std::vector<std::string> ImagePlan::validation_concepts() const {
+  std::vector<std::string> names;
+  for (const std::int64_t image : validation_) {
+    std::string name = concept_of(image).shown_name();
+    if (std::ranges::find(names, name) == names.end()) {
+      names.push_back(std::move(name));
+    }
+  }
+  return names;
+}
+
 std::vector<ImagePlan::Cut> ImagePlan::all_cuts() const {
   std::vector<Cut> cuts;
   for (std::int64_t image = 0; image < std::ssize(scan_.images); ++image) {
@@ -107,6 +119,14 @@ std::vector<ImagePlan::Cut> ImagePlan::all_cuts() const {
     for (std::int64_t variation = 0; variation < (held_out ? 1 : variations_of(image)); ++variation) {
       cuts.push_back({image, crop_of(image, variation)});
     }
+  }
+  return cuts;
+}
+
+std::vector<ImagePlan::Cut> ImagePlan::held_out_cuts() const {
+  std::vector<Cut> cuts;
+  for (const std::int64_t image : validation_) {
+    cuts.push_back({image, crop_of(image, 0)});
   }
   return cuts;
 }
@@ -146,6 +166,14 @@ std::vector<std::string> ImagePlan::all_captions() const {
   }
   const std::set<std::string> texts = listed_captions();
   return {texts.begin(), texts.end()};
+}
+
+std::vector<std::string> ImagePlan::held_out_captions() const {
+  std::vector<std::string> texts;
+  for (std::int64_t index = 0; !trains_text_ && index < validation_samples(); ++index) {
+    texts.push_back(validation_at(index).caption);
+  }
+  return texts;
 }
 
 std::vector<std::string> ImagePlan::drawn_captions() const {

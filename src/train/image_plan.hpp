@@ -41,15 +41,20 @@ class ImagePlan {
   [[nodiscard]] std::int64_t validation_samples() const { return std::ssize(validation_); }
   /// The held-out sample of this number, the same each time; its timestep and noise hang on the number alone.
   [[nodiscard]] ImageSample validation_at(std::int64_t index) const;
+  /// Names of the concepts that held-out samples are of, once each, in their order.
+  [[nodiscard]] std::vector<std::string> validation_concepts() const;
   /// Every cut that is ever drawn: (image, cut) once each.
   struct Cut {
     std::int64_t image = 0;
     data::CropPlan crop;
   };
   [[nodiscard]] std::vector<Cut> all_cuts() const;
+  [[nodiscard]] std::vector<Cut> held_out_cuts() const;
   /// Every text that is ever drawn and whose states stay what they are. None where text encoders train; of the training
   /// images none where they are too many to be listed: rules that shuffle or drop tags.
   [[nodiscard]] std::vector<std::string> all_captions() const;
+  /// The held-out samples' texts; none where text encoders train.
+  [[nodiscard]] std::vector<std::string> held_out_captions() const;
   /// Every text that is ever drawn. Usage error where they are too many to be listed.
   [[nodiscard]] std::vector<std::string> drawn_captions() const;
   /// Whether texts are encoded as they come, for either reason.

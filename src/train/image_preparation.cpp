@@ -64,7 +64,7 @@ PreparedImages read_images(comm::Communicator& communicator, const RunConfig& co
 }
 
 void encode_images(comm::Communicator& communicator, const PreparedImages& images, const Placement& placement,
-                   const std::function<void()>& progress) {
+                   const std::function<void()>& progress, EncodedShare share) {
   const auto goes_on = [&progress] {
     progress();
     return !stop_requested();
@@ -75,11 +75,33 @@ void encode_images(comm::Communicator& communicator, const PreparedImages& image
                        .parts = images.encoded,
                        .tokenizers = images.tokenizers,
                        .device = placement.device,
+                       .share = share,
                        .goes_on = goes_on},
                       *images.store)) {
     fail_together(Fault::kRequeue,
                   "asked to stop while encoding; what was encoded stays, start the same command again");
   }
+}
+
+objective::DenoiseSettings settled_objective(const RunConfig& config, const PreparedImages& images,
+                                             const model::ImageModel& model) {
+  if (images.encoded.text.imported != nullptr) {
+    images.encoded.text.imported->require_suited(model.denoiser()->facts());
+  }
+  objective::DenoiseSettings settings = config.objective.denoise;
+  if (settings.prediction == "auto") {
+    settings.prediction = model.noise().prediction;
+  }
+  require((settings.prediction == "flow") == (model.noise().prediction == "flow"), Fault::kUsage,
+          "objective.prediction: {} does not go with the noise schedule of {}, which is of {}", settings.prediction,
+          images.folder.string(), model.noise().prediction);
+  require(settings.prediction != "flow" || settings.weighting.kind == "constant", Fault::kUsage,
+          "objective.weighting.kind: {} is of models with betas; write constant for flow", settings.weighting.kind);
+  require(!settings.zero_terminal_snr || settings.prediction == "v_prediction", Fault::kUsage,
+          "objective.zero_terminal_snr: the last step has no signal, of which nothing can be told by prediction: {}; "
+          "write prediction: v_prediction, or take it away",
+          settings.prediction);
+  return settings;
 }
 
 std::vector<std::string> list_texts(const RunConfig& config) {

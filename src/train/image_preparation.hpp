@@ -9,6 +9,8 @@
 #include <vector>
 
 #include "dormer/core/heartbeat.hpp"
+#include "dormer/model/image_model.hpp"
+#include "dormer/objective/denoise.hpp"
 #include "train/encoded_parts.hpp"
 #include "train/placement.hpp"
 #include "train/startup.hpp"
@@ -36,6 +38,11 @@ struct PreparedImages {
 /// Brings the cache up to what the plan can draw (`encode_missing`). Throws on all ranks that it is to be started again
 /// where one is asked to stop. `progress` is called on the way.
 void encode_images(comm::Communicator& communicator, const PreparedImages& images, const Placement& placement,
-                   const std::function<void()>& progress);
+                   const std::function<void()>& progress, EncodedShare share = EncodedShare::kAll);
+
+/// The run's objective, with the model's prediction where that is auto. Usage errors where it does not go with the
+/// model, or imported states of texts do not.
+[[nodiscard]] objective::DenoiseSettings settled_objective(const RunConfig& config, const PreparedImages& images,
+                                                           const model::ImageModel& model);
 
 }  // namespace dormer::train

@@ -56,7 +56,13 @@ at::Tensor as_tensor(const std::vector<std::int64_t>& values) {
 }  // namespace
 
 ImageTask::ImageTask(Parts parts)
-    : parts_(std::move(parts)), schedule_(parts_.model->noise(), parts_.settings.zero_terminal_snr) {}
+    : parts_(std::move(parts)),
+      schedule_(parts_.model->noise(), parts_.settings.zero_terminal_snr),
+      groups_(parts_.plan.validation_concepts()) {
+  if (groups_.size() == 1) {
+    groups_.clear();
+  }
+}
 ImageTask::~ImageTask() = default;
 
 std::int64_t ImageTask::samples() const {
@@ -69,6 +75,11 @@ std::int64_t ImageTask::sample_at(std::int64_t position) const {
 
 std::int64_t ImageTask::validation_samples() const {
   return parts_.plan.validation_samples();
+}
+
+std::size_t ImageTask::validation_group(std::int64_t sample) const {
+  const std::string name = parts_.plan.concept_of(parts_.plan.validation_at(sample).image).shown_name();
+  return static_cast<std::size_t>(std::ranges::find(groups_, name) - groups_.begin());
 }
 
 std::vector<ImageSample> ImageTask::samples_of(const SampleRange& samples) const {

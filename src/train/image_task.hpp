@@ -44,6 +44,8 @@ class ImageTask final : public Task {
   [[nodiscard]] std::int64_t validation_samples() const override;
   [[nodiscard]] objective::LossSums validation_loss(const SampleRange& samples,
                                                     const adapter::Pack& pack) const override;
+  [[nodiscard]] std::vector<std::string> validation_groups() const override { return groups_; }
+  [[nodiscard]] std::size_t validation_group(std::int64_t sample) const override;
   [[nodiscard]] std::int64_t pictures() const override { return std::ssize(parts_.pictures); }
   [[nodiscard]] bool write_picture(std::int64_t index, const adapter::AdapterSet& adapters,
                                    const std::filesystem::path& file,
@@ -67,6 +69,7 @@ class ImageTask final : public Task {
 
   Parts parts_;
   model::NoiseSchedule schedule_;
+  std::vector<std::string> groups_;  ///< held-out concepts where there are several
 };
 
 }  // namespace dormer::train

@@ -96,12 +96,14 @@ void Loop::validate_before_updates() {
   if (options_.bare) {
     return;
   }
-  state_.first_validation_loss = validate();
-  if (!state_.first_validation_loss) {
+  const std::optional<ValidationLoss> loss = validate();
+  if (!loss) {
     stopped_ = true;  // there is nothing to save
     return;
   }
-  state_.step_metrics = {{"validation_loss", *state_.first_validation_loss}};
+  state_.first_validation_loss = loss->mean;
+  state_.step_metrics.clear();
+  note(*loss);
   write_metrics();
 }
 
@@ -121,7 +123,14 @@ void Loop::measure_pending() {
   }
 }
 
-std::optional<double> Loop::validate() {
+void Loop::note(const ValidationLoss& loss) {
+  state_.step_metrics.push_back({"validation_loss", loss.mean});
+  for (const auto& [name, mean] : loss.groups) {
+    state_.step_metrics.push_back({"validation_loss." + name, mean});
+  }
+}
+
+std::optional<ValidationLoss> Loop::validate() {
   run_.enter(Heartbeat::Phase::kStep, "validation");
   const EvaluationPoint evaluation(*run_.trial);
   const auto goes_on = [this] {
@@ -129,17 +138,20 @@ std::optional<double> Loop::validate() {
     run_.faults.reach("validation", state_.step);
     return !stop_requested();
   };
-  const std::optional<double> loss = validation_loss(run_.communicator, {.task = *run_.task,
-                                                                         .adapters = &run_.trial->adapters(),
-                                                                         .samples = run_.config.validation.samples,
-                                                                         .micro = run_.config.batch.micro,
-                                                                         .goes_on = goes_on});
+  std::optional<ValidationLoss> loss = validation_loss(run_.communicator, {.task = *run_.task,
+                                                                           .adapters = &run_.trial->adapters(),
+                                                                           .samples = run_.config.validation.samples,
+                                                                           .micro = run_.config.batch.micro,
+                                                                           .goes_on = goes_on});
   if (!loss) {
     log::info("step {}: asked to stop during the validation; the next start measures", state_.step);
     return std::nullopt;
   }
-  state_.last_validation_loss = loss;
-  log::info("step {}: validation loss {:.6f}", state_.step, *loss);
+  state_.last_validation_loss = loss->mean;
+  log::info("step {}: validation loss {:.6f}", state_.step, loss->mean);
+  for (const auto& [name, mean] : loss->groups) {
+    log::info("step {}: validation loss of {} {:.6f}", state_.step, name, mean);
+  }
   return loss;
 }
 
@@ -239,16 +251,16 @@ NextActions Loop::decide_next(const UpdateReport& report) {
 
 // A better loss is saved where the best is kept; too many worse ones end the run.
 void Loop::measure(NextActions& actions) {
-  const std::optional<double> loss = validate();
+  const std::optional<ValidationLoss> loss = validate();
   if (!loss) {
     actions = {};
     actions.validation_pending = actions.checkpoint = actions.stop = true;
     return;
   }
   facts_.last_validation = facts_.now;
-  state_.step_validation_loss = *loss;
-  state_.step_metrics.push_back({"validation_loss", *loss});
-  const bool improved = record_validation(state_.best, *loss, state_.step);
+  state_.step_validation_loss = loss->mean;
+  note(*loss);
+  const bool improved = record_validation(state_.best, loss->mean, state_.step);
   const std::optional<std::int64_t>& patience = run_.config.validation.patience;
   if (patience && state_.best.without_improvement >= *patience && !actions.finished) {
     log::info("no better validation loss for {} measurements: the run ends here", state_.best.without_improvement);

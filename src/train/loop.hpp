@@ -12,6 +12,7 @@
 #include "train/preparation.hpp"
 #include "train/run_report.hpp"
 #include "train/trace_file.hpp"
+#include "train/validation.hpp"
 
 namespace dormer::train {
 
@@ -38,7 +39,8 @@ class Loop {
   void take_in(const UpdateReport& report, double seconds);
   void measure_pending();
   /// Nothing if a rank was asked to stop meanwhile.
-  std::optional<double> validate();
+  std::optional<ValidationLoss> validate();
+  void note(const ValidationLoss& loss);  // among the step's metrics
   NextActions decide_next(const UpdateReport& report);
   void measure(NextActions& actions);
   /// Pictures of how the model stands, each by one rank; those that a stop cuts short are left out.

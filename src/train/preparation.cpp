@@ -345,22 +345,7 @@ void Preparation::load_images(const NumericChoice& numerics) {
           prepare_pictures(prompt_lines(config.samples), config.samples, texts, images.tokenizers, images.encoded.text);
     }
     SharedBases::Images model = load_image_model(numerics, images.plan->encodes_texts(), shows);
-    if (images.encoded.text.imported != nullptr) {
-      images.encoded.text.imported->require_suited(model->denoiser()->facts());
-    }
-    objective::DenoiseSettings settings = config.objective.denoise;
-    if (settings.prediction == "auto") {
-      settings.prediction = model->noise().prediction;
-    }
-    require((settings.prediction == "flow") == (model->noise().prediction == "flow"), Fault::kUsage,
-            "objective.prediction: {} does not go with the noise schedule of {}, which is of {}", settings.prediction,
-            model_folder.string(), model->noise().prediction);
-    require(settings.prediction != "flow" || settings.weighting.kind == "constant", Fault::kUsage,
-            "objective.weighting.kind: {} is of models with betas; write constant for flow", settings.weighting.kind);
-    require(!settings.zero_terminal_snr || settings.prediction == "v_prediction", Fault::kUsage,
-            "objective.zero_terminal_snr: the last step has no signal, of which nothing can be told by prediction: {}; "
-            "write prediction: v_prediction, or take it away",
-            settings.prediction);
+    objective::DenoiseSettings settings = settled_objective(config, images, *model);
     task = std::make_unique<ImageTask>(ImageTask::Parts{.model = std::move(model),
                                                         .folder = model_folder,
                                                         .plan = std::move(*images.plan),

@@ -67,6 +67,10 @@ class Task {
   [[nodiscard]] virtual std::int64_t validation_samples() const = 0;
   [[nodiscard]] virtual objective::LossSums validation_loss(const SampleRange& samples,
                                                             const adapter::Pack& pack) const = 0;
+  /// Names of the groups of samples to validate with whose losses are told apart, such as concepts; empty: one group.
+  [[nodiscard]] virtual std::vector<std::string> validation_groups() const { return {}; }
+  /// Of those groups the one that a sample is in.
+  [[nodiscard]] virtual std::size_t validation_group(std::int64_t /*sample*/) const { return 0; }
   /// The arrays that a trace tells of these samples: "tokens", "targets", ….
   using ArrayVisitor = std::function<void(const std::string& name, const at::Tensor& values, DType dtype)>;
   virtual void visit_arrays(const SampleRange& samples, const ArrayVisitor& visit) const = 0;

@@ -3,6 +3,9 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "dormer/adapter/adapter_set.hpp"
 #include "dormer/comm/communicator.hpp"
@@ -18,9 +21,16 @@ struct ValidationRequest {
   std::function<bool()> goes_on = {};             ///< asked before each of the own forward passes; empty: to the end
 };
 
-/// The mean loss per target over the request's samples. Ranks share the micro-batches; their sums are added in the
-/// order of the samples, so the bits do not depend on the ranks. Nothing if some rank did not go on to its end. All
-/// ranks call; errors are those of all.
-[[nodiscard]] std::optional<double> validation_loss(comm::Communicator& communicator, const ValidationRequest& request);
+struct ValidationLoss {
+  double mean = 0.0;  ///< per target, over all samples
+  /// The same of each of the task's groups that has any of the samples; empty where there is one group.
+  std::vector<std::pair<std::string, double>> groups;
+};
+
+/// The mean loss over the request's samples. Ranks share the micro-batches (samples, where the task has groups); their
+/// sums are added in the order of the samples, so the bits do not depend on the ranks. Nothing if some rank did not go
+/// on to its end. All ranks call; errors are those of all.
+[[nodiscard]] std::optional<ValidationLoss> validation_loss(comm::Communicator& communicator,
+                                                            const ValidationRequest& request);
 
 }  // namespace dormer::train

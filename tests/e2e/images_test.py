@@ -67,6 +67,12 @@ def pictures(folder, run):
     return {str(file.relative_to(folder / run)): file.read_bytes() for file in sorted((folder / run / "samples").rglob("*.png"))}
 
 
+def evaluated(config, ranks, *words):
+    """The losses that `dormer evaluate` prints, by what stands before them."""
+    said = subprocess.run([str(MPIRUN), str(ranks), PROGRAM, "evaluate", str(config), *words], check=True, capture_output=True, text=True).stdout
+    return {name.strip(): float(value) for name, value in re.findall(r"^(held-out loss|  of \S+) ([\d.]+)", said, re.M)}
+
+
 @pytest.fixture(scope="module")
 def whole(folder):
     said = train(folder, "whole", 1)
@@ -107,6 +113,37 @@ def test_killed_while_encoding_and_while_training_gives_the_same_bytes(folder, w
     assert pictures(folder, "killed") == pictures(folder, "whole")
 
 
+def test_held_out_concepts_are_told_apart(folder, whole):
+    """Their means, weighed by their images, are the loss of all; the same on every number of ranks."""
+    diffusion_run.make_pictures(folder / "others", 3, 9)
+    found = []
+    for ranks in (1, 3):
+        run = f"concepts-{ranks}"
+        line = command(folder, run, ranks)
+        config = Path(line[4])
+        config.write_text(config.read_text().replace("role: validation}", "role: validation, name: faces}\n    - {path: %s/others, role: validation}" % folder)
+                          .replace("samples: 4", "samples: 8").replace("steps: 30", "steps: 2").replace("every: 10, samples", "every: 1, samples"))
+        subprocess.run(line, check=True, capture_output=True)
+        found.append([{name: value for name, value in json.loads(text).items() if name.startswith("validation_loss")}
+                      for text in (folder / run / "metrics.jsonl").read_text().splitlines()])
+    assert found[0] == found[1] and len(found[0]) == 3
+    for measured in found[0]:
+        assert set(measured) == {"validation_loss", "validation_loss.faces", "validation_loss.others"}
+        assert measured["validation_loss"] == pytest.approx((5 * measured["validation_loss.faces"] + 3 * measured["validation_loss.others"]) / 8, rel=1e-12)
+        assert measured["validation_loss.faces"] != measured["validation_loss.others"]
+    exported = next((folder / "concepts-1" / "export" / "kohya").glob("*.safetensors"))
+    for measured, words in ((found[0][0], ()), (found[0][-1], ("--adapter", exported))):
+        for ranks in (1, 2):
+            said = evaluated(folder / "concepts-1.yaml", ranks, *words)
+            assert said["held-out loss"] == pytest.approx(measured["validation_loss"], abs=1.5e-6)  # six digits are printed
+            assert said["of faces"] == pytest.approx(measured["validation_loss.faces"], abs=1.5e-6)
+    assert found[0][0] != found[0][-1]
+    report = (folder / "concepts-1" / "report.html").read_text()
+    assert "faces" in report and "others" in report
+    with_one = [json.loads(text) for text in (folder / "whole" / "metrics.jsonl").read_text().splitlines()]
+    assert not any(name.startswith("validation_loss.") for line in with_one for name in line)
+
+
 def test_flow_on_every_number_of_ranks(folder):
     """Stable Diffusion 3.5 in small, with everything random on."""
     diffusion_run.make_pipeline("sd35", folder / "flow")
@@ -140,6 +177,9 @@ def test_text_encoders_on_every_number_of_ranks(folder, whole):
     names = load(adapters[0])
     text = {name: value for name, value in names.items() if name.startswith("lora_te_")}
     assert text and all(value.any() for name, value in text.items() if "lora_up" in name), "they have learned"
+    last = [json.loads(line) for line in (folder / "texts-1" / "metrics.jsonl").read_text().splitlines()][-1]
+    said = evaluated(folder / "texts-1.yaml", 1, "--adapter", str(next((folder / "texts-1/export/kohya").glob("*.safetensors"))))
+    assert said["held-out loss"] == pytest.approx(last["validation_loss"], abs=1.5e-6), "by the text encoders of the adapter"
     sampled = folder / "sampled"
     done = subprocess.run([PROGRAM, "sample", "--model", folder / "model", "--adapter", next((folder / "texts-1/export/kohya").glob("*.safetensors")), "--prompt", "thing with colours", "--width", "64",
                            "--height", "64", "--steps", "3", "--guidance", "4", "--negative", "", "--sampler", "euler", "--dtype", "float32", "--device", "cpu", "--output", sampled],

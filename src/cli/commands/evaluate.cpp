@@ -68,6 +68,11 @@ int evaluate_model(const Options& options) {
     const train::Evaluation result = train::evaluate(config, world, evaluate_options);
     if (world.rank() == 0 && options.quiet) {
       fmt::print("{:.6f}\n", result.loss);
+    } else if (world.rank() == 0 && config.data.kind == "images") {
+      fmt::print("held-out loss {:.6f} ({} images)\n", result.loss, result.samples);
+      for (const auto& [name, loss] : result.concepts) {
+        fmt::print("  of {} {:.6f}\n", name, loss);
+      }
     } else if (world.rank() == 0) {
       fmt::print("held-out loss {:.6f} ({} samples of {} tokens)\n", result.loss, result.samples,
                  config.data.sequence_length);
@@ -81,7 +86,7 @@ Action declare(CLI::App& app) {
   add_config_options(app, options->config);
   app.get_option("CONFIG")->required(false);
   app.add_option("--model", options->model, "Folder of a model, instead of the configuration's.");
-  app.add_option("--adapter", options->adapter, "PEFT folder of an adapter; without it the model alone.");
+  app.add_option("--adapter", options->adapter, "Adapter, in any form; without it the model alone.");
   app.add_option("--data", options->data, "Token set, instead of data.validation.");
   app.add_option("--samples", options->samples, "Samples, the first of the set (validation.samples, else 64).")
       ->check(CLI::PositiveNumber);
