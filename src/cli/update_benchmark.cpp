@@ -25,14 +25,18 @@ double now() {
 /// What a name of `UpdateBenchmark::adapters` stands for.
 adapter::AdapterConfig config_of(const std::string& name, const BenchmarkedModel& model, std::int64_t rank) {
   constexpr std::string_view kDecomposed = "-dora";
+  constexpr std::string_view kByInput = "-input";
   adapter::AdapterConfig config;
   config.rank = rank;
   config.targets = {model.targets()};
-  const std::string kind = name == "dora" ? "lora-dora" : name;
-  config.kind = kind;
-  if (kind.ends_with(kDecomposed)) {
-    config.kind = kind.substr(0, kind.size() - kDecomposed.size());
-    config.decompose.emplace();
+  config.kind = name.starts_with("dora") ? "lora-" + name : name;
+  const bool by_input = config.kind.ends_with(std::string(kDecomposed) + std::string(kByInput));
+  if (by_input) {
+    config.kind.resize(config.kind.size() - kByInput.size());
+  }
+  if (config.kind.ends_with(kDecomposed)) {
+    config.kind.resize(config.kind.size() - kDecomposed.size());
+    config.decompose.emplace().axis = by_input ? "input" : "output";
   }
   return config;
 }
@@ -129,10 +133,10 @@ std::string describe(const UpdateBenchmark& benchmark, const BenchmarkResult& re
   const std::vector<BenchmarkRow>& rows = result.rows;
   const BenchmarkRow& first = rows.at(1);
   std::string text =
-      fmt::format("{:12} {:>14} {:>14} {:>12} {:>12} {:>10}\n", name_of(benchmark.work.dtype),
+      fmt::format("{:15} {:>14} {:>14} {:>12} {:>12} {:>10}\n", name_of(benchmark.work.dtype),
                   "best " + result.unit + "/s", "median", "seconds", "of " + first.name, "of " + rows[0].name);
   for (const BenchmarkRow& row : rows) {
-    text += fmt::format("{:12} {:14.4g} {:14.4g} {:12.4f} {:12.3f} {:10.3f}\n", row.name, amount / row.best(),
+    text += fmt::format("{:15} {:14.4g} {:14.4g} {:12.4f} {:12.3f} {:10.3f}\n", row.name, amount / row.best(),
                         amount / row.median(), row.median(), first.median() / row.median(),
                         rows[0].median() / row.median());
   }

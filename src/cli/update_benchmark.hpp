@@ -12,7 +12,8 @@ namespace dormer::cli {
 /// Updates of a few kinds of adapters on one model, with AdamW.
 struct UpdateBenchmark {
   BenchmarkWork work{};
-  std::vector<std::string> adapters{"lora", "dora"};  ///< kinds; KIND-dora decomposes, dora is lora-dora
+  std::vector<std::string> adapters{"lora", "dora"};  ///< kinds; KIND-dora decomposes by output, KIND-dora-input
+                                                      ///< by input, dora is lora-dora
   std::int64_t rank = 16;
   std::int64_t rounds = 5;
   BenchDevice device{};  ///< where model, adapters and optimizer lie

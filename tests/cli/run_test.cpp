@@ -80,10 +80,11 @@ TEST_F(ARun, IsPlannedWithoutTraining) {
 
 TEST_F(ARun, ItsModelIsMeasured) {
   const std::string sizes = "bench --model model --samples 2 --length 8 --rank 4 --rounds 2 --threads 1 ";
-  const test::ProgramResult table = dormer(sizes + "--adapters lora,dora,lokr-dora");
+  const test::ProgramResult table = dormer(sizes + "--adapters lora,dora,dora-input,lokr-dora");
   EXPECT_EQ(table.exit_code, 0) << table.errors;
-  EXPECT_THAT(table.output, AllOf(HasSubstr("best tokens/s"), HasSubstr("\nfloor "), HasSubstr("\nlokr-dora "),
-                                  HasSubstr("dora / lora time: best "), HasSubstr("peak memory of the host ")));
+  EXPECT_THAT(table.output, AllOf(HasSubstr("best tokens/s"), HasSubstr("\nfloor "), HasSubstr("\ndora-input "),
+                                  HasSubstr("\nlokr-dora "), HasSubstr("dora / lora time: best "),
+                                  HasSubstr("peak memory of the host ")));
   EXPECT_THAT(dormer(sizes + "--json").output,
               MatchesRegex("\\{\"floor\": \\[[0-9.]+, [0-9.]+\\], \"lora\": .*, \"dora\": .*\\}\n"));
   const test::ProgramResult wrong = dormer(sizes + "--adapters lora,mora");

@@ -136,6 +136,24 @@ def test_ranks_that_train_a_trial_together_give_the_same_table(folder, alone, pa
     assert sweep.table() == alone.table()
 
 
+def test_patience_ends_trials_by_themselves(folder):
+    """Each by its own held-out losses, so that the table is the same in packs and on any number of workers."""
+    tables = []
+    for run, pack, ranks in (("patient", 1, None), ("patient-packed", 3, None), ("patient-ranks", 1, 2)):
+        sweep = Sweep(folder, run, stopping="{kind: patience, patience: 1}", pack=pack, points=6)
+        sweep.config.write_text(sweep.config.read_text().replace("validation: {every: 12,", "validation: {every: 2,").replace("[1.0e-4, 3.0e-2]", "[1.0e-3, 3.0e-1]"))
+        sweep.run(ranks)
+        tables.append(sweep.table())
+    assert tables[0] == tables[1] == tables[2]
+    steps = [trial["measurements"][-1][0] for trial in tables[0]]
+    assert len(steps) == 12 and all(trial["state"] == "complete" for trial in tables[0])
+    assert min(steps) < STEPS, "nobody lost patience"
+    for trial in tables[0]:
+        values = [value for _, value in trial["measurements"]]
+        best = [min(values[:count + 1]) for count in range(len(values))]
+        assert all(values[index] <= best[index - 1] for index in range(1, len(values) - 1)), "it ends at the first that is no better"
+
+
 def test_ranks_must_make_whole_workers(folder):
     sweep = Sweep(folder, "odd")
     sweep.set("ranks_per_trial", 2)
@@ -246,6 +264,36 @@ def test_a_trial_that_cannot_run_is_recorded_and_the_others_go_on(folder):
     failed = [trial for trial in trials if trial["state"] == "failed"]
     assert failed and all(trial["settings"]["adapter.rank"] == 33 and "larger than a layer" in trial["reason"] for trial in failed)
     assert all(trial["state"] == "complete" for trial in trials if trial not in failed)
+
+
+def test_kinds_are_compared_at_their_own_rates(folder):
+    """launch/compare_adapters.py: of every kind the rate that serves it best, beside what it costs."""
+    sweep = Sweep(folder, "kinds", method="grid", stopping="{kind: none}")
+    text = sweep.config.read_text().replace("export: [{for: peft}]\n", "")  # which reads one axis alone
+    sweep.config.write_text(text[:text.index("  trials:")] + "  seeds: 2\n" + """  space:
+    zip:
+      - adapter.kind: [lora, lora, lokr]
+        adapter.decompose: [null, {axis: input}, {axis: output}]
+    optimizer.learning_rate: [1.0e-9, 5.0e-3, 2.0e-2]
+""")
+    sweep.run(ranks=2)
+    said = subprocess.run([sys.executable, Path(__file__).parents[2] / "launch" / "compare_adapters.py", sweep.config, "--program", PROGRAM, "--rounds", "2", "--threads", "1"],
+                          check=True, capture_output=True, text=True).stdout
+    rows = [[cell.strip() for cell in line.strip("| ").split("|")] for line in said.splitlines()]
+    assert [len(row) for row in rows] == [7] * 5 and rows[0][0] == "adapter"
+    found = {row[0]: row[1:] for row in rows[2:]}
+    assert set(found) == {"LoRA", "DoRA, input axis", "LoKr with DoRA, output axis"}
+    losses = [float(row[1].split(" ± ")[0]) for row in rows[2:]]
+    assert losses == sorted(losses)
+    trials = sweep.table()
+    for name, decompose in (("LoRA", None), ("DoRA, input axis", "{axis: input}")):
+        own = [trial for trial in trials if trial["settings"]["adapter.kind"] == "lora" and trial["settings"]["adapter.decompose"] == decompose]
+        means = {rate: sum(trial["value"] for trial in own if trial["settings"]["optimizer.learning_rate"] == rate) / 2 for rate in (1e-9, 5e-3, 2e-2)}
+        best = min(means, key=means.get)
+        assert best > 1e-9
+        assert found[name][0].startswith(f"{means[best]:.4f} ± ") and found[name][1].startswith(f"{best:.2g}"), (found[name], means)
+        assert found[name][2] == f"{own[0]['parameters'] / 1e6:.2f}" and found[name][4].endswith(" GB")
+        assert float(found[name][5]) > 0
 
 
 def test_outside_programs_ask_and_tell(folder):

@@ -302,6 +302,26 @@ TEST(Stopping, TiesAndSmallRungs) {
   EXPECT_THAT(asha->close(), ElementsAre(Judgement{2, true}, Judgement{1, false}));
 }
 
+TEST(Stopping, TheMedianIsOfThoseThatCameBefore) {
+  const auto stopping = rule("median", {.minimum_steps = 5, .factor = 3});
+  EXPECT_THAT(stopping->rungs(17), ElementsAre(5, 10, 15));
+  const auto rung = stopping->rung();
+  const auto goes_on = [&](std::int64_t point, std::optional<double> value) {
+    const std::vector<Judgement> judged = rung->arrive({.point = point, .value = value});
+    EXPECT_EQ(judged.size(), 1U);
+    EXPECT_EQ(judged.front().point, point);
+    return judged.front().goes_on;
+  };
+  for (std::int64_t point = 0; point < 4; ++point) {
+    EXPECT_TRUE(goes_on(point, static_cast<double>(point + 1))) << "of few there is no median";
+  }
+  EXPECT_FALSE(goes_on(4, 3.5));  // of 1, 2, 3, 4 the upper median is 3
+  EXPECT_FALSE(goes_on(5, std::nullopt));
+  EXPECT_TRUE(goes_on(6, 3.0));  // of 1, 2, 3, 3.5, 4 again; what failed does not count
+  EXPECT_TRUE(goes_on(7, 0.5));
+  EXPECT_THAT(rung->close(), ElementsAre());
+}
+
 TEST(Stopping, AshaPromotesTheBestThirdOfThoseThatCame) {
   const auto rung = rule("asha", {.minimum_steps = 1, .factor = 3})->rung();
   EXPECT_THAT(rung->arrive({.point = 0, .value = 5.0}), ElementsAre());

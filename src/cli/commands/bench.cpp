@@ -118,8 +118,9 @@ Command bench() {
                 "--model", updates.work.model,
                 "a Hugging Face folder: a language model, or a diffusion model, of which the denoiser is read");
             app.add_option("--dtype", options->dtype, "float32 or bfloat16")->capture_default_str();
-            app.add_option("--adapters", updates.adapters,
-                           "kinds of adapters: lora, dora, locon, loha, lokr; with -dora behind it, decomposed")
+            app.add_option(
+                   "--adapters", updates.adapters,
+                   "kinds of adapters: lora, dora, locon, loha, lokr; with -dora or -dora-input behind it, decomposed")
                 ->capture_default_str()
                 ->delimiter(',');
             add_size(app, "--samples", updates.work.samples, "samples of an update, in one micro-batch");
