@@ -58,6 +58,22 @@ const sweep::TrialRecord& best_trial(const std::vector<sweep::TrialRecord>& tria
   return *best;
 }
 
+sweep::Setting setting_of(const std::string& text) {
+  const std::size_t equals = text.find('=');
+  require(equals != std::string::npos && equals > 0, Fault::kUsage, "--with {}: write it as group.key=value", text);
+  return {text.substr(0, equals), text.substr(equals + 1)};
+}
+
+/// A trial that runs to its end and is not judged.
+int add_point(const sweep::SweepConfig& config, const sweep::Point& point) {
+  static_cast<void>(sweep::trial_config(config, point, 0));  // refuses what no run would take
+  sweep::Store store(config);
+  const std::int64_t number = store.scheduler().next_added();
+  store.append({{.kind = sweep::EventKind::kAdded, .trial = number, .settings = point}});
+  fmt::print("trial {}: {}\n", number, sweep::text_of(point));
+  return 0;
+}
+
 }  // namespace
 
 int sweep_plan(const ConfigOptions& options, std::size_t shown) {
@@ -170,24 +186,25 @@ int sweep_clone(const ConfigOptions& options, std::int64_t trial, const std::vec
   const sweep::TrialRecord* record = view.scheduler().find(trial);
   require(record != nullptr, Fault::kUsage, "there is no trial {} in {} yet", trial, view.paths().root.string());
   sweep::Point point = record->settings;
-  for (const std::string& setting : settings) {
-    const std::size_t equals = setting.find('=');
-    require(equals != std::string::npos && equals > 0, Fault::kUsage, "--with {}: write it as group.key=value",
-            setting);
-    const std::string path = setting.substr(0, equals);
-    const auto found = std::ranges::find(point, path, &sweep::Setting::path);
+  for (const std::string& text : settings) {
+    sweep::Setting setting = setting_of(text);
+    const auto found = std::ranges::find(point, setting.path, &sweep::Setting::path);
     if (found != point.end()) {
-      found->text = setting.substr(equals + 1);
+      found->text = setting.text;
     } else {
-      point.push_back({path, setting.substr(equals + 1)});
+      point.push_back(std::move(setting));
     }
   }
-  static_cast<void>(sweep::trial_config(config, point, 0));  // refuses what no run would take
-  sweep::Store store(config);
-  const std::int64_t number = store.scheduler().next_added();
-  store.append({{.kind = sweep::EventKind::kAdded, .trial = number, .settings = point}});
-  fmt::print("trial {}: {}\n", number, sweep::text_of(point));
-  return 0;
+  return add_point(config, point);
+}
+
+int sweep_add(const ConfigOptions& options, const std::vector<std::string>& settings) {
+  const sweep::SweepConfig config = options.load_sweep();
+  sweep::Point given;
+  for (const std::string& text : settings) {
+    given.push_back(setting_of(text));
+  }
+  return add_point(config, config.space.completed(given));
 }
 
 int sweep_export(const ConfigOptions& options, bool csv, const std::string& output) {

@@ -22,6 +22,8 @@ namespace dormer::cli {
 /// Adds a point like a trial's, with settings of its own.
 [[nodiscard]] int sweep_clone(const ConfigOptions& options, std::int64_t trial,
                               const std::vector<std::string>& settings);
+/// Adds the point of these settings.
+[[nodiscard]] int sweep_add(const ConfigOptions& options, const std::vector<std::string>& settings);
 [[nodiscard]] int sweep_export(const ConfigOptions& options, bool csv, const std::string& output);
 [[nodiscard]] int sweep_report(const ConfigOptions& options);
 /// Claims a trial for a program outside and prints it as a JSON object; `null` where none is to be had now, and exit

@@ -6,6 +6,8 @@
 #include <map>
 #include <utility>
 
+#include <fmt/ranges.h>
+
 #include "dormer/core/error.hpp"
 #include "sweep/order.hpp"
 #include "sweep/values.hpp"
@@ -97,15 +99,13 @@ void Space::append_settings(std::size_t entry, double coordinate, Point& known) 
   }
 }
 
-Point Space::at(std::span<const double> coordinates) const {
-  invariant(coordinates.size() == parameters_.size(), "{} coordinates of {} parameters", coordinates.size(),
-            parameters_.size());
+Point Space::composed(const std::function<void(std::size_t entry, Point& known)>& append) const {
   Point known;
   std::vector<std::pair<std::size_t, std::size_t>> range(entries_.size());  // of an entry's settings in `known`
   for (const std::size_t entry : order_) {
     const std::size_t begin = known.size();
     if (present(entry, known)) {
-      append_settings(entry, parameter_of(entry) == nullptr ? 0.0 : coordinates[parameter_index_[entry]], known);
+      append(entry, known);
     }
     range[entry] = {begin, known.size()};
   }
@@ -114,6 +114,43 @@ Point Space::at(std::span<const double> coordinates) const {
     point.insert(point.end(), known.begin() + static_cast<std::ptrdiff_t>(begin),
                  known.begin() + static_cast<std::ptrdiff_t>(end));
   }
+  return point;
+}
+
+Point Space::at(std::span<const double> coordinates) const {
+  invariant(coordinates.size() == parameters_.size(), "{} coordinates of {} parameters", coordinates.size(),
+            parameters_.size());
+  return composed([&](std::size_t entry, Point& known) {
+    append_settings(entry, parameter_of(entry) == nullptr ? 0.0 : coordinates[parameter_index_[entry]], known);
+  });
+}
+
+Point Space::completed(const Point& given) const {
+  std::vector<std::string> missing;
+  const Point point = composed([&](std::size_t entry, Point& known) {
+    if (parameter_of(entry) == nullptr) {
+      append_settings(entry, 0.0, known);
+      return;
+    }
+    for (const std::string& path : parameter_of(entry)->paths()) {
+      const Setting* setting = find(given, path);
+      if (setting == nullptr) {
+        missing.push_back(path);
+      } else {
+        known.push_back(*setting);
+      }
+    }
+  });
+  require(missing.empty(), Fault::kUsage, "the point has no {}", fmt::join(missing, " and no "));
+  std::vector<std::string> strange;
+  for (const Setting& setting : given) {
+    const Setting* found = find(point, setting.path);
+    if (found == nullptr || found->text != setting.text) {
+      strange.push_back(setting.path);
+    }
+  }
+  require(strange.empty(), Fault::kUsage, "{}: the sweep's space does not leave that open at this point",
+          fmt::join(strange, ", "));
   return point;
 }
 

@@ -73,7 +73,11 @@ void SweepSection::describe(config::Visitor& visitor) {
                         "quasi_random: spread evenly over the space (scrambled Sobol sequence). tpe: learns from the "
                         "results before (docs/sweeps.md).",
                  .choices = sampler_registry().names()});
-  visitor.field("trials", trials, {.doc = "Points to try. null under method: grid: all of the grid.", .min = 1});
+  visitor.field(
+      "trials", trials,
+      {.doc =
+           "Points to try. null under method: grid: all of the grid. 0: none but those that `dormer sweep add` gives.",
+       .min = 0});
   visitor.field("seeds", seeds,
                 {.doc = "Replicas of every point, under run.seed, run.seed + 1, …; their mean is the point's value.",
                  .min = 1,

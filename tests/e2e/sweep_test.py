@@ -296,6 +296,35 @@ def test_kinds_are_compared_at_their_own_rates(folder):
         assert float(found[name][5]) > 0
 
 
+def test_an_outside_optimizer_drives(folder):
+    """A sweep without points of its own: a program adds what it proposes, workers train it, and the program reads the values."""
+    sweep = Sweep(folder, "driven", stopping="{kind: none}", points=0)
+    rates, values = [1.0e-4, 1.0e-3, 1.0e-2], {}
+    for generation in range(3):
+        asked = {}
+        for rate in rates:
+            said = sweep.say("add", "--with", f"optimizer.learning_rate={rate!r}", "--with", "adapter.rank=4", "--with", "adapter.decompose={axis: output}")
+            assert "adapter.alpha: 8" in said, said
+            asked[int(said.split()[1].rstrip(":"))] = rate
+        sweep.run(ranks=2 if generation else None)
+        for trial in sweep.table():
+            if trial["trial"] in asked:
+                assert trial["state"] == "complete" and float(trial["settings"]["optimizer.learning_rate"]) == asked[trial["trial"]]
+                values[asked[trial["trial"]]] = trial["value"]
+        best = min(values, key=values.get)
+        rates = [best / 2, best * 2]
+    assert len(values) >= 6 and len(sweep.table()) == 7
+    best = min(sweep.table(), key=lambda trial: trial["value"])
+    assert f"trial {best['trial']}" in sweep.say("best") + sweep.say("status"), sweep.say("status")
+    for words, told in ((["--with", "adapter.rank=4"], "the point has no optimizer.learning_rate and no adapter.decompose"),
+                        (["--with", "adapter.rank=4", "--with", "optimizer.learning_rate=1e-3", "--with", "adapter.decompose=null", "--with", "adapter.alpha=3"],
+                         "adapter.alpha: the sweep's space does not leave that open"),
+                        (["--with", "adapter.rank=0", "--with", "optimizer.learning_rate=1e-3", "--with", "adapter.decompose=null"], "adapter.rank")):
+        done = subprocess.run(sweep.command("add", *words), capture_output=True, text=True)
+        assert done.returncode == 2 and told in done.stderr, done.stderr
+    assert len(sweep.table()) == 7
+
+
 def test_outside_programs_ask_and_tell(folder):
     sweep = Sweep(folder, "outside", stopping="{kind: none}", points=2)
     for number in range(4):

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
@@ -88,6 +89,9 @@ class Space {
   [[nodiscard]] const std::vector<Parameter>& parameters() const { return parameters_; }
   /// The point at these coordinates, one for each parameter; those whose condition does not hold are not looked at.
   [[nodiscard]] Point at(std::span<const double> coordinates) const;
+  /// The point that somebody gives by the values of its parameters, whether or not the space allows them, with what
+  /// follows from them. Usage errors name every path that is missing, and those that the space, or this point, has not.
+  [[nodiscard]] Point completed(const Point& given) const;
   /// The coordinate of a parameter in a point; nothing where the point does not have it, or has another value than the
   /// space allows.
   [[nodiscard]] std::optional<double> coordinate(std::size_t parameter, const Point& point) const;
@@ -113,6 +117,8 @@ class Space {
     return std::get_if<Parameter>(&entries_[entry]);
   }
   [[nodiscard]] Axis axis_of(const Parameter& parameter) const;
+  /// The settings of all entries whose conditions hold, in the order of the file; `append` adds those of one entry.
+  [[nodiscard]] Point composed(const std::function<void(std::size_t entry, Point& known)>& append) const;
   /// Adds what the entry sets beside the settings of those before it in `order_`.
   void append_settings(std::size_t entry, double coordinate, Point& known) const;
   /// How many points the grid has that agree with `known` on the entries before this position of `order_`.

@@ -88,11 +88,17 @@ std::vector<Word> add_results(CLI::App& app, const std::shared_ptr<Options>& opt
   clone->add_option("--with", options->settings, "A setting of the new trial. May stand many times.")
       ->allow_extra_args(false)
       ->type_name("KEY=VALUE");
+  CLI::App* add = add_word(app, *options, "add", "Adds a trial of these settings, such as another program proposes.",
+                           "dormer sweep add mine.yaml --with optimizer.learning_rate=3e-4 --with adapter.rank=8");
+  add->add_option("--with", options->settings, "A value of the space. May stand many times.")
+      ->allow_extra_args(false)
+      ->type_name("KEY=VALUE");
   return {{status, [options] { return sweep_status(options->sweep, options->shown); }},
           {best, [options] { return sweep_best(options->sweep, options->consumers); }},
           {stop, [options] { return sweep_stop(options->sweep, options->answer.trial); }},
           {table, [options] { return sweep_export(options->sweep, options->csv, options->output); }},
           {report, [options] { return sweep_report(options->sweep); }},
+          {add, [options] { return sweep_add(options->sweep, options->settings); }},
           {clone, [options] { return sweep_clone(options->sweep, options->answer.trial, options->settings); }}};
 }
 
