@@ -300,6 +300,8 @@ def test_an_outside_optimizer_drives(folder):
     """A sweep without points of its own: a program adds what it proposes, workers train it, and the program reads the values."""
     sweep = Sweep(folder, "driven", stopping="{kind: none}", points=0)
     rates, values = [1.0e-4, 1.0e-3, 1.0e-2], {}
+    planned = sweep.say("plan")
+    assert "sweep add" in planned and "nan" not in planned, planned
     for generation in range(3):
         asked = {}
         for rate in rates:
