@@ -86,7 +86,7 @@ int sweep_plan(const ConfigOptions& options, std::size_t shown) {
     fmt::print("  {}\n", line);
   }
   state.scheduler().apply({.kind = sweep::EventKind::kBegun, .step = points});
-  fmt::print("{}:\n", points == 0 ? "points come by dormer sweep add alone" : "the first points");
+  fmt::print("{}\n", points == 0 ? "points come by dormer sweep add alone" : "the first points:");
   std::int64_t last = -1;
   for (const sweep::Assignment& one : state.scheduler().next(shown * static_cast<std::size_t>(config.sweep.seeds))) {
     if (one.point != last) {
