@@ -105,6 +105,42 @@ b.y: {value: 3, when: {a.n: [1, 3]}}
   EXPECT_EQ(text_of(space.at(std::vector{3.0, 0.0, 0.5})), "{a.n: 3, a.m: null, a.c: fixed, b.y: 3}");
 }
 
+TEST(Space, CompletesPointsThatOthersGive) {
+  const Space space = parse_space(R"(
+adapter.alpha: 2*adapter.rank
+adapter.factor: {choice: [4, 8], when: {adapter.kind: lokr}}
+adapter.kind: [lora, lokr]
+adapter.rank: [8, 16]
+schedule.kind: cosine
+zip: [{run.steps: [10, 20], schedule.warmup: [1, 2]}]
+)");
+  const auto completed = [&](const Point& given) { return text_of(space.completed(given)); };
+  // Values that the space does not have, in any order; what follows from them is filled in.
+  EXPECT_EQ(completed({{"schedule.warmup", "3"}, {"run.steps", "30"}, {"adapter.rank", "5"}, {"adapter.kind", "lora"}}),
+            "{adapter.alpha: 10, adapter.kind: lora, adapter.rank: 5, schedule.kind: cosine, run.steps: 30, "
+            "schedule.warmup: 3}");
+  const auto refusal = [&](const Point& given) -> std::string {
+    try {
+      return completed(given);
+    } catch (const Error& error) {
+      EXPECT_EQ(error.fault(), Fault::kUsage);
+      return error.what();
+    }
+  };
+  EXPECT_EQ(refusal({{"run.steps", "30"}, {"adapter.rank", "5"}, {"adapter.kind", "lokr"}}),
+            "the point has no adapter.factor and no schedule.warmup");
+  const Point whole{{"run.steps", "30"}, {"schedule.warmup", "3"}, {"adapter.rank", "5"}, {"adapter.kind", "lora"}};
+  const auto with = [&](const char* path, const char* text) {
+    Point point = whole;
+    point.push_back({path, text});
+    return refusal(point);
+  };
+  EXPECT_THAT(with("adapter.factor", "4"), HasSubstr("adapter.factor: the sweep's space does not leave that open"));
+  EXPECT_THAT(with("adapter.alpha", "3"), HasSubstr("adapter.alpha: the sweep's space does not"));
+  EXPECT_THAT(with("schedule.kind", "linear"), HasSubstr("schedule.kind: the sweep's space does not"));
+  EXPECT_THAT(with("model.path", "m"), HasSubstr("model.path: the sweep's space does not"));
+}
+
 TEST(Grid, TakesTheFirstAxisSlowest) {
   const Space space =
       parse_space("a.b: [1, 2]\nzip: [{c.d: [x, y], e.f: [u, v]}]\ng.h: {log: [1.0e-4, 1.0e-2], steps: 3}\n");

@@ -141,9 +141,9 @@ TEST(BadSweeps, AreRefusedWithTheLine) {
       {with_sweep("sweep: {trials: 4, method: sobol, space: {adapter.rank: [8]}}\n"),
        "sweep.yaml:4: sweep.method: 'sobol' is not one of grid, random, quasi_random, tpe; write \"sweep: {method: "
        "quasi_random}\""},
-      {with_sweep("sweep: {trials: 0, seeds: 0, lag: -1, ranks_per_trial: 0, max_failed: -1, keep: -1, space: "
+      {with_sweep("sweep: {trials: -1, seeds: 0, lag: -1, ranks_per_trial: 0, max_failed: -1, keep: -1, space: "
                   "{adapter.rank: [8]}}\n"),
-       "sweep.yaml:4: sweep.trials: must be at least 1, is 0\nsweep.yaml:4: sweep.seeds: must be between 1 and 65536, "
+       "sweep.yaml:4: sweep.trials: must be at least 0, is -1\nsweep.yaml:4: sweep.seeds: must be between 1 and 65536, "
        "is 0\n"
        "sweep.yaml:4: sweep.ranks_per_trial: must be between 1 and 4096, is 0\nsweep.yaml:4: sweep.max_failed: must be "
        "at "
