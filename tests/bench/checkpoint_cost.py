@@ -1,4 +1,4 @@
-#!/ usr / bin / env python3
+#!/usr/bin/env python3
 """What checkpoints cost: the same run with and without them, alternately, from the files of launch/quickstart.sh.
 
 Prints the seconds of each run between its first update and the last but one (the last one's line waits for a validation), as
