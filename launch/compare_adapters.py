@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The table of docs/choosing.md: what each kind of adapter in a finished sweep reaches at its own best learning rate, and what it costs.
+"""One table of a sweep over kinds of adapters: what each kind of adapter in a finished sweep reaches at its own best learning rate, and what it costs.
 
 Groups the sweep's trials by adapter.kind and adapter.decompose, takes each group's learning rate with the lowest mean held-out loss over its seeds,
 asks `dormer plan` for memory and `dormer bench` for the time of an update, all kinds in turn in one process. Prints Markdown.

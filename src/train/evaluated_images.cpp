@@ -1,30 +1,16 @@
 #include "train/evaluated_images.hpp"
 
-#include <algorithm>
-#include <string>
 #include <utility>
 #include <vector>
 
 #include "dormer/core/error.hpp"
-#include "dormer/core/log.hpp"
-#include "dormer/interop/adapter_values.hpp"
 #include "dormer/model/model_folder.hpp"
+#include "dormer/train/pictures.hpp"
+#include "dormer/train/stored_image_model.hpp"
 #include "train/agreement.hpp"
 #include "train/image_task.hpp"
 
 namespace dormer::train {
-namespace {
-
-std::unique_ptr<adapter::AdapterSet> loaded(const std::filesystem::path& file, const model::ImageModel& model) {
-  const interop::StoredAdapter stored = interop::read_adapter(file);
-  const std::string where = file.string();
-  auto adapters =
-      std::make_unique<adapter::AdapterSet>(interop::adapter_config_of(stored, where), model.layers(), RandomKey{});
-  interop::load_into(*adapters, stored, where);
-  return adapters;
-}
-
-}  // namespace
 
 EvaluatedImages open_evaluated_images(comm::Communicator& communicator, const RunConfig& config,
                                       const Placement& placement, const NumericChoice& numerics,
@@ -46,12 +32,8 @@ EvaluatedImages open_evaluated_images(comm::Communicator& communicator, const Ru
                                  .text_encoders = options.adapter || images.plan->encodes_texts(),
                                  .autoencoder = false});
     if (options.adapter) {
-      result.adapters = loaded(*options.adapter, *model);
+      result.adapters = load_adapter_of(*model, *options.adapter);
     }
-    const bool adapts_text =
-        options.adapter && std::ranges::any_of(result.adapters->site_names(), [](const std::string& name) {
-          return name.starts_with("text_encoder");
-        });
     objective::DenoiseSettings settings = settled_objective(config, images, *model);
     result.task = std::make_unique<ImageTask>(ImageTask::Parts{.model = std::move(model),
                                                                .folder = images.folder,
@@ -60,7 +42,7 @@ EvaluatedImages open_evaluated_images(comm::Communicator& communicator, const Ru
                                                                .encoded = std::move(images.encoded),
                                                                .store = std::move(images.store),
                                                                .tokenizers = std::move(images.tokenizers),
-                                                               .trains_text = adapts_text});
+                                                               .trains_text = adapts_texts(result.adapters.get())});
   });
   return result;
 }

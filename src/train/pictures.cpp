@@ -37,13 +37,13 @@ model::TextConditions encoded(const model::ImageModel& model, const cache::Encod
   return cache::conditions_of(model, {&tokens, 1}, rules, adapter::Pack::solo(adapters, 1));
 }
 
+}  // namespace
+
 bool adapts_texts(const adapter::AdapterSet* adapters) {
   return adapters != nullptr && std::ranges::any_of(adapters->site_names(), [](const std::string& name) {
            return name.starts_with("text_encoder");
          });
 }
-
-}  // namespace
 
 std::vector<data::PromptLine> prompt_lines(const SamplesSection& samples) {
   return data::parse_prompt_lines(fmt::format("{}", fmt::join(samples.prompts, "\n")), "samples.prompts");

@@ -9,6 +9,16 @@
 
 namespace dormer::train {
 
+std::unique_ptr<adapter::AdapterSet> load_adapter_of(const model::ImageModel& model,
+                                                     const std::filesystem::path& file) {
+  const interop::StoredAdapter stored = interop::read_adapter(file);
+  const std::string where = file.string();
+  auto adapters =
+      std::make_unique<adapter::AdapterSet>(interop::adapter_config_of(stored, where), model.layers(), RandomKey{});
+  interop::load_into(*adapters, stored, where);
+  return adapters;
+}
+
 StoredImageModel load_stored_image_model(const StoredImageModelRequest& request) {
   const std::filesystem::path folder = image_model_folder(request.model, request.tokenizer, request.prediction);
   const Placement placement = take_device(*comm::single(), request.device);
@@ -19,11 +29,7 @@ StoredImageModel load_stored_image_model(const StoredImageModelRequest& request)
                   .placement = {compute_dtype(request.dtype, placement.gpu.has_value()), placement.device}});
   result.tokenizers = open_tokenizers(folder);
   if (request.adapter) {
-    const interop::StoredAdapter stored = interop::read_adapter(*request.adapter);
-    const std::string where = request.adapter->string();
-    result.adapters = std::make_unique<adapter::AdapterSet>(interop::adapter_config_of(stored, where),
-                                                            result.model->layers(), RandomKey{});
-    interop::load_into(*result.adapters, stored, where);
+    result.adapters = load_adapter_of(*result.model, *request.adapter);
   }
   return result;
 }

@@ -34,6 +34,9 @@ struct Picture {
                                                     std::span<const data::ClipTokenizer> tokenizers,
                                                     const cache::TextRules& rules);
 
+/// Whether some of the adapters are on text encoders, so that texts are to be encoded with them. They may be null.
+[[nodiscard]] bool adapts_texts(const adapter::AdapterSet* adapters);
+
 /// What a denoiser's output is.
 struct PictureModel {
   const model::ImageModel& model;  ///< with denoiser and autoencoder

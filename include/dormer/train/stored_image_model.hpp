@@ -29,6 +29,10 @@ struct StoredImageModel {
   std::vector<data::ClipTokenizer> tokenizers;    ///< one a text encoder
 };
 
+/// An adapter's file, in any form of interop, on a model whose trainable parts all have places for it.
+[[nodiscard]] std::unique_ptr<adapter::AdapterSet> load_adapter_of(const model::ImageModel& model,
+                                                                   const std::filesystem::path& file);
+
 /// Loads all of it. Errors are those of its parts.
 [[nodiscard]] StoredImageModel load_stored_image_model(const StoredImageModelRequest& request);
 
