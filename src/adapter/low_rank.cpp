@@ -55,6 +55,14 @@ at::Tensor table_cross(const FrozenLayer& layer, const LowRankProduct& change) {
   return at::sum(products.mul_(change.b), {0});
 }
 
+/// The factors as a layer of this dtype multiplies with them: A and s B, rounded.
+LowRankProduct as_multiplied(const LowRankProduct& change, at::ScalarType dtype) {
+  if (dtype == at::kFloat) {
+    return change;
+  }
+  return {change.a.to(dtype), at::mul(change.b, change.scale).to(dtype), 1.0};
+}
+
 /// colsum(((F Fᵀ) G) ∘ G) for G [rank, n] and the other factor F.
 at::Tensor quadratic(const at::Tensor& factor, const at::Tensor& other) {
   return at::sum(at::mm(at::mm(other, other.t()), factor).mul_(factor), {0});
@@ -79,11 +87,12 @@ std::optional<at::Tensor> low_rank_squared_norms(const FrozenLayer& layer, Axis 
   if (!tensor::by_host_loops(weight) || change.a.size(0) > kFewRanks) {
     return std::nullopt;
   }
+  const LowRankProduct multiplied = as_multiplied(change, weight.scalar_type());
   if (layer.site.form == LayerForm::kEmbedding) {  // its output features are the table's columns
-    return tensor::column_squares(weight, {change.b, change.a, change.scale}).to(at::kFloat);
+    return tensor::column_squares(weight, {multiplied.b, multiplied.a, multiplied.scale}).to(at::kFloat);
   }
   const at::Tensor matrix = weight.flatten(1);
-  const tensor::LowRankFactors factors{change.a, change.b, change.scale};
+  const tensor::LowRankFactors factors{multiplied.a, multiplied.b, multiplied.scale};
   const at::Tensor squares = axis == Axis::kOutput ? tensor::row_squares(matrix, factors)
                                                    : sum_taps(layer.site, tensor::column_squares(matrix, factors));
   return squares.to(at::kFloat);

@@ -177,7 +177,6 @@ std::string write_sweep_report(const SweepView& view, const sweep::SweepConfig& 
       facts.push_back({.number = trial.number,
                        .command = command_of(trial, config),
                        .parameters = trial.parameters,
-                       .file_bytes = {},
                        .images = shown.contains(trial.number) ? pictures_of(trial, config, paths)
                                                               : std::vector<report::SampleImage>()});
     }

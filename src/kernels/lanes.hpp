@@ -19,6 +19,11 @@
 #define DORMER_AVX2
 #define DORMER_AVX512
 #endif
+/// Where a loop can ask the processor for the products of bfloat16 in pairs (VectorLevel::kAvx512Pairs). Clang checks
+/// an instruction's registers before it knows whose function it becomes part of.
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#define DORMER_PAIRS
+#endif
 /// Before a loop whose turns touch elements of their own alone, though its arrays may be the same: without it a
 /// compiler that cannot tell them apart takes one element at a time.
 #if defined(__GNUC__) && !defined(__clang__)
@@ -28,7 +33,7 @@
 #endif
 /// Before a loop of few turns whose results stay in registers.
 #if defined(__GNUC__) && !defined(__clang__)
-#define DORMER_UNROLLED _Pragma("GCC unroll 4")
+#define DORMER_UNROLLED _Pragma("GCC unroll 8")
 #else
 #define DORMER_UNROLLED
 #endif

@@ -1,7 +1,8 @@
 #include "dormer/kernels/low_rank_norms.hpp"
 
 #include <algorithm>
-#include <array>
+#include <bit>
+#include <type_traits>
 #include <vector>
 
 #include "lanes.hpp"
@@ -31,45 +32,121 @@ struct Vectors<16> {
   typedef std::uint32_t Words __attribute__((vector_size(64)));
 };
 
-/// The 16 lanes of a tile's row, in registers of `kWidth` floats: a compiler keeps wider vectors than the processor has
-/// in memory, ten times as slow.
-template <int kWidth>
+/// The 16 lanes of a tile's row, in registers of `kFloats` floats: a compiler keeps wider vectors than the processor
+/// has in memory, ten times as slow.
+template <int kFloats>
 struct Registers {
-  using Part = typename Vectors<kWidth>::Floats;
+  using Part = typename Vectors<kFloats>::Floats;
+  static constexpr int kWidth = kFloats;
   static constexpr int kParts = kLanes / kWidth;
   static constexpr int kTogether = kParts < 2 ? kParts : 2;  // of four rows: eight sums in sixteen registers
+  static constexpr std::int64_t kRows = 4;                   // of a tile
 
-  static DORMER_INLINE void take(Part& part, const float* values) { __builtin_memcpy(&part, values, sizeof(part)); }
-  static DORMER_INLINE void take(Part& part, const BFloat16* values) {
+  /// Of a factor: one rank, or several.
+  using Slot = float;
+  using Columns = Part;
+  static constexpr std::int64_t kRanks = 1;
+  template <typename Read>
+  static DORMER_INLINE Slot slot(std::int64_t rank, const Read& read) {
+    return read(rank);
+  }
+  static DORMER_INLINE void multiply_add(Part& sum, const Columns& columns, const Slot* factor) {
+    sum += columns * *factor;
+  }
+
+  template <typename Value>
+  static DORMER_INLINE void take(Value& part, const void* values) {
+    __builtin_memcpy(&part, values, sizeof(part));
+  }
+  static DORMER_INLINE void take_elements(Part& part, const float* values) { take(part, values); }
+  static DORMER_INLINE void take_elements(Part& part, const BFloat16* values) {
     static_assert(sizeof(BFloat16) == sizeof(std::uint16_t));
     typename Vectors<kWidth>::Halves halves;
-    __builtin_memcpy(&halves, values, sizeof(halves));
+    take(halves, values);
     const auto wide = __builtin_convertvector(halves, typename Vectors<kWidth>::Words) << 16;
-    __builtin_memcpy(&part, &wide, sizeof(part));
+    take(part, &wide);
   }
 };
 
-constexpr std::int64_t kRows = 4;        // of a tile
+/// Factors of bfloat16 in pairs of ranks: the processor's product of a pair adds that of its upper half, rounds, adds
+/// that of its lower half, and rounds again. Products of two bfloat16 are whole in an fp32, so that these are the bits
+/// of one rank after the other. (Sums below 2^-126 become zero here, which no norm shows.)
+struct PairRegisters : Registers<16> {
+  static constexpr std::int64_t kRows = 8;  // its products take twice as long to be there as sums do
+
+  using Slot = std::uint32_t;
+  using Columns = Vectors<16>::Words;
+  static constexpr std::int64_t kRanks = 2;
+  template <typename Read>
+  static DORMER_INLINE Slot slot(std::int64_t rank, const Read& read) {
+    return std::bit_cast<std::uint32_t>(read(rank)) | std::bit_cast<std::uint32_t>(read(rank + 1)) >> 16;
+  }
+  static DORMER_INLINE void multiply_add(Part& sum, const Columns& columns, const Slot* factor) {
+#ifdef DORMER_PAIRS
+    // Not the compiler's function for it, which may stand only in functions for this one level. By way of another
+    // variable, since an operand's own would stay in memory.
+    Part next = sum;
+    asm("vdpbf16ps %2, %1, %0" : "+v"(next) : "v"(columns), "v"(Columns{} + *factor));
+    sum = next;
+#else
+    constexpr std::uint32_t kUpper = 0xFFFF'0000U;
+    const Columns upper = columns & kUpper;
+    const Columns lower = columns << 16;
+    Part value;
+    take(value, &upper);
+    sum += value * std::bit_cast<float>(*factor & kUpper);
+    take(value, &lower);
+    sum += value * std::bit_cast<float>(*factor << 16);
+#endif
+  }
+};
+
+/// Whether a pair is one product of the processor for these factors.
+#ifdef DORMER_PAIRS
+template <typename Factor>
+constexpr bool kByPairs = std::is_same_v<Factor, BFloat16>;
+#else
+template <typename Factor>
+constexpr bool kByPairs = false;
+#endif
+
+constexpr std::int64_t kRowGroup = 4;    // whose squares a column adds at a time
 constexpr std::int64_t kRunRows = 64;    // of a column in fp32
 constexpr std::int64_t kFactor = 8'192;  // elements of A that stay in the nearest cache
 
-/// A block of columns of A by tiles [rank, 16], the last one filled up with zeros.
+/// How many slots hold so many ranks.
+template <typename Level>
+constexpr std::int64_t slots_of(std::int64_t rank) {
+  return (rank + Level::kRanks - 1) / Level::kRanks;
+}
+
+/// A block of columns of A by tiles [slots, 16], the last one filled up with zeros. Which columns a block has follows
+/// from the rank alone: the order of the sums does.
+template <typename Level>
 class FactorTiles {
  public:
   FactorTiles(std::int64_t rank, std::int64_t width)
       : rank_(rank),
         block_(std::max(kLanes, kFactor / std::max<std::int64_t>(rank, 1) / kLanes * kLanes)),
-        values_(static_cast<std::size_t>(rank * std::min(block_, (width + kLanes - 1) / kLanes * kLanes))) {}
+        values_(static_cast<std::size_t>(slots_of<Level>(rank) *
+                                         std::min(block_, (width + kLanes - 1) / kLanes * kLanes))) {}
 
   [[nodiscard]] std::int64_t block() const { return block_; }
-  [[nodiscard]] const float* tile(std::int64_t index) const { return values_.data() + index * rank_ * kLanes; }
+  [[nodiscard]] const typename Level::Slot* tile(std::int64_t index) const {
+    return values_.data() + index * slots_of<Level>(rank_) * kLanes;
+  }
 
-  void fill(const float* a, std::int64_t width, std::int64_t first, std::int64_t count) {
-    float* to = values_.data();
+  template <typename Factor>
+  DORMER_INLINE void fill(const Factor* a, std::int64_t width, std::int64_t first, std::int64_t count) {
+    typename Level::Slot* to = values_.data();
     for (std::int64_t column = 0; column < count; column += kLanes) {
       const std::int64_t whole = std::min(kLanes, count - column);
-      for (std::int64_t r = 0; r < rank_; ++r, to += kLanes) {
-        std::fill_n(std::copy_n(a + r * width + first + column, whole, to), kLanes - whole, 0.0F);
+      for (std::int64_t r = 0; r < rank_; r += Level::kRanks) {
+        for (std::int64_t lane = 0; lane < kLanes; ++lane, ++to) {
+          *to = Level::slot(r, [&](std::int64_t one) {
+            return lane < whole && one < rank_ ? load(a + one * width + first + column + lane) : 0.0F;
+          });
+        }
       }
     }
   }
@@ -77,50 +154,50 @@ class FactorTiles {
  private:
   std::int64_t rank_;
   std::int64_t block_;
-  std::vector<float> values_;
+  std::vector<typename Level::Slot> values_;
 };
 
-/// s B of four rows, rank by rank; rows beyond the last one are zeros.
-template <typename Element>
-DORMER_INLINE void take_rows(const LowRankNormsArguments<Element>& g, std::int64_t row, std::int64_t count,
-                             float* factors) {
-  for (std::int64_t r = 0; r < g.rank; ++r) {
-    for (std::int64_t k = 0; k < kRows; ++k) {
-      factors[r * kRows + k] = k < count ? g.scale * g.b[r * g.rows + row + k] : 0.0F;
+/// s B of a tile's rows, slot by slot; rows beyond the last one are zeros.
+template <typename Level, typename Element, typename Factor>
+DORMER_INLINE void take_rows(const LowRankNormsArguments<Element, Factor>& g, std::int64_t row, std::int64_t count,
+                             typename Level::Slot* factors) {
+  for (std::int64_t r = 0; r < g.rank; r += Level::kRanks) {
+    for (std::int64_t k = 0; k < Level::kRows; ++k, ++factors) {
+      *factors = Level::slot(r, [&](std::int64_t one) {
+        return k < count && one < g.rank ? g.scale * load(g.b + one * g.rows + row + k) : 0.0F;
+      });
     }
   }
 }
 
-/// The squares of W + Δ on four rows of 16 columns.
-template <int kWidth>
+/// The squares of W + Δ on a tile's rows of 16 columns.
+template <typename Level>
 struct TileSquares {
-  typename Registers<kWidth>::Part of[kRows][Registers<kWidth>::kParts];
+  typename Level::Part of[Level::kRows][Level::kParts];
 };
 
 /// `weight[k]` are the rows' elements. The loops over rows and parts are unrolled: only so do the sums stay in
 /// registers.
-template <int kWidth, typename Element>
-DORMER_INLINE void square_tile(const Element* const (&weight)[kRows], const float* a, const float* b, std::int64_t rank,
-                               TileSquares<kWidth>& squares) {
-  using Level = Registers<kWidth>;
+template <typename Level, typename Element>
+DORMER_INLINE void square_tile(const Element* const (&weight)[Level::kRows], const typename Level::Slot* a,
+                               const typename Level::Slot* b, std::int64_t slots, TileSquares<Level>& squares) {
   for (int part = 0; part < Level::kParts; part += Level::kTogether) {
-    typename Level::Part sums[kRows][Level::kTogether] = {};
-    for (std::int64_t r = 0; r < rank; ++r) {
-      typename Level::Part columns[Level::kTogether];
+    typename Level::Part sums[Level::kRows][Level::kTogether] = {};
+    for (std::int64_t r = 0; r < slots; ++r) {
+      typename Level::Columns columns[Level::kTogether];
       DORMER_UNROLLED for (int t = 0; t < Level::kTogether; ++t) {
-        Level::take(columns[t], a + r * kLanes + (part + t) * kWidth);
+        Level::take(columns[t], a + r * kLanes + (part + t) * Level::kWidth);
       }
-      DORMER_UNROLLED for (int k = 0; k < kRows; ++k) {
-        const float factor = b[r * kRows + k];
+      DORMER_UNROLLED for (int k = 0; k < Level::kRows; ++k) {
         DORMER_UNROLLED for (int t = 0; t < Level::kTogether; ++t) {
-          sums[k][t] += columns[t] * factor;
+          Level::multiply_add(sums[k][t], columns[t], b + r * Level::kRows + k);
         }
       }
     }
-    DORMER_UNROLLED for (int k = 0; k < kRows; ++k) {
+    DORMER_UNROLLED for (int k = 0; k < Level::kRows; ++k) {
       DORMER_UNROLLED for (int t = 0; t < Level::kTogether; ++t) {
         typename Level::Part value;
-        Level::take(value, weight[k] + (part + t) * kWidth);
+        Level::take_elements(value, weight[k] + (part + t) * Level::kWidth);
         value += sums[k][t];
         squares.of[k][part + t] = value * value;
       }
@@ -128,12 +205,13 @@ DORMER_INLINE void square_tile(const Element* const (&weight)[kRows], const floa
   }
 }
 
-/// Where four rows' elements from `column` on lie: in W, or in a copy that zeros fill up. Rows beyond the last one are
-/// the last one again.
-template <typename Element>
+/// Where a tile's rows from `column` on lie: in W, or in a copy that zeros fill up. Rows beyond the last one are the
+/// last one again.
+template <typename Element, std::int64_t kRows>
 class TileRows {
  public:
-  TileRows(const LowRankNormsArguments<Element>& g, std::int64_t row, std::int64_t count)
+  template <typename Factor>
+  TileRows(const LowRankNormsArguments<Element, Factor>& g, std::int64_t row, std::int64_t count)
       : count_(count), ahead_(row + 2 * kRows <= g.rows ? kRows * g.width : 0) {
     for (std::int64_t k = 0; k < kRows; ++k) {
       rows_[k] = g.weight + (row + std::min(k, count - 1)) * g.width;
@@ -156,47 +234,56 @@ class TileRows {
 
  private:
   std::int64_t count_;
-  std::int64_t ahead_;  // to the same columns of the next four rows
+  std::int64_t ahead_;  // to the same columns of the next tile's rows
   const Element* rows_[kRows];
   Element copies_[kRows][kLanes];
 };
 
-template <int kWidth, typename Element>
-DORMER_INLINE void row_squares(const LowRankNormsArguments<Element>& g, Range rows) {
-  FactorTiles tiles(g.rank, g.width);
-  std::vector<float> factors(static_cast<std::size_t>(g.rank * kRows));
+template <typename Level, typename Element, typename Factor>
+DORMER_INLINE void row_squares(const LowRankNormsArguments<Element, Factor>& g, Range rows) {
+  constexpr std::int64_t kRows = Level::kRows;
+  const std::int64_t slots = slots_of<Level>(g.rank);
+  FactorTiles<Level> tiles(g.rank, g.width);
+  std::vector<typename Level::Slot> factors(static_cast<std::size_t>(slots * kRows));
   std::fill(g.squares + rows.begin, g.squares + rows.end, 0.0);
   for (std::int64_t first = 0; first < g.width; first += tiles.block()) {
     const std::int64_t columns = std::min(tiles.block(), g.width - first);
     tiles.fill(g.a, g.width, first, columns);
     for (std::int64_t row = rows.begin; row < rows.end; row += kRows) {
-      TileRows<Element> weight(g, row, std::min(kRows, rows.end - row));
-      take_rows(g, row, weight.count(), factors.data());
-      TileSquares<kWidth> sums = {};
+      TileRows<Element, kRows> weight(g, row, std::min(kRows, rows.end - row));
+      take_rows<Level>(g, row, weight.count(), factors.data());
+      TileSquares<Level> sums = {};
       for (std::int64_t i = 0; i < columns; i += kLanes) {
         const Element* elements[kRows];
         weight.at(first + i, std::min(kLanes, columns - i), elements);
-        TileSquares<kWidth> squares;
-        square_tile(elements, tiles.tile(i / kLanes), factors.data(), g.rank, squares);
-        for (int k = 0; k < kRows; ++k) {
-          for (int part = 0; part < Registers<kWidth>::kParts; ++part) {
+        TileSquares<Level> squares;
+        square_tile(elements, tiles.tile(i / kLanes), factors.data(), slots, squares);
+        DORMER_UNROLLED for (int k = 0; k < kRows; ++k) {
+          DORMER_UNROLLED for (int part = 0; part < Level::kParts; ++part) {
             sums.of[k][part] += squares.of[k][part];
           }
         }
       }
-      for (std::int64_t k = 0; k < weight.count(); ++k) {
+      DORMER_UNROLLED for (std::int64_t k = 0; k < kRows; ++k) {
         float lanes[kLanes];
-        __builtin_memcpy(lanes, &sums.of[k], sizeof(lanes));
-        g.squares[row + k] += static_cast<double>(fold_sum(lanes));
+        DORMER_UNROLLED for (int part = 0; part < Level::kParts; ++part) {
+          const typename Level::Part sum = sums.of[k][part];  // by way of its address alone it would stay in memory
+          __builtin_memcpy(lanes + part * Level::kWidth, &sum, sizeof(sum));
+        }
+        if (k < weight.count()) {
+          g.squares[row + k] += static_cast<double>(fold_sum(lanes));
+        }
       }
     }
   }
 }
 
-template <int kWidth, typename Element>
-DORMER_INLINE void column_squares(const LowRankNormsArguments<Element>& g, Range range) {
-  FactorTiles tiles(g.rank, range.end - range.begin);
-  std::vector<float> factors(static_cast<std::size_t>(g.rank * kRows));
+template <typename Level, typename Element, typename Factor>
+DORMER_INLINE void column_squares(const LowRankNormsArguments<Element, Factor>& g, Range range) {
+  constexpr std::int64_t kRows = Level::kRows;
+  const std::int64_t slots = slots_of<Level>(g.rank);
+  FactorTiles<Level> tiles(g.rank, range.end - range.begin);
+  std::vector<typename Level::Slot> factors(static_cast<std::size_t>(slots * kRows));
   std::fill(g.squares + range.begin, g.squares + range.end, 0.0);
   std::vector<float> run;
   for (std::int64_t first = range.begin; first < range.end; first += tiles.block()) {
@@ -206,21 +293,24 @@ DORMER_INLINE void column_squares(const LowRankNormsArguments<Element>& g, Range
       run.assign(static_cast<std::size_t>((columns + kLanes - 1) / kLanes * kLanes), 0.0F);
       const std::int64_t end = std::min(begin + kRunRows, g.rows);
       for (std::int64_t row = begin; row < end; row += kRows) {
-        TileRows<Element> weight(g, row, std::min(kRows, end - row));
-        take_rows(g, row, weight.count(), factors.data());
+        TileRows<Element, kRows> weight(g, row, std::min(kRows, end - row));
+        take_rows<Level>(g, row, weight.count(), factors.data());
         for (std::int64_t i = 0; i < columns; i += kLanes) {
           const Element* elements[kRows];
           weight.at(first + i, std::min(kLanes, columns - i), elements);
-          TileSquares<kWidth> squares;
-          square_tile(elements, tiles.tile(i / kLanes), factors.data(), g.rank, squares);
+          TileSquares<Level> squares;
+          square_tile(elements, tiles.tile(i / kLanes), factors.data(), slots, squares);
           for (std::int64_t k = weight.count(); k < kRows; ++k) {
-            std::fill_n(squares.of[k], Registers<kWidth>::kParts, typename Registers<kWidth>::Part{});
+            std::fill_n(squares.of[k], Level::kParts, typename Level::Part{});
           }
-          for (int part = 0; part < Registers<kWidth>::kParts; ++part) {
-            typename Registers<kWidth>::Part sum;
-            float* const to = run.data() + i + part * kWidth;
-            Registers<kWidth>::take(sum, to);
-            sum += (squares.of[0][part] + squares.of[1][part]) + (squares.of[2][part] + squares.of[3][part]);
+          DORMER_UNROLLED for (int part = 0; part < Level::kParts; ++part) {
+            typename Level::Part sum;
+            float* const to = run.data() + i + part * Level::kWidth;
+            Level::take(sum, to);
+            for (std::int64_t k = 0; k < kRows; k += kRowGroup) {
+              sum +=
+                  (squares.of[k][part] + squares.of[k + 1][part]) + (squares.of[k + 2][part] + squares.of[k + 3][part]);
+            }
             __builtin_memcpy(to, &sum, sizeof(sum));
           }
         }
@@ -232,52 +322,71 @@ DORMER_INLINE void column_squares(const LowRankNormsArguments<Element>& g, Range
   }
 }
 
+template <typename Element, typename Factor>
+DORMER_AVX512 void row_squares_avx512(const LowRankNormsArguments<Element, Factor>& g, Range rows) {
+  row_squares<Registers<16>>(g, rows);
+}
+template <typename Element, typename Factor>
+DORMER_AVX2 void row_squares_avx2(const LowRankNormsArguments<Element, Factor>& g, Range rows) {
+  row_squares<Registers<8>>(g, rows);
+}
+template <typename Element, typename Factor>
+DORMER_AVX512 void column_squares_avx512(const LowRankNormsArguments<Element, Factor>& g, Range columns) {
+  column_squares<Registers<16>>(g, columns);
+}
+template <typename Element, typename Factor>
+DORMER_AVX2 void column_squares_avx2(const LowRankNormsArguments<Element, Factor>& g, Range columns) {
+  column_squares<Registers<8>>(g, columns);
+}
+
 template <typename Element>
-DORMER_AVX512 void row_squares_avx512(const LowRankNormsArguments<Element>& g, Range rows) {
-  row_squares<16>(g, rows);
+DORMER_AVX512 void row_squares_by_pairs(const LowRankNormsArguments<Element, BFloat16>& g, Range rows) {
+  row_squares<PairRegisters>(g, rows);
 }
 template <typename Element>
-DORMER_AVX2 void row_squares_avx2(const LowRankNormsArguments<Element>& g, Range rows) {
-  row_squares<8>(g, rows);
-}
-template <typename Element>
-DORMER_AVX512 void column_squares_avx512(const LowRankNormsArguments<Element>& g, Range columns) {
-  column_squares<16>(g, columns);
-}
-template <typename Element>
-DORMER_AVX2 void column_squares_avx2(const LowRankNormsArguments<Element>& g, Range columns) {
-  column_squares<8>(g, columns);
+DORMER_AVX512 void column_squares_by_pairs(const LowRankNormsArguments<Element, BFloat16>& g, Range columns) {
+  column_squares<PairRegisters>(g, columns);
 }
 
 }  // namespace
 
-template <typename Element>
-void sum_row_squares(const LowRankNormsArguments<Element>& arguments, Range rows, VectorLevel level) {
+template <typename Element, typename Factor>
+void sum_row_squares(const LowRankNormsArguments<Element, Factor>& arguments, Range rows, VectorLevel level) {
   switch (level) {
+    case VectorLevel::kAvx512Pairs:
+      if constexpr (kByPairs<Factor>) {
+        return row_squares_by_pairs(arguments, rows);
+      }
+      [[fallthrough]];
     case VectorLevel::kAvx512:
       return row_squares_avx512(arguments, rows);
     case VectorLevel::kAvx2:
       return row_squares_avx2(arguments, rows);
     case VectorLevel::kBase:
-      return row_squares<4>(arguments, rows);
+      return row_squares<Registers<4>>(arguments, rows);
   }
 }
 
-template <typename Element>
-void sum_column_squares(const LowRankNormsArguments<Element>& arguments, Range columns, VectorLevel level) {
+template <typename Element, typename Factor>
+void sum_column_squares(const LowRankNormsArguments<Element, Factor>& arguments, Range columns, VectorLevel level) {
   switch (level) {
+    case VectorLevel::kAvx512Pairs:
+      if constexpr (kByPairs<Factor>) {
+        return column_squares_by_pairs(arguments, columns);
+      }
+      [[fallthrough]];
     case VectorLevel::kAvx512:
       return column_squares_avx512(arguments, columns);
     case VectorLevel::kAvx2:
       return column_squares_avx2(arguments, columns);
     case VectorLevel::kBase:
-      return column_squares<4>(arguments, columns);
+      return column_squares<Registers<4>>(arguments, columns);
   }
 }
 
-template void sum_row_squares(const LowRankNormsArguments<float>&, Range, VectorLevel);
-template void sum_row_squares(const LowRankNormsArguments<BFloat16>&, Range, VectorLevel);
-template void sum_column_squares(const LowRankNormsArguments<float>&, Range, VectorLevel);
-template void sum_column_squares(const LowRankNormsArguments<BFloat16>&, Range, VectorLevel);
+template void sum_row_squares(const LowRankNormsArguments<float, float>&, Range, VectorLevel);
+template void sum_row_squares(const LowRankNormsArguments<BFloat16, BFloat16>&, Range, VectorLevel);
+template void sum_column_squares(const LowRankNormsArguments<float, float>&, Range, VectorLevel);
+template void sum_column_squares(const LowRankNormsArguments<BFloat16, BFloat16>&, Range, VectorLevel);
 
 }  // namespace dormer::kernels

@@ -122,20 +122,16 @@ std::vector<report::SweepFront> fronts_of(std::span<const Standing> standings, c
       return counts && after != trial.measurements.begin() ? std::optional(std::prev(after)->seconds) : std::nullopt;
     });
   };
-  const auto of_facts = [&](std::optional<std::int64_t> TrialFacts::*fact, double unit) {
-    return [&points, &known, fact, unit](const Standing& standing) {
-      return mean_cost(points.at(standing.point), [&](const TrialRecord& trial) -> std::optional<double> {
-        const auto found = known.find(trial.number);
-        const std::optional<std::int64_t> value =
-            found == known.end() ? std::nullopt : std::invoke(fact, *found->second);
-        return value ? std::optional(static_cast<double>(*value) / unit) : std::nullopt;
-      });
-    };
+  const auto parameters = [&](const Standing& standing) {
+    return mean_cost(points.at(standing.point), [&](const TrialRecord& trial) -> std::optional<double> {
+      const auto found = known.find(trial.number);
+      return found != known.end() && found->second->parameters
+                 ? std::optional(static_cast<double>(*found->second->parameters) / 1e6)
+                 : std::nullopt;
+    });
   };
-  std::vector<report::SweepFront> fronts{
-      front_of("training seconds", standings, sweep, seconds),
-      front_of("million trained parameters", standings, sweep, of_facts(&TrialFacts::parameters, 1e6)),
-      front_of("megabytes of the adapter", standings, sweep, of_facts(&TrialFacts::file_bytes, 1e6))};
+  std::vector<report::SweepFront> fronts{front_of("training seconds", standings, sweep, seconds),
+                                         front_of("million trained parameters", standings, sweep, parameters)};
   std::erase_if(fronts, [](const report::SweepFront& front) { return front.offers.empty(); });
   return fronts;
 }

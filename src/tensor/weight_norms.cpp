@@ -13,11 +13,13 @@ namespace dormer::tensor {
 namespace {
 
 template <typename Element>
-kernels::LowRankNormsArguments<Element> arguments_of(const at::Tensor& weight, const LowRankFactors& change,
-                                                     const at::Tensor& squares) {
+kernels::LowRankNormsArguments<Element, Element> arguments_of(const at::Tensor& weight, const LowRankFactors& change,
+                                                              const at::Tensor& squares) {
+  invariant(change.a.scalar_type() == weight.scalar_type() && change.b.scalar_type() == weight.scalar_type(),
+            "factors are in another dtype than the weight");
   return {data<const Element>(weight),
-          data<const float>(change.a),
-          data<const float>(change.b),
+          data<const Element>(change.a),
+          data<const Element>(change.b),
           data<double>(squares),
           weight.size(0),
           weight.size(1),

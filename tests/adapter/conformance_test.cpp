@@ -101,6 +101,10 @@ class EveryKind : public ::testing::TestWithParam<Row> {
   [[nodiscard]] bool decomposed() const { return GetParam().axis != "plain"; }
   [[nodiscard]] bool by_input() const { return GetParam().axis == "input"; }
   [[nodiscard]] bool embedding() const { return site_.form == LayerForm::kEmbedding; }
+  /// Of a layer in bfloat16 (docs/adr/0032).
+  [[nodiscard]] bool measures_rounded_factors() const {
+    return GetParam().kind == "lora" || GetParam().kind == "locon";
+  }
   [[nodiscard]] AdapterConfig config(std::int64_t rank = 3) const {
     const Row& row = GetParam();
     AdapterConfig config;
@@ -196,8 +200,13 @@ TEST_P(EveryKind, NormsAreThoseOfTheDenseSum) {
     const Axis axis = decomposition->axis();
     const at::Tensor expected = spread_norms(site_, axis, sum_matrix(layer));
     const at::Tensor actual = spread(site_, axis, decomposition->norm().to(at::kDouble));
-    const double worst = actual.sub(expected).div(expected).abs().max().item<double>();
-    EXPECT_LT(worst, 4.0 * 0x1p-23 * std::sqrt(static_cast<double>(site_.columns())));
+    const at::Tensor worst = actual.sub(expected).abs();
+    at::Tensor allowed = expected.mul(4.0 * 0x1p-23 * std::sqrt(static_cast<double>(site_.columns())));
+    if (dtype == at::kBFloat16 && measures_rounded_factors()) {  // each of a product's two is off by up to 2^-9
+      const Change& change = layer.adapters->find(0)->change();
+      allowed.add_(spread_norms(site_, axis, change.dense_rows(0, site_.out).to(at::kDouble)), 0x1p-8);
+    }
+    EXPECT_TRUE(worst.le(allowed).all().item<bool>()) << worst.div(allowed).max();
   }
 }
 

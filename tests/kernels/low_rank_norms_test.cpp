@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdint>
 #include <random>
+#include <type_traits>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -27,10 +28,10 @@ class Problem {
   explicit Problem(const Sizes& sizes)
       : sizes_(sizes),
         weight_(drawn<Element>(sizes.rows * sizes.width, 1)),
-        a_(drawn<float>(sizes.rank * sizes.width, 2)),
-        b_(drawn<float>(sizes.rank * sizes.rows, 3)) {}
+        a_(drawn<Element>(sizes.rank * sizes.width, 2)),
+        b_(drawn<Element>(sizes.rank * sizes.rows, 3)) {}
 
-  LowRankNormsArguments<Element> arguments(std::vector<double>& squares) const {
+  LowRankNormsArguments<Element, Element> arguments(std::vector<double>& squares) const {
     return {weight_.data(), a_.data(), b_.data(), squares.data(), sizes_.rows, sizes_.width, sizes_.rank, kScale};
   }
 
@@ -38,8 +39,8 @@ class Problem {
   double sum(std::int64_t row, std::int64_t column) const {
     double change = 0.0;
     for (std::int64_t r = 0; r < sizes_.rank; ++r) {
-      change += static_cast<double>(b_[static_cast<std::size_t>(r * sizes_.rows + row)]) *
-                static_cast<double>(a_[static_cast<std::size_t>(r * sizes_.width + column)]);
+      change += static_cast<double>(load(&b_[static_cast<std::size_t>(r * sizes_.rows + row)])) *
+                static_cast<double>(load(&a_[static_cast<std::size_t>(r * sizes_.width + column)]));
     }
     return static_cast<double>(load(&weight_[static_cast<std::size_t>(row * sizes_.width + column)])) +
            static_cast<double>(kScale) * change;
@@ -50,7 +51,7 @@ class Problem {
   [[nodiscard]] double bound() const { return 3 * 0x1p-24 * (std::sqrt(static_cast<double>(sizes_.rank)) + 4.0); }
 
  private:
-  static constexpr float kScale = 0.7F;
+  static constexpr float kScale = std::is_same_v<Element, float> ? 0.7F : 1.0F;
 
   template <typename Value>
   static std::vector<Value> drawn(std::int64_t count, unsigned seed) {
@@ -65,8 +66,8 @@ class Problem {
 
   Sizes sizes_;
   std::vector<Element> weight_;
-  std::vector<float> a_;
-  std::vector<float> b_;
+  std::vector<Element> a_;
+  std::vector<Element> b_;
 };
 
 template <typename Element>
@@ -104,23 +105,29 @@ TEST(LowRankNorms, AreTheSquaresOfTheDenseSum) {
   }
 }
 
+template <typename Element>
+void expect_same_bits_in_any_ranges(const Sizes& sizes) {
+  const Problem<Element> problem(sizes);
+  std::vector<double> rows(static_cast<std::size_t>(sizes.rows));
+  std::vector<double> columns(static_cast<std::size_t>(sizes.width));
+  sum_row_squares(problem.arguments(rows), {0, sizes.rows});
+  sum_column_squares(problem.arguments(columns), {0, sizes.width});
+  std::vector<double> cut_rows(rows.size(), -1.0);
+  std::vector<double> cut_columns(columns.size(), -1.0);
+  for (std::int64_t first = 0; first < sizes.rows; first += 3) {
+    sum_row_squares(problem.arguments(cut_rows), {first, std::min(first + 3, sizes.rows)});
+  }
+  for (std::int64_t first = 0; first < sizes.width; first += 7) {
+    sum_column_squares(problem.arguments(cut_columns), {first, std::min(first + 7, sizes.width)});
+  }
+  EXPECT_EQ(cut_rows, rows);
+  EXPECT_EQ(cut_columns, columns);
+}
+
 TEST(LowRankNorms, HaveTheSameBitsInAnyRanges) {
   for (const Sizes& sizes : kSizes) {
-    const Problem<float> problem(sizes);
-    std::vector<double> rows(static_cast<std::size_t>(sizes.rows));
-    std::vector<double> columns(static_cast<std::size_t>(sizes.width));
-    sum_row_squares(problem.arguments(rows), {0, sizes.rows});
-    sum_column_squares(problem.arguments(columns), {0, sizes.width});
-    std::vector<double> cut_rows(rows.size(), -1.0);
-    std::vector<double> cut_columns(columns.size(), -1.0);
-    for (std::int64_t first = 0; first < sizes.rows; first += 3) {
-      sum_row_squares(problem.arguments(cut_rows), {first, std::min(first + 3, sizes.rows)});
-    }
-    for (std::int64_t first = 0; first < sizes.width; first += 7) {
-      sum_column_squares(problem.arguments(cut_columns), {first, std::min(first + 7, sizes.width)});
-    }
-    EXPECT_EQ(cut_rows, rows);
-    EXPECT_EQ(cut_columns, columns);
+    expect_same_bits_in_any_ranges<float>(sizes);
+    expect_same_bits_in_any_ranges<BFloat16>(sizes);
   }
 }
 
@@ -131,7 +138,7 @@ void expect_same_bits_at_every_level(const Sizes& sizes) {
   std::vector<double> columns(static_cast<std::size_t>(sizes.width));
   sum_row_squares(problem.arguments(rows), {0, sizes.rows}, VectorLevel::kBase);
   sum_column_squares(problem.arguments(columns), {0, sizes.width}, VectorLevel::kBase);
-  for (const VectorLevel level : {VectorLevel::kAvx2, VectorLevel::kAvx512}) {
+  for (const VectorLevel level : {VectorLevel::kAvx2, VectorLevel::kAvx512, VectorLevel::kAvx512Pairs}) {
     if (level <= best_vector_level()) {
       std::vector<double> level_rows(rows.size(), -1.0);
       std::vector<double> level_columns(columns.size(), -1.0);

@@ -8,10 +8,10 @@ from drawn_page import BUILD, BUNDLE, check_picture, figures
 # Of 64 points under 2 seeds, as tests/sweep/made_sweep.cpp makes them: what each picture must have, live.
 LIVE = {"plot-history": {"points": 100, "lines": 1}, "plot-parallel": {"lines": 8}, "plot-importances": {"bars": 7}, "plot-curves": {"lines": 45},
         "plot-rungs": {"bars": 10}, "plot-timeline": {"bars": 128}, **{f"plot-slice-{i}": {"points": 50} for i in range(7)},
-        **{f"plot-front-{i}": {"points": 60, "lines": 1} for i in range(3)}}
+        **{f"plot-front-{i}": {"points": 60, "lines": 1} for i in range(2)}}
 # And as a still picture: lines, points, bars and trials together.
 STILL = {"plot-history": 101, "plot-parallel": 120, "plot-importances": 7, "plot-curves": 60, "plot-rungs": 10, "plot-timeline": 128,
-         **{f"plot-slice-{i}": 50 for i in range(7)}, **{f"plot-front-{i}": 61 for i in range(3)}}
+         **{f"plot-slice-{i}": 50 for i in range(7)}, **{f"plot-front-{i}": 61 for i in range(2)}}
 
 
 def page_of(folder: Path, points: int, *bundle: Path) -> Path:

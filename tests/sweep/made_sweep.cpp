@@ -99,7 +99,6 @@ TrialFacts facts_of(const TrialRecord& trial) {
   TrialFacts facts;
   facts.number = trial.number;
   facts.parameters = 724'992 / 4 * rank;
-  facts.file_bytes = *facts.parameters * 4 + 21'000;
   facts.command = "dormer train sweeps/quick/base.yaml";
   for (const Setting& setting : trial.settings) {
     facts.command += fmt::format(" --set {}={}", setting.path, setting.text);

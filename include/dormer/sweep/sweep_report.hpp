@@ -18,8 +18,7 @@ namespace dormer::sweep {
 struct TrialFacts {
   std::int64_t number = 0;
   std::string command;                      ///< that repeats it; empty: unknown
-  std::optional<std::int64_t> parameters;   ///< that its adapter trains
-  std::optional<std::int64_t> file_bytes;   ///< of its adapter on disk
+  std::optional<std::int64_t> parameters;   ///< that its adapter trains; its file has four bytes of each
   std::vector<report::SampleImage> images;  ///< that it made
 };
 

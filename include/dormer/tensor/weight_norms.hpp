@@ -11,13 +11,13 @@ void norms_from_terms(const at::Tensor& base, const at::Tensor& cross, const at:
 
 /// Δ = scale Bᵀ A.
 struct LowRankFactors {
-  const at::Tensor& a;  ///< fp32 [rank, width]
-  const at::Tensor& b;  ///< fp32 [rank, rows]
+  const at::Tensor& a;  ///< fp32 unless a function says otherwise: [rank, width]
+  const at::Tensor& b;  ///< likewise: [rank, rows]
   double scale = 1.0;
 };
 
 /// The sums of squares of every row of W + Δ, or of every column: fp64, from elements that exist in registers alone.
-/// On a CPU; quick for small ranks.
+/// On a CPU; quick for small ranks. The factors have the weight's dtype; bfloat16 ones hold the scale, which is 1.
 [[nodiscard]] at::Tensor row_squares(const at::Tensor& weight, const LowRankFactors& change);
 [[nodiscard]] at::Tensor column_squares(const at::Tensor& weight, const LowRankFactors& change);
 
