@@ -4,6 +4,8 @@
 #include <string_view>
 
 #include <ATen/core/Tensor.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/constant_pad_nd.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
 
@@ -203,6 +205,12 @@ class RehearsedImages final : public RehearsedModel {
     const model::TextConditions found = cache::conditions_of(
         *model_, texts, {.skipped_layers = config_.text.clip_skip, .max_tokens = config_.text.max_tokens}, pack);
     conditions.text = found.at(0);
+    if (further_tokens_) {  // as cache::with_imported puts them behind
+      const std::int64_t width = model_->denoiser()->facts().text_width;
+      const at::Tensor imported = at::zeros({samples, *further_tokens_, width}, conditions.text.options());
+      conditions.text =
+          at::cat({at::constant_pad_nd(conditions.text, {0, width - conditions.text.size(2)}), imported}, 1);
+    }
     conditions.pooled = conditions.pooled.defined() ? found.at(1) : at::Tensor();
     return conditions;
   }

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -134,6 +135,18 @@ def test_pictures_are_of_prompts_that_t5_read(program, trainee, tmp_path):
     pixels = [np.asarray(Image.open(path), dtype=int) for path in (first, tmp_path / "with" / "0000.png", tmp_path / "without" / "0000.png")]
     assert np.abs(pixels[0] - pixels[1]).max() <= 1, "before the first update the model is as it was"
     assert np.abs(pixels[1] - pixels[2]).max() > 2, "T5 changes nothing"
+
+
+@pytest.mark.parametrize("train", [["transformer"], ["transformer", "text_encoder_2"]], ids=["cached", "with-text"])
+def test_a_plan_counts_the_states_that_there_are(program, trainee, train, tmp_path):
+    """A sixteenth of T5's usual tokens: a plan that took those would be far off."""
+    import_states(trainee.folder / "texts.json", tmp_path / "short.h5", "--model", trainee.folder / "model", "--tokens", "16")
+    config = trainee.write(tmp_path, 2, text={"embeddings": str(tmp_path / "short.h5")}, export=[{"for": "kohya" if len(train) > 1 else "diffusers"}],
+                           model={**trainee.groups["model"], "train": train}, samples=None)
+    planned = json.loads(run(program, "plan", config, "--json"))["ranks"][0]["memory"]["tensors"]
+    run(program, "train", config)
+    measured = int(re.search(r"memory of rank 0: (\d+) bytes of tensors at most", (tmp_path / "run" / "log.txt").read_text()).group(1))
+    assert abs(planned - measured) <= 0.1 * measured, (planned, measured)
 
 
 class TestMistakes:
