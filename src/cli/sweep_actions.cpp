@@ -6,7 +6,6 @@
 
 #include <nlohmann/json.hpp>
 
-#include "cli/byte_size.hpp"
 #include "cli/sweep_view.hpp"
 #include "dormer/comm/single.hpp"
 #include "dormer/core/atomic_file.hpp"
@@ -17,30 +16,9 @@
 #include "dormer/sweep/worker.hpp"
 #include "dormer/tensor/process.hpp"
 #include "dormer/train/run.hpp"
-#include "dormer/train/run_plan.hpp"
 
 namespace dormer::cli {
 namespace {
-
-/// How many points come to each rung at most, and the updates that all of them take together.
-struct RungPlan {
-  std::vector<std::pair<std::int64_t, std::int64_t>> reaching;  ///< updates, points
-  std::int64_t updates = 0;
-};
-
-RungPlan plan_rungs(const sweep::SweepConfig& config, const sweep::SweepState& state, std::int64_t points) {
-  RungPlan plan;
-  std::int64_t before = 0;
-  std::vector<std::int64_t> steps = state.scheduler().rungs();
-  steps.push_back(state.scheduler().plan().total_steps);
-  for (const std::int64_t step : steps) {
-    plan.reaching.emplace_back(step, points);
-    plan.updates += points * config.sweep.seeds * (step - before);
-    before = step;
-    points = state.rule().most_going_on(points);
-  }
-  return plan;
-}
 
 const sweep::TrialRecord& best_trial(const std::vector<sweep::TrialRecord>& trials, const sweep::Scheduler& scheduler,
                                      const sweep::SweepConfig& config) {
@@ -75,56 +53,6 @@ int add_point(const sweep::SweepConfig& config, const sweep::Point& point) {
 }
 
 }  // namespace
-
-int sweep_plan(const ConfigOptions& options, std::size_t shown) {
-  const sweep::SweepConfig config = options.load_sweep();
-  sweep::SweepState state(config);
-  const std::int64_t points = sweep::point_count(config);
-  fmt::print("{} points x {} seeds = {} trials ({}), in {}\n", points, config.sweep.seeds, points * config.sweep.seeds,
-             config.sweep.method, config.run.run.directory.string());
-  for (const std::string& line : config.space.description()) {
-    fmt::print("  {}\n", line);
-  }
-  state.scheduler().apply({.kind = sweep::EventKind::kBegun, .step = points});
-  fmt::print("{}\n", points == 0 ? "points come by dormer sweep add alone" : "the first points:");
-  std::int64_t last = -1;
-  for (const sweep::Assignment& one : state.scheduler().next(shown * static_cast<std::size_t>(config.sweep.seeds))) {
-    if (one.point != last) {
-      last = one.point;
-      fmt::print("  {:>4}  {}\n", one.point, sweep::text_of(one.settings));
-    }
-  }
-  if (config.run.run.steps && points > 0) {
-    const RungPlan rungs = plan_rungs(config, state, points);
-    for (const auto& [step, reaching] : rungs.reaching) {
-      fmt::print("  {} points are trained up to update {}\n", reaching, step);
-    }
-    fmt::print("updates at most: {} ({:.1f}% of {} without stopping)\n", rungs.updates,
-               100.0 * static_cast<double>(rungs.updates) /
-                   static_cast<double>(points * config.sweep.seeds * *config.run.run.steps),
-               points * config.sweep.seeds * *config.run.run.steps);
-  }
-  tensor::configure_process(config.run.run.threads);
-  const auto pack = static_cast<std::size_t>(config.sweep.pack_limit().value_or(1));
-  std::vector<train::RankMemory> memories;
-  for (const sweep::Assignment& one : state.scheduler().next(pack)) {
-    const train::RunPlan plan =
-        train::plan_run(sweep::run_of_trial(config, {config.run.run.directory}, one.settings, one.trial, one.replica),
-                        {.ranks = static_cast<int>(config.sweep.ranks_per_trial)});
-    memories.push_back(
-        std::ranges::max(plan.ranks, {}, [](const train::RankPlan& rank) { return rank.memory.peak; }).memory);
-    if (memories.size() == 1) {
-      fmt::print("trial 0: {} parameters, {} mapped for all ranks of a machine, {} for each rank, {} on disk\n",
-                 plan.parameters, byte_text(memories[0].mapped), byte_text(memories[0].peak),
-                 byte_text(plan.disk_bytes()));
-    }
-  }
-  if (memories.size() > 1) {
-    fmt::print("a pack of the first {}: {} for each rank beside what is mapped\n", memories.size(),
-               byte_text(train::pack_memory(memories).peak));
-  }
-  return 0;
-}
 
 int sweep_status(const ConfigOptions& options, std::size_t best) {
   const sweep::SweepConfig config = options.load_sweep();

@@ -10,8 +10,9 @@ namespace dormer::cli {
 
 // What `dormer sweep WORD` does; each returns the exit code.
 
-/// Points, trials, rungs, updates and memory, before anything runs.
-[[nodiscard]] int sweep_plan(const ConfigOptions& options, std::size_t points);
+/// Points, trials, rungs, updates, time of devices and memory, before anything runs. `measure` times updates of the
+/// first trial for it, in a temporary folder.
+[[nodiscard]] int sweep_plan(const ConfigOptions& options, std::size_t points, bool measure);
 /// Works at the sweep until it is done: alone, under mpirun as one worker for each group of ranks, or as a task of an
 /// array of jobs.
 [[nodiscard]] int sweep_run(const ConfigOptions& options, bool quiet);

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -134,6 +135,19 @@ def test_ranks_that_train_a_trial_together_give_the_same_table(folder, alone, pa
         sweep.kill_after(measured, ranks=4)
     sweep.run(ranks=4)
     assert sweep.table() == alone.table()
+
+
+def test_a_plan_tells_the_time_of_devices(folder):
+    """Nothing is known before anything ran; some updates of the first trial tell, and leave nothing behind; then the trials that stand do."""
+    sweep = Sweep(folder, "timed", points=3)
+    assert "nothing has run yet" in sweep.say("plan")
+    timed = re.search(r"device-minutes at most: (\S+) s an update and (\S+) s a measurement of trial 0, timed here", sweep.say("plan", "--measure"))
+    assert 0 < float(timed[1]) < 60
+    assert not sweep.directory.exists()
+    sweep.run()
+    told = re.search(r"at most, by the (\S+) s an update of the trials that stand", sweep.say("plan"))
+    trials = json.loads(sweep.say("export"))["trials"]
+    assert float(told[1]) == pytest.approx(sum(trial["seconds"] for trial in trials) / sum(trial["steps"] for trial in trials), rel=5e-3)
 
 
 def test_patience_ends_trials_by_themselves(folder):

@@ -15,6 +15,7 @@ struct Options {
   ConfigOptions sweep;
   std::size_t shown = 10;
   bool quiet = false;
+  bool measure = false;
   std::vector<std::string> consumers;
   std::vector<std::string> settings;
   bool csv = false;
@@ -43,6 +44,7 @@ std::vector<Word> add_work(CLI::App& app, const std::shared_ptr<Options>& option
   CLI::App* plan = add_word(app, *options, "plan", "Tells what a sweep would do, before anything runs.",
                             "dormer sweep plan configs/compare_adapters.yaml");
   plan->add_option("--points", options->shown, "Points to show.")->capture_default_str();
+  plan->add_flag("--measure", options->measure, "Time some updates of the first trial, and tell device-hours by them.");
   CLI::App* run = add_word(app, *options, "run", "Runs a sweep, or goes on with one; the same line joins others at it.",
                            "dormer sweep run configs/compare_adapters.yaml\n"
                            "  mpirun -np 8 dormer sweep run configs/compare_adapters.yaml");
@@ -59,7 +61,7 @@ std::vector<Word> add_work(CLI::App& app, const std::shared_ptr<Options>& option
   tell->add_option("--seconds", options->answer.seconds, "Of training, all lives of the trial together.");
   tell->add_flag("--finished", options->answer.finished, "It trains no further, though updates are left.");
   tell->add_option("--failed", options->answer.failed, "It cannot go on, and why.");
-  return {{plan, [options] { return sweep_plan(options->sweep, options->shown); }},
+  return {{plan, [options] { return sweep_plan(options->sweep, options->shown, options->measure); }},
           {run, [options] { return sweep_run(options->sweep, options->quiet); }},
           {ask, [options] { return sweep_ask(options->sweep, options->worker); }},
           {tell, [options] { return sweep_tell(options->sweep, options->answer); }}};
