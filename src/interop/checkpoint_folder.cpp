@@ -1,5 +1,6 @@
 #include "dormer/interop/checkpoint_folder.hpp"
 
+#include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
@@ -24,7 +25,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kVersion = "1";  // of what is written below
+constexpr const char* kVersion = "2";  // of what is written below
 
 void write_json(const fs::path& file, const Settings& value) {
   write_file_atomically(file, std::string_view(value.dump(2) + "\n"));
@@ -45,25 +46,85 @@ void write_tokenizer(const fs::path& folder, const fs::path& vocabulary, bool op
                                                 {"model_max_length", 77}});
 }
 
-/// A square array as a small file of its own, for none can be seen transposed in its place.
-storage::ArrayView write_transposed(const fs::path& folder, const storage::SafetensorsFile& file,
-                                    const std::string& array, const std::string& name) {
-  const storage::TensorEntry& entry = *file.find(array);
-  const std::span<const std::byte> from = file.bytes(entry);
-  require(entry.shape.size() == 2, Fault::kInput, "its array {} is no matrix; download it again", array);
+struct Rearranged {
+  std::vector<std::int64_t> shape;
+  std::vector<std::byte> bytes;
+};
+
+Rearranged transposed(const storage::TensorEntry& entry, std::span<const std::byte> from) {
+  require(entry.shape.size() == 2, Fault::kInput, "its array {} is no matrix; download it again", entry.name);
   const auto rows = static_cast<std::size_t>(entry.shape[0]);
   const auto columns = static_cast<std::size_t>(entry.shape[1]);
   const std::size_t size = size_of(entry.dtype);
-  std::vector<std::byte> turned(from.size());
+  Rearranged turned{.shape = {entry.shape[1], entry.shape[0]}, .bytes = std::vector<std::byte>(from.size())};
   for (std::size_t row = 0; row < rows; ++row) {
     for (std::size_t column = 0; column < columns; ++column) {
-      std::memcpy(&turned[(column * rows + row) * size], &from[(row * columns + column) * size], size);
+      std::memcpy(&turned.bytes[(column * rows + row) * size], &from[(row * columns + column) * size], size);
     }
   }
-  const std::vector<std::int64_t> shape{entry.shape[1], entry.shape[0]};
-  const storage::NamedArray turned_array{.name = name, .dtype = entry.dtype, .shape = shape, .bytes = turned};
-  storage::write_safetensors(folder / "transposed.safetensors", std::span(&turned_array, 1), {});
-  return {.name = name, .file = "transposed.safetensors", .array = name, .shape = shape};
+  return turned;
+}
+
+Rearranged with_halves_swapped(const storage::TensorEntry& entry, std::span<const std::byte> from) {
+  require(!entry.shape.empty() && entry.shape[0] % 2 == 0, Fault::kInput,
+          "its array {} has no two halves; download it again", entry.name);
+  Rearranged swapped{.shape = entry.shape, .bytes = std::vector<std::byte>(from.begin(), from.end())};
+  std::ranges::rotate(swapped.bytes, swapped.bytes.begin() + static_cast<std::ptrdiff_t>(from.size() / 2));
+  return swapped;
+}
+
+/// In the table's dtype, whose one is that of its exponent: a number of bytes from the lowest on.
+Rearranged identity_beside(const storage::TensorEntry& table) {
+  require(table.shape.size() == 2, Fault::kInput, "its array {} is no table; download it again", table.name);
+  const std::int64_t width = table.shape[1];
+  const auto one = [&]() -> std::vector<std::uint8_t> {
+    switch (table.dtype) {
+      case DType::kF32:
+        return {0x00, 0x00, 0x80, 0x3F};
+      case DType::kBF16:
+        return {0x80, 0x3F};
+      case DType::kF16:
+        return {0x00, 0x3C};
+      default:
+        fail(Fault::kInput, "its array {} is of {}; float32, float16 and bfloat16 are read", table.name,
+             name_of(table.dtype));
+    }
+  }();
+  Rearranged identity{.shape = {width, width},
+                      .bytes = std::vector<std::byte>(static_cast<std::size_t>(width * width) * one.size())};
+  for (std::int64_t row = 0; row < width; ++row) {
+    std::memcpy(&identity.bytes[static_cast<std::size_t>(row * (width + 1)) * one.size()], one.data(), one.size());
+  }
+  return identity;
+}
+
+Rearranged rearranged(const RearrangedArray& one, const storage::SafetensorsFile& file) {
+  const storage::TensorEntry* entry = file.find(one.array);
+  require(entry != nullptr, Fault::kInput, "its array {} is missing; download it again", one.array);
+  switch (one.how) {
+    case Rearrangement::kTransposed:
+      return transposed(*entry, file.bytes(*entry));
+    case Rearrangement::kHalvesSwapped:
+      return with_halves_swapped(*entry, file.bytes(*entry));
+    case Rearrangement::kIdentity:
+      return identity_beside(*entry);
+  }
+  return {};
+}
+
+/// Arrays that no view can show, as a small file of their own.
+void write_rearranged(const fs::path& folder, const storage::SafetensorsFile& file, PartLayout& part) {
+  constexpr const char* kFile = "rearranged.safetensors";
+  std::vector<Rearranged> results;
+  std::vector<storage::NamedArray> arrays;
+  results.reserve(part.rearranged.size());
+  for (const RearrangedArray& one : part.rearranged) {
+    const Rearranged& result = results.emplace_back(rearranged(one, file));
+    arrays.push_back(
+        {.name = one.name, .dtype = file.find(one.array)->dtype, .shape = result.shape, .bytes = result.bytes});
+    part.arrays.push_back({.name = one.name, .file = kFile, .array = one.name, .shape = result.shape});
+  }
+  storage::write_safetensors(folder / kFile, arrays, {});
 }
 
 void write_part(const fs::path& root, const fs::path& checkpoint, const storage::SafetensorsFile& file,
@@ -74,8 +135,8 @@ void write_part(const fs::path& root, const fs::path& checkpoint, const storage:
   for (storage::ArrayView& view : part.arrays) {
     view.file = checkpoint.string();
   }
-  if (part.transposed) {
-    part.arrays.push_back(write_transposed(folder, file, *part.transposed, "text_projection.weight"));
+  if (!part.rearranged.empty()) {
+    write_rearranged(folder, file, part);
   }
   storage::write_views(folder / (part.stem + ".view.json"), part.arrays);
 }
@@ -118,27 +179,34 @@ CheckpointLayout layout_of(const CheckpointFile& checkpoint, const storage::Safe
   }
 }
 
+Settings scheduler_of(const CheckpointLayout& layout) {
+  if (layout.family == CheckpointFamily::kThird) {
+    return {{"_class_name", "FlowMatchEulerDiscreteScheduler"}, {"num_train_timesteps", 1000}, {"shift", 3.0}};
+  }
+  return {{"_class_name", "DDIMScheduler"},
+          {"beta_schedule", "scaled_linear"},
+          {"beta_start", 0.00085},
+          {"beta_end", 0.012},
+          {"num_train_timesteps", 1000},
+          {"clip_sample", false},
+          {"set_alpha_to_one", false},
+          {"steps_offset", 1},
+          {"prediction_type", *layout.prediction},
+          {"rescale_betas_zero_snr", layout.zero_terminal_snr}};
+}
+
 void write_folder_of(const CheckpointFile& checkpoint, const fs::path& path, const storage::SafetensorsFile& file,
                      CheckpointLayout layout, const fs::path& root) {
   const bool open_clip_first = layout.family == CheckpointFamily::kSecond;
   write_tokenizer(root / "tokenizer", checkpoint.tokenizer, open_clip_first);
-  if (layout.family == CheckpointFamily::kExtraLarge) {
+  if (layout.family == CheckpointFamily::kExtraLarge || layout.family == CheckpointFamily::kThird) {
     write_tokenizer(root / "tokenizer_2", checkpoint.tokenizer, true);
   }
   for (PartLayout& part : layout.parts) {
     write_part(root, path, file, std::move(part));
   }
   fs::create_directories(root / "scheduler");
-  write_json(root / "scheduler" / "scheduler_config.json", {{"_class_name", "DDIMScheduler"},
-                                                            {"beta_schedule", "scaled_linear"},
-                                                            {"beta_start", 0.00085},
-                                                            {"beta_end", 0.012},
-                                                            {"num_train_timesteps", 1000},
-                                                            {"clip_sample", false},
-                                                            {"set_alpha_to_one", false},
-                                                            {"steps_offset", 1},
-                                                            {"prediction_type", *layout.prediction},
-                                                            {"rescale_betas_zero_snr", layout.zero_terminal_snr}});
+  write_json(root / "scheduler" / "scheduler_config.json", scheduler_of(layout));
   write_json(root / "model_index.json", layout.index);
 }
 

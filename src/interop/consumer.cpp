@@ -170,6 +170,12 @@ void require_exact(std::string_view name, const Consumer& consumer, const Stored
   if (consumer.check) {
     consumer.check(adapter);
   }
+  if (consumer.format.empty()) {
+    return;
+  }
+  if (const AdapterFormat format = adapter_formats().get("form of adapter files", consumer.format); format.check) {
+    format.check(adapter);
+  }
 }
 
 void write_for(std::string_view name, const Consumer& consumer, const StoredAdapter& adapter,

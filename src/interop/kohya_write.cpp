@@ -84,13 +84,25 @@ struct LayerWriter {
   }
 };
 
+std::string stem_of(ModelFamily family, const std::string& layer, KohyaSpelling spelling) {
+  return spelling == KohyaSpelling::kFlat ? flat_stem(family, layer) : dotted_stem(family, layer);
+}
+
+/// Under the form's names for the layers of its model.
+StoredAdapter with_kohya_names(const StoredAdapter& adapter, KohyaSpelling spelling) {
+  const ModelFamily family = adapter.family == ModelFamily::kUnknown ? family_of(adapter) : adapter.family;
+  require_place(adapter, family);
+  StoredAdapter named = renamed(adapter, written_naming(family, spelling));
+  named.family = family;
+  return named;
+}
+
 }  // namespace
 
 ArrayList kohya_arrays(const StoredAdapter& adapter, DType dtype, KohyaSpelling spelling) {
   ArrayList result;
   for (const auto& [name, layer] : adapter.layers) {
-    const std::string stem =
-        spelling == KohyaSpelling::kFlat ? flat_stem(adapter.family, name) : dotted_stem(adapter.family, name);
+    const std::string stem = stem_of(adapter.family, name, spelling);
     const LayerWriter writer{result, dtype, stem};
     writer.add_factors(layer, spelling);
     if (layer.kind != "diff") {
@@ -103,12 +115,16 @@ ArrayList kohya_arrays(const StoredAdapter& adapter, DType dtype, KohyaSpelling 
   return result;
 }
 
+void require_kohya_names(const StoredAdapter& adapter, KohyaSpelling spelling) {
+  const StoredAdapter named = with_kohya_names(adapter, spelling);
+  for (const auto& [name, layer] : named.layers) {
+    static_cast<void>(stem_of(named.family, name, spelling));
+  }
+}
+
 void write_kohya(const StoredAdapter& adapter, const std::filesystem::path& target, const WriteRequest& request,
                  KohyaSpelling spelling) {
-  const ModelFamily family = adapter.family == ModelFamily::kUnknown ? family_of(adapter) : adapter.family;
-  require_place(adapter, family);
-  StoredAdapter named = renamed(adapter, written_naming(family, spelling));
-  named.family = family;
+  const StoredAdapter named = with_kohya_names(adapter, spelling);
   const ArrayList list = kohya_arrays(named, request.dtype, spelling);
   const storage::Metadata metadata = kohya_metadata(named, list.arrays(), output_name(target, request), request);
   write_arrays(target, list, metadata);

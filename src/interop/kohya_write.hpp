@@ -16,6 +16,9 @@ namespace dormer::interop {
 void write_kohya(const StoredAdapter& adapter, const std::filesystem::path& target, const WriteRequest& request,
                  KohyaSpelling spelling);
 
+/// Throws the usage errors of `write_kohya` for these layers.
+void require_kohya_names(const StoredAdapter& adapter, KohyaSpelling spelling);
+
 /// The arrays of that file. `adapter` has the form's names already. Pure.
 [[nodiscard]] ArrayList kohya_arrays(const StoredAdapter& adapter, DType dtype, KohyaSpelling spelling);
 

@@ -10,6 +10,7 @@
 #include <gtest/gtest.h>
 
 #include "dormer/core/error.hpp"
+#include "dormer/interop/consumer.hpp"
 #include "interop/layer_names.hpp"
 #include "interop/stored_layers.hpp"
 
@@ -227,6 +228,20 @@ TEST(Renamed, WhatNeitherFusesNorSplitsIsRefusedByName) {
   EXPECT_THAT(refused({{kDoubleNative, lora(16, kHidden, 2, 1.0, 1)}}, Naming::kNative), HasSubstr("another model"));
   EXPECT_THAT(refused({{kSingleNative, lora(18, kHidden, 2, 1.0, 1)}}, Naming::kNative), HasSubstr("another model"));
   EXPECT_THAT(refused({{"transformer.no_such_layer", plain}}), HasSubstr("transformer.no_such_layer"));
+}
+
+/// Before a run trains: what the form's names would refuse at its end.
+TEST(Renamed, WhatCannotBeFusedIsRefusedBeforeAnythingIsWritten) {
+  std::map<std::string, StoredLayer> layers;
+  for (const std::string& name : kDouble) {
+    layers[name] = decomposed(lora(kHidden, kHidden, 2, 1.0, 21), adapter::Axis::kInput, kHidden);
+  }
+  const StoredAdapter adapter = adapter_of(layers, ModelFamily::kFlux);
+  for (const char* name : {"kohya", "forge"}) {
+    EXPECT_THAT(usage_error([&] { require_exact(name, consumer_registry().get("program", name), adapter); }),
+                AllOf(HasSubstr("attn.to_q"), HasSubstr("input axis"), HasSubstr("merged")))
+        << name;
+  }
 }
 
 }  // namespace

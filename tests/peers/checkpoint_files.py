@@ -115,7 +115,8 @@ def vae_middle(arrays, name, size):
     vae_resnet(arrays, name + "block_2.", size, size)
 
 
-def add_autoencoder(arrays, channels=(32, 64, 64), layers=2):
+def add_autoencoder(arrays, channels=(32, 64, 64), layers=2, latents=4):
+    """With 16 latent channels it is that of Stable Diffusion 3, without convolutions around the latents."""
     begin = "first_stage_model."
     arrays.matrix(begin + "encoder.conv_in", channels[0], 3, 3, 3)
     width = channels[0]
@@ -127,10 +128,11 @@ def add_autoencoder(arrays, channels=(32, 64, 64), layers=2):
             arrays.matrix(f"{begin}encoder.down.{level}.downsample.conv", width, width, 3, 3)
     vae_middle(arrays, begin + "encoder.mid.", width)
     arrays.norm(begin + "encoder.norm_out", width)
-    arrays.matrix(begin + "encoder.conv_out", 8, width, 3, 3)
-    arrays.matrix(begin + "quant_conv", 8, 8, 1, 1)
-    arrays.matrix(begin + "post_quant_conv", 4, 4, 1, 1)
-    arrays.matrix(begin + "decoder.conv_in", width, 4, 3, 3)
+    arrays.matrix(begin + "encoder.conv_out", 2 * latents, width, 3, 3)
+    if latents == 4:
+        arrays.matrix(begin + "quant_conv", 8, 8, 1, 1)
+        arrays.matrix(begin + "post_quant_conv", 4, 4, 1, 1)
+    arrays.matrix(begin + "decoder.conv_in", width, latents, 3, 3)
     vae_middle(arrays, begin + "decoder.mid.", width)
     for level, size in reversed(list(enumerate(channels))):
         for layer in range(layers + 1):
@@ -175,7 +177,57 @@ def add_open_clip(arrays, begin, width, layers):
     arrays[begin + "logit_scale"] = torch.tensor(4.6)
 
 
+JOINT = {"width": 128, "heads": 2, "blocks": 3, "dual": [0, 1], "text": 256, "pooled": 192, "positions": 16}
+
+
+def attention(arrays, name, width, projects=True):
+    arrays.matrix(name + "qkv", 3 * width, width)
+    for norm in ("ln_q", "ln_k"):
+        arrays[f"{name}{norm}.weight"] = 1 + 0.2 * torch.randn(width // JOINT["heads"], generator=arrays.generator)
+    if projects:
+        arrays.matrix(name + "proj", width, width)
+
+
+def add_joint_transformer(arrays):
+    """Stable Diffusion 3.5's, under the names of Stability's sd3.5."""
+    begin, width = "model.diffusion_model.", JOINT["width"]
+    arrays[begin + "pos_embed"] = torch.randn(1, JOINT["positions"] ** 2, width, generator=arrays.generator)
+    arrays.matrix(begin + "x_embedder.proj", width, 16, 2, 2)
+    for name, inner in (("t_embedder", 256), ("y_embedder", JOINT["pooled"])):
+        arrays.matrix(f"{begin}{name}.mlp.0", width, inner)
+        arrays.matrix(f"{begin}{name}.mlp.2", width, width)
+    arrays.matrix(begin + "context_embedder", width, JOINT["text"])
+    for block in range(JOINT["blocks"]):
+        last, dual = block + 1 == JOINT["blocks"], block in JOINT["dual"]
+        for side, parts in (("x_block.", 9 if dual else 6), ("context_block.", 2 if last else 6)):
+            name = f"{begin}joint_blocks.{block}.{side}"
+            goes_on = side == "x_block." or not last
+            attention(arrays, name + "attn.", width, goes_on)
+            if dual and side == "x_block.":
+                attention(arrays, name + "attn2.", width)
+            arrays.matrix(name + "adaLN_modulation.1", parts * width, width)
+            if goes_on:
+                arrays.matrix(name + "mlp.fc1", 4 * width, width)
+                arrays.matrix(name + "mlp.fc2", width, 4 * width)
+    arrays.matrix(begin + "final_layer.adaLN_modulation.1", 2 * width, width)
+    arrays.matrix(begin + "final_layer.linear", 2 * 2 * 16, width)
+
+
+def third_checkpoint(seed=1):
+    """Stable Diffusion 3.5 with both CLIPs; a stray array as the released files have them."""
+    arrays = Arrays(seed)
+    add_joint_transformer(arrays)
+    add_autoencoder(arrays, latents=16)
+    add_clip(arrays, "text_encoders.clip_l.transformer.", 64, 3)
+    add_clip(arrays, "text_encoders.clip_g.transformer.", 128, 4)
+    arrays.matrix("text_encoders.clip_g.transformer.text_projection", 128, 128, bias=False)
+    arrays["text_encoders.clip_l.logit_scale"] = torch.tensor(4.6)
+    return arrays
+
+
 def checkpoint(family, seed=1):
+    if family == "sd3":
+        return third_checkpoint(seed)
     arrays = Arrays(seed)
     add_unet(arrays, FAMILIES[family])
     add_autoencoder(arrays)

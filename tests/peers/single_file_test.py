@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from diffusers import AutoencoderKL, DDIMScheduler, FlowMatchEulerDiscreteScheduler, SD3Transformer2DModel, UNet2DConditionModel
 from diffusers.loaders import single_file_utils
 from safetensors.torch import save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
@@ -35,15 +35,42 @@ def filled(model, arrays, folder):
     model.save_pretrained(folder)
 
 
+def autoencoder(arrays, folder, **settings):
+    vae = AutoencoderKL(block_out_channels=[32, 64, 64], layers_per_block=2, down_block_types=["DownEncoderBlock2D"] * 3,
+                        up_block_types=["UpDecoderBlock2D"] * 3, **settings)
+    filled(vae, single_file_utils.convert_ldm_vae_checkpoint(dict(arrays), dict(vae.config)), folder / "vae")
+
+
+def third_folder(arrays, folder):
+    """Stable Diffusion 3.5, as diffusers' from_single_file takes it apart."""
+    sizes = checkpoint_files.JOINT
+    transformer = SD3Transformer2DModel(
+        sample_size=128, num_layers=sizes["blocks"], attention_head_dim=64, num_attention_heads=sizes["heads"], joint_attention_dim=sizes["text"],
+        caption_projection_dim=sizes["width"], pooled_projection_dim=sizes["pooled"], pos_embed_max_size=sizes["positions"],
+        dual_attention_layers=tuple(sizes["dual"]), qk_norm="rms_norm")
+    filled(transformer, single_file_utils.convert_sd3_transformer_checkpoint_to_diffusers(dict(arrays)), folder / "transformer")
+    autoencoder(arrays, folder, latent_channels=16, use_quant_conv=False, use_post_quant_conv=False, scaling_factor=1.5305, shift_factor=0.0609)
+    for name, part, width, layers, activation in (("text_encoder", "clip_l", 64, 3, "quick_gelu"), ("text_encoder_2", "clip_g", 128, 4, "gelu")):
+        clip = single_file_utils.convert_ldm_clip_checkpoint(dict(arrays), remove_prefix=f"text_encoders.{part}.transformer.")
+        if part == "clip_l":
+            clip["text_projection.weight"] = torch.eye(width)
+        filled(CLIPTextModelWithProjection(text_config(width, layers, activation)), clip, folder / name)
+    diffusion_run.make_tokenizer(folder / "tokenizer", "<|endoftext|>")
+    diffusion_run.make_tokenizer(folder / "tokenizer_2", "!")
+    FlowMatchEulerDiscreteScheduler(shift=3.0).save_pretrained(folder / "scheduler")
+    (folder / "model_index.json").write_text(json.dumps({"_class_name": "StableDiffusion3Pipeline"}))
+
+
 def diffusers_folder(family, arrays, folder, prediction):
+    if family == "sd3":
+        third_folder(arrays, folder)
+        return
     sizes = checkpoint_files.FAMILIES[family]
     down = [CROSS if attends else PLAIN for attends in sizes["attends"]]
     unet = UNet2DConditionModel(block_out_channels=sizes["channels"], cross_attention_dim=sizes["context"], down_block_types=down,
                                 up_block_types=[name.replace("Down", "Up") for name in reversed(down)], **UNETS[family])
     filled(unet, single_file_utils.convert_ldm_unet_checkpoint(dict(arrays), dict(unet.config)), folder / "unet")
-    vae = AutoencoderKL(block_out_channels=[32, 64, 64], layers_per_block=2, down_block_types=["DownEncoderBlock2D"] * 3,
-                        up_block_types=["UpDecoderBlock2D"] * 3, scaling_factor=0.13025 if family == "sdxl" else 0.18215)
-    filled(vae, single_file_utils.convert_ldm_vae_checkpoint(dict(arrays), dict(vae.config)), folder / "vae")
+    autoencoder(arrays, folder, scaling_factor=0.13025 if family == "sdxl" else 0.18215)
     if family == "sd2":
         model = CLIPTextModel(text_config(64, 3, "gelu"))
         filled(model, single_file_utils.convert_open_clip_checkpoint(model, arrays, "cond_stage_model.model."), folder / "text_encoder")
@@ -72,7 +99,7 @@ def sample(program, model, output, *arguments):
     return (output / "0000.png").read_bytes()
 
 
-@pytest.mark.parametrize("family", ["sd1", "sd2", "sdxl"])
+@pytest.mark.parametrize("family", ["sd1", "sd2", "sdxl", "sd3"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=["fp32", "fp16"])
 def test_a_file_is_its_folder(program, family, dtype, vocabulary, tmp_path):
     """Pictures: of every weight of every part."""
@@ -88,18 +115,20 @@ def test_a_file_is_its_folder(program, family, dtype, vocabulary, tmp_path):
     assert len(list((tmp_path / "kept" / "dormer").iterdir())) == 1
 
 
-def test_training_on_a_file_is_training_on_its_folder(program, vocabulary, tmp_path):
-    arrays = checkpoint_files.checkpoint("sdxl")
+@pytest.mark.parametrize("family", ["sdxl", "sd3"])
+def test_training_on_a_file_is_training_on_its_folder(program, family, vocabulary, tmp_path):
+    arrays = checkpoint_files.checkpoint(family)
     save_file(dict(arrays), tmp_path / "model.safetensors")
-    diffusers_folder("sdxl", arrays, tmp_path / "folder", "epsilon")
+    diffusers_folder(family, arrays, tmp_path / "folder", "epsilon")
+    denoiser, kind, axis = ("transformer", SD3Transformer2DModel, "output") if family == "sd3" else ("unet", UNet2DConditionModel, "input")
     diffusion_run.make_pictures(tmp_path / "pictures", 4, 1)
     adapters = []
     for name, model in (("file", "model.safetensors"), ("folder", "folder")):
         (tmp_path / f"{name}.yaml").write_text(f"""
 run: {{directory: {tmp_path}/{name}-run, name: r, seed: 3, steps: 3, threads: 1, device: cpu}}
-model: {{path: {tmp_path}/{model}, dtype: float32}}
+model: {{path: {tmp_path}/{model}, dtype: float32, train: [{denoiser}]}}
 text: {{tokenizer: {vocabulary}}}
-adapter: {{kind: lora, rank: 4, decompose: {{axis: input}}, targets: attention-mlp}}
+adapter: {{kind: lora, rank: 4, decompose: {{axis: {axis}}}, targets: attention-mlp}}
 data: {{kind: images, resolution: [64], cache: {tmp_path}/cache-{name}, concepts: [{{path: {tmp_path}/pictures}}]}}
 batch: {{global: 2}}
 objective: {{kind: denoise}}
@@ -110,10 +139,10 @@ export: [{{for: kohya}}, {{for: merged}}]
         adapters.append(next((tmp_path / f"{name}-run" / "export" / "kohya").glob("*.safetensors")).read_bytes())
     assert adapters[0] == adapters[1]
     merged = [tmp_path / f"{name}-run" / "export" / "merged" for name in ("file", "folder")]
-    for part, kind in (("unet", UNet2DConditionModel), ("vae", AutoencoderKL), ("text_encoder", CLIPTextModel), ("text_encoder_2", CLIPTextModelWithProjection)):
+    for part, kind in ((denoiser, kind), ("vae", AutoencoderKL), ("text_encoder", CLIPTextModel), ("text_encoder_2", CLIPTextModelWithProjection)):
         first, second = (kind.from_pretrained(folder / part).state_dict() for folder in merged)
         assert first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first), part
-    assert not list(merged[0].rglob("*.view.json")) and not list(merged[0].rglob("transposed.safetensors"))
+    assert not list(merged[0].rglob("*.view.json")) and not list(merged[0].rglob("rearranged.safetensors"))
 
 
 def refused(program, model, *arguments):
@@ -144,6 +173,12 @@ def test_what_a_file_lacks_is_named(program, vocabulary, tmp_path):
     save_file({name: value for name, value in second.items() if name != "model.diffusion_model.out.2.bias"}, file)
     code, said = refused(program, file, "--tokenizer", vocabulary, "--prediction", "epsilon")
     assert code == 3 and "conv_out.bias" in said and str(file) in said
+    third = checkpoint_files.checkpoint("sd3")
+    for gone, word in (("text_encoders.clip_g.", "text_encoders.clip_g"), ("first_stage_model.", "autoencoder"),
+                       ("text_encoders.clip_g.transformer.text_projection", "text_projection")):
+        save_file({name: value for name, value in third.items() if not name.startswith(gone)}, file)
+        code, said = refused(program, file, "--tokenizer", vocabulary)
+        assert code == 3 and word in said and str(file) in said
     assert not [path for path in (tmp_path / "kept" / "dormer").iterdir() if ".tmp-" in path.name]
 
 

@@ -59,6 +59,9 @@ struct AdapterFormat {
   /// a usage error that names the way out. Null: the form is only read.
   std::function<void(const StoredAdapter& adapter, const std::filesystem::path& target, const WriteRequest& request)>
       write{};
+  /// Throws the usage error that `write` would throw for this adapter's layers, and writes nothing: a run asks before
+  /// it trains. May be null.
+  std::function<void(const StoredAdapter& adapter)> check{};
 };
 
 /// Forms by name, in the order of the list in src/interop/CMakeLists.txt, which is the order in which they are tried.

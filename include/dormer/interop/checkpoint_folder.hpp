@@ -14,9 +14,9 @@ struct CheckpointFile {
 
 /// A folder of diffusers that stands for the file: configurations, and views of its arrays under diffusers' names; the
 /// weights stay where they are. It lies in `place`/NAME-HASH, is made by whoever comes first and found again
-/// afterwards. Any number of processes may call. Stable Diffusion 1.x, 2.x and XL; sizes come from the arrays' shapes,
-/// what no shape tells from the family. Input errors name what the file lacks or is; usage errors ask for `tokenizer`,
-/// and for `prediction` where the file leaves it open.
+/// afterwards. Any number of processes may call. Stable Diffusion 1.x, 2.x, XL, 3 and 3.5; sizes come from the arrays'
+/// shapes, what no shape tells from the family. Input errors name what the file lacks or is; usage errors ask for
+/// `tokenizer`, and for `prediction` where the file leaves it open.
 [[nodiscard]] std::filesystem::path checkpoint_folder(const CheckpointFile& checkpoint,
                                                       const std::filesystem::path& place);
 

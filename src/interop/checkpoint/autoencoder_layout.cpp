@@ -76,7 +76,7 @@ std::optional<std::string> renamed_module(std::string_view module, std::int64_t 
 
 }  // namespace
 
-PartLayout autoencoder_layout(const ArrayShapes& arrays, double scaling) {
+PartLayout autoencoder_layout(const ArrayShapes& arrays, double scaling, double shift) {
   const auto name = [](const std::string& rest) { return kAutoencoder + rest; };
   require(arrays.has(name("encoder.conv_in.weight")) && arrays.has(name("decoder.conv_in.weight")), Fault::kInput,
           "it holds no autoencoder (first_stage_model); name a whole checkpoint, or a folder of diffusers");
@@ -103,7 +103,10 @@ PartLayout autoencoder_layout(const ArrayShapes& arrays, double scaling) {
                              {"use_post_quant_conv", arrays.has(name("post_quant_conv.weight"))},
                              {"scaling_factor", scaling}},
                   .arrays = {},
-                  .transposed = {}};
+                  .rearranged = {}};
+  if (shift != 0.0) {
+    part.config["shift_factor"] = shift;
+  }
   for (const char* side : {"encoder.", "decoder.", "quant_conv.", "post_quant_conv."}) {
     arrays.under(name(side), [&](const std::string& rest, const std::vector<std::int64_t>& shape) {
       const std::string array = side + rest;

@@ -125,7 +125,7 @@ PartLayout denoiser_layout(const ArrayShapes& arrays) {
                   .stem = "diffusion_pytorch_model",
                   .config = config_of(arrays, blocks),
                   .arrays = {},
-                  .transposed = {}};
+                  .rearranged = {}};
   arrays.under(kDenoiser, [&](const std::string& array, const std::vector<std::int64_t>& shape) {
     const std::optional<std::string> name = renamed_array(rules, array);
     require(name.has_value(), Fault::kInput, "its array {}{} is not known here; name the model's folder", kDenoiser,

@@ -1,5 +1,7 @@
 #include "checkpoint/layout.hpp"
 
+#include <functional>
+#include <numeric>
 #include <utility>
 
 #include <fmt/format.h>
@@ -14,14 +16,24 @@ constexpr const char* kFirstEncoder = "cond_stage_model.transformer.";
 constexpr const char* kSecondEncoder = "cond_stage_model.model.";
 constexpr const char* kExtraLargeFirst = "conditioner.embedders.0.transformer.";
 constexpr const char* kExtraLargeSecond = "conditioner.embedders.1.model.";
+constexpr const char* kThirdFirst = "text_encoders.clip_l.transformer.";
+constexpr const char* kThirdSecond = "text_encoders.clip_g.transformer.";
 
 CheckpointFamily checkpoint_family(const ArrayShapes& arrays) {
   const auto under = [&](const char* prefix, const char* array) { return arrays.has(std::string(prefix) + array); };
-  require(under(kUnet, "input_blocks.0.0.weight"), Fault::kInput,
-          "it has no {}input_blocks.0.0.weight: Stable Diffusion 1.x, 2.x and XL in one file are read; of other models "
-          "name the folder of diffusers",
-          kUnet);
   constexpr const char* kTable = "text_model.embeddings.token_embedding.weight";
+  if (under(kUnet, "joint_blocks.0.x_block.attn.qkv.weight")) {
+    require(under(kThirdFirst, kTable) && under(kThirdSecond, kTable), Fault::kInput,
+            "it holds not both of its text encoders ({} and {}): name a file that includes them, or a folder of "
+            "diffusers",
+            kThirdFirst, kThirdSecond);
+    return CheckpointFamily::kThird;
+  }
+  require(
+      under(kUnet, "input_blocks.0.0.weight"), Fault::kInput,
+      "it has no {}input_blocks.0.0.weight: Stable Diffusion 1.x, 2.x, XL, 3 and 3.5 in one file are read; of other "
+      "models name the folder of diffusers",
+      kUnet);
   if (under(kExtraLargeFirst, kTable) && under(kExtraLargeSecond, "token_embedding.weight")) {
     return CheckpointFamily::kExtraLarge;
   }
@@ -37,6 +49,9 @@ CheckpointFamily checkpoint_family(const ArrayShapes& arrays) {
 /// "epsilon", "v": what kohya's scripts write as modelspec.prediction_type, and arrays named as markers by others.
 std::optional<std::string> prediction_of(const ArrayShapes& arrays, const std::map<std::string, std::string>& metadata,
                                          CheckpointFamily family) {
+  if (family == CheckpointFamily::kThird) {
+    return "flow";
+  }
   if (arrays.has("v_pred")) {
     return "v_prediction";
   }
@@ -55,6 +70,18 @@ std::optional<std::string> prediction_of(const ArrayShapes& arrays, const std::m
 }
 
 Settings index_of(CheckpointFamily family) {
+  if (family == CheckpointFamily::kThird) {
+    return {{"_class_name", "StableDiffusion3Pipeline"},
+            {"scheduler", {"diffusers", "FlowMatchEulerDiscreteScheduler"}},
+            {"text_encoder", {"transformers", "CLIPTextModelWithProjection"}},
+            {"text_encoder_2", {"transformers", "CLIPTextModelWithProjection"}},
+            {"text_encoder_3", {nullptr, nullptr}},
+            {"tokenizer", {"transformers", "CLIPTokenizer"}},
+            {"tokenizer_2", {"transformers", "CLIPTokenizer"}},
+            {"tokenizer_3", {nullptr, nullptr}},
+            {"transformer", {"diffusers", "SD3Transformer2DModel"}},
+            {"vae", {"diffusers", "AutoencoderKL"}}};
+  }
   const bool large = family == CheckpointFamily::kExtraLarge;
   Settings index{{"_class_name", large ? "StableDiffusionXLPipeline" : "StableDiffusionPipeline"},
                  {"scheduler", {"diffusers", "DDIMScheduler"}},
@@ -101,12 +128,26 @@ void ArrayShapes::under(
   }
 }
 
+void add_thirds(PartLayout& part, std::span<const std::string> names, const std::string& array,
+                std::vector<std::int64_t> shape) {
+  require(!shape.empty() && shape[0] % 3 == 0, Fault::kInput,
+          "its array {} is not query, key and value; download it again", array);
+  shape[0] /= 3;
+  const std::int64_t elements = std::accumulate(shape.begin(), shape.end(), std::int64_t{1}, std::multiplies<>());
+  std::int64_t first = 0;
+  for (const std::string& name : names) {
+    part.arrays.push_back({.name = name, .file = {}, .array = array, .shape = shape, .first_element = first});
+    first += elements;
+  }
+}
+
 CheckpointLayout checkpoint_layout(const ArrayShapes& arrays, const std::map<std::string, std::string>& metadata) {
   CheckpointLayout layout{.family = checkpoint_family(arrays), .parts = {}, .index = {}, .prediction = {}};
   layout.prediction = prediction_of(arrays, metadata, layout.family);
   layout.zero_terminal_snr = arrays.has("ztsnr");
   layout.index = index_of(layout.family);
-  layout.parts.push_back(denoiser_layout(arrays));
+  const bool third = layout.family == CheckpointFamily::kThird;
+  layout.parts.push_back(third ? transformer_layout(arrays) : denoiser_layout(arrays));
   switch (layout.family) {
     case CheckpointFamily::kFirst:
       layout.parts.push_back(clip_layout(arrays, "text_encoder", kFirstEncoder));
@@ -118,9 +159,13 @@ CheckpointLayout checkpoint_layout(const ArrayShapes& arrays, const std::map<std
       layout.parts.push_back(clip_layout(arrays, "text_encoder", kExtraLargeFirst));
       layout.parts.push_back(open_clip_layout(arrays, "text_encoder_2", kExtraLargeSecond, 0));
       break;
+    case CheckpointFamily::kThird:  // the first one's pooled state is that before its projection
+      layout.parts.push_back(projecting_clip_layout(arrays, "text_encoder", kThirdFirst, ClipProjection::kIdentity));
+      layout.parts.push_back(projecting_clip_layout(arrays, "text_encoder_2", kThirdSecond, ClipProjection::kOfFile));
+      break;
   }
-  layout.parts.push_back(
-      autoencoder_layout(arrays, layout.family == CheckpointFamily::kExtraLarge ? 0.13025 : 0.18215));
+  const double scaling = third ? 1.5305 : layout.family == CheckpointFamily::kExtraLarge ? 0.13025 : 0.18215;
+  layout.parts.push_back(autoencoder_layout(arrays, scaling, third ? 0.0609 : 0.0));
   return layout;
 }
 

@@ -4,6 +4,7 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -13,8 +14,8 @@
 #include "dormer/storage/array_views.hpp"
 
 /// What the arrays of a diffusion model in one file are in diffusers' folders. Pure, as all here: names and shapes in,
-/// configurations and views out. Names: CompVis' latent-diffusion and stablediffusion, Stability's generative-models,
-/// and OpenCLIP; settings that no shape tells: the configurations of the released models.
+/// configurations and views out. Names: CompVis' latent-diffusion and stablediffusion, Stability's generative-models
+/// and sd3.5, and OpenCLIP; settings that no shape tells: the configurations of the released models.
 namespace dormer::interop {
 
 using Settings = nlohmann::ordered_json;
@@ -37,18 +38,29 @@ class ArrayShapes {
   std::map<std::string, std::vector<std::int64_t>, std::less<>> shapes_;
 };
 
+enum class Rearrangement : std::uint8_t {
+  kTransposed,     ///< a matrix
+  kHalvesSwapped,  ///< the first half of the rows comes last
+  kIdentity        ///< the identity on vectors as long as this table's rows
+};
+/// An array that no view of the file shows as diffusers has it.
+struct RearrangedArray {
+  Rearrangement how = Rearrangement::kTransposed;
+  std::string array;  ///< in the file
+  std::string name;   ///< in diffusers
+};
+
 /// One folder of diffusers'. `file` of the views is empty: the checkpoint.
 struct PartLayout {
   std::string folder;
   std::string stem;
   Settings config;
   std::vector<storage::ArrayView> arrays;
-  /// A square array that lies transposed in the file, and its name there; or nothing.
-  std::optional<std::string> transposed;
+  std::vector<RearrangedArray> rearranged;
 };
 
 /// Stable Diffusion's families.
-enum class CheckpointFamily : std::uint8_t { kFirst, kSecond, kExtraLarge };
+enum class CheckpointFamily : std::uint8_t { kFirst, kSecond, kExtraLarge, kThird };
 
 struct CheckpointLayout {
   CheckpointFamily family = CheckpointFamily::kFirst;
@@ -62,10 +74,21 @@ struct CheckpointLayout {
 [[nodiscard]] CheckpointLayout checkpoint_layout(const ArrayShapes& arrays,
                                                  const std::map<std::string, std::string>& metadata);
 
+/// Adds views of an array's rows in three parts of one height, from the top down.
+void add_thirds(PartLayout& part, std::span<const std::string> names, const std::string& array,
+                std::vector<std::int64_t> shape);
+
 [[nodiscard]] PartLayout denoiser_layout(const ArrayShapes& arrays);
-[[nodiscard]] PartLayout autoencoder_layout(const ArrayShapes& arrays, double scaling);
+/// Of Stable Diffusion 3 and 3.5.
+[[nodiscard]] PartLayout transformer_layout(const ArrayShapes& arrays);
+/// Latents are (z - shift) scaling.
+[[nodiscard]] PartLayout autoencoder_layout(const ArrayShapes& arrays, double scaling, double shift);
 /// transformers' names under `prefix`.
 [[nodiscard]] PartLayout clip_layout(const ArrayShapes& arrays, std::string folder, const std::string& prefix);
+/// The same with the projections that Stable Diffusion 3's pooled states have: that of the file, or none that shows.
+enum class ClipProjection : std::uint8_t { kOfFile, kIdentity };
+[[nodiscard]] PartLayout projecting_clip_layout(const ArrayShapes& arrays, std::string folder,
+                                                const std::string& prefix, ClipProjection projection);
 /// OpenCLIP's names under `prefix`; `skipped` layers and, with any, the projection stay out.
 [[nodiscard]] PartLayout open_clip_layout(const ArrayShapes& arrays, std::string folder, const std::string& prefix,
                                           std::int64_t skipped);

@@ -46,23 +46,12 @@ void add_layer_array(PartLayout& part, const std::string& array, const std::stri
     }
   }
   constexpr std::string_view kThree = "attn.in_proj_";
-  require(rest.starts_with(kThree) && !shape.empty() && shape[0] % 3 == 0, Fault::kInput,
-          "its array {} is not known here; name the model's folder", array);
-  std::vector<std::int64_t> third = shape;
-  third[0] /= 3;
-  std::int64_t elements = 1;
-  for (const std::int64_t dimension : third) {
-    elements *= dimension;
-  }
-  std::int64_t first = 0;
+  require(rest.starts_with(kThree), Fault::kInput, "its array {} is not known here; name the model's folder", array);
+  std::vector<std::string> names;
   for (const char* ours : {"self_attn.q_proj.", "self_attn.k_proj.", "self_attn.v_proj."}) {
-    part.arrays.push_back({.name = place + ours + rest.substr(kThree.size()),
-                           .file = {},
-                           .array = array,
-                           .shape = third,
-                           .first_element = first});
-    first += elements;
+    names.push_back(place + ours + rest.substr(kThree.size()));
   }
+  add_thirds(part, names, array, shape);
 }
 
 }  // namespace
@@ -78,13 +67,35 @@ PartLayout clip_layout(const ArrayShapes& arrays, std::string folder, const std:
                             arrays.size(layers + "0.mlp.fc1.weight", 0), arrays.count(layers, ".mlp.fc1.weight"),
                             arrays.size(model + "embeddings.position_embedding.weight", 0)),
       .arrays = {},
-      .transposed = {}};
+      .rearranged = {}};
   part.config["hidden_act"] = "quick_gelu";
   arrays.under(model, [&](const std::string& rest, const std::vector<std::int64_t>& shape) {
     if (!rest.ends_with("position_ids")) {
       part.arrays.push_back({.name = "text_model." + rest, .file = {}, .array = model + rest, .shape = shape});
     }
   });
+  return part;
+}
+
+PartLayout projecting_clip_layout(const ArrayShapes& arrays, std::string folder, const std::string& prefix,
+                                  ClipProjection projection) {
+  PartLayout part = clip_layout(arrays, std::move(folder), prefix);
+  const std::int64_t width = part.config.at("hidden_size");
+  part.config["architectures"] = Settings::array({"CLIPTextModelWithProjection"});
+  part.config["projection_dim"] = width;
+  if (projection == ClipProjection::kIdentity) {
+    part.rearranged.push_back({.how = Rearrangement::kIdentity,
+                               .array = prefix + "text_model.embeddings.token_embedding.weight",
+                               .name = "text_projection.weight"});
+    return part;
+  }
+  const std::string array = prefix + "text_projection.weight";
+  part.config["hidden_act"] = "gelu";
+  part.config["projection_dim"] = arrays.size(array, 0);
+  part.arrays.push_back({.name = "text_projection.weight",
+                         .file = {},
+                         .array = array,
+                         .shape = {arrays.size(array, 0), arrays.size(array, 1)}});
   return part;
 }
 
@@ -99,7 +110,7 @@ PartLayout open_clip_layout(const ArrayShapes& arrays, std::string folder, const
                                         arrays.size(blocks + "0.mlp.c_fc.weight", 0), layers,
                                         arrays.size(prefix + "positional_embedding", 0)),
                   .arrays = {},
-                  .transposed = {}};
+                  .rearranged = {}};
   part.config["hidden_act"] = "gelu";
   const auto whole = [&](const char* theirs, const char* ours) {
     std::vector<std::int64_t> shape;
@@ -121,7 +132,8 @@ PartLayout open_clip_layout(const ArrayShapes& arrays, std::string folder, const
   if (skipped == 0) {
     part.config["architectures"] = Settings::array({"CLIPTextModelWithProjection"});
     part.config["projection_dim"] = arrays.size(prefix + "text_projection", 1);
-    part.transposed = prefix + "text_projection";
+    part.rearranged.push_back(
+        {.how = Rearrangement::kTransposed, .array = prefix + "text_projection", .name = "text_projection.weight"});
   }
   return part;
 }

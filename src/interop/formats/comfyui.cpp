@@ -11,7 +11,8 @@ AdapterFormat comfyui() {
           .read = [](const std::filesystem::path& source,
                      const ReadOptions& options) { return read_kohya(source, options, KohyaSpelling::kDotted); },
           .write = [](const StoredAdapter& adapter, const std::filesystem::path& target,
-                      const WriteRequest& request) { write_kohya(adapter, target, request, KohyaSpelling::kDotted); }};
+                      const WriteRequest& request) { write_kohya(adapter, target, request, KohyaSpelling::kDotted); },
+          .check = [](const StoredAdapter& adapter) { require_kohya_names(adapter, KohyaSpelling::kDotted); }};
 }
 
 }  // namespace dormer::interop::formats

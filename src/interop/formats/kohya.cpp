@@ -11,7 +11,8 @@ AdapterFormat kohya() {
       .read = [](const std::filesystem::path& source,
                  const ReadOptions& options) { return read_kohya(source, options, KohyaSpelling::kFlat); },
       .write = [](const StoredAdapter& adapter, const std::filesystem::path& target,
-                  const WriteRequest& request) { write_kohya(adapter, target, request, KohyaSpelling::kFlat); }};
+                  const WriteRequest& request) { write_kohya(adapter, target, request, KohyaSpelling::kFlat); },
+      .check = [](const StoredAdapter& adapter) { require_kohya_names(adapter, KohyaSpelling::kFlat); }};
 }
 
 }  // namespace dormer::interop::formats
