@@ -85,8 +85,12 @@ void add_thirds(PartLayout& part, std::span<const std::string> names, const std:
 [[nodiscard]] PartLayout autoencoder_layout(const ArrayShapes& arrays, double scaling, double shift);
 /// transformers' names under `prefix`.
 [[nodiscard]] PartLayout clip_layout(const ArrayShapes& arrays, std::string folder, const std::string& prefix);
-/// The same with the projections that Stable Diffusion 3's pooled states have: that of the file, or none that shows.
-enum class ClipProjection : std::uint8_t { kOfFile, kIdentity };
+/// What Stable Diffusion 3 makes of a pooled state.
+enum class ClipProjection : std::uint8_t {
+  kOfFile,   ///< of OpenCLIP's bigG, and its activation
+  kIdentity  ///< of CLIP-L, whose own projection is passed by
+};
+/// The same with a projection.
 [[nodiscard]] PartLayout projecting_clip_layout(const ArrayShapes& arrays, std::string folder,
                                                 const std::string& prefix, ClipProjection projection);
 /// OpenCLIP's names under `prefix`; `skipped` layers and, with any, the projection stay out.
