@@ -101,10 +101,6 @@ class EveryKind : public ::testing::TestWithParam<Row> {
   [[nodiscard]] bool decomposed() const { return GetParam().axis != "plain"; }
   [[nodiscard]] bool by_input() const { return GetParam().axis == "input"; }
   [[nodiscard]] bool embedding() const { return site_.form == LayerForm::kEmbedding; }
-  /// Of a layer in bfloat16 (docs/adr/0032).
-  [[nodiscard]] bool measures_rounded_factors() const {
-    return GetParam().kind == "lora" || GetParam().kind == "locon";
-  }
   [[nodiscard]] AdapterConfig config(std::int64_t rank = 3) const {
     const Row& row = GetParam();
     AdapterConfig config;
@@ -201,7 +197,8 @@ TEST_P(EveryKind, NormsAreThoseOfTheDenseSum) {
     const at::Tensor expected = spread_norms(site_, axis, sum_matrix(layer));
     const at::Tensor off = spread(site_, axis, decomposition->norm().to(at::kDouble)).sub(expected).abs();
     at::Tensor allowed = expected.mul(4.0 * 0x1p-23 * std::sqrt(static_cast<double>(site_.columns())));
-    if (dtype == at::kBFloat16 && measures_rounded_factors()) {  // each of a product's two is off by up to 2^-9
+    const bool low_rank = GetParam().kind == "lora" || GetParam().kind == "locon";
+    if (dtype == at::kBFloat16 && low_rank) {  // docs/adr/0032: each of a product's two is off by up to 2^-9
       const at::Tensor change = layer.adapters->find(0)->change().dense_rows(0, site_.out);
       allowed.add_(spread_norms(site_, axis, change.to(at::kDouble)), 0x1p-8);
     }
