@@ -1,7 +1,7 @@
 #include <algorithm>
 #include <chrono>
-#include <cstdlib>
 #include <filesystem>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -60,7 +60,7 @@ class TemporaryFolder {
  public:
   TemporaryFolder() {
     std::string name = (std::filesystem::temp_directory_path() / "dormer-plan-XXXXXX").string();
-    require(mkdtemp(name.data()) != nullptr, Fault::kUsage, "{}: no folder can be made there; set TMPDIR",
+    require(mkdtemp(name.data()) != nullptr, Fault::kIo, "{}: no folder can be made there; set TMPDIR",
             std::filesystem::temp_directory_path().string());
     path_ = name;
   }
