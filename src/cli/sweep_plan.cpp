@@ -59,9 +59,12 @@ RungPlan plan_rungs(const sweep::SweepConfig& config, const sweep::SweepState& s
 class TemporaryFolder {
  public:
   TemporaryFolder() {
-    std::string name = (std::filesystem::temp_directory_path() / "dormer-plan-XXXXXX").string();
-    require(mkdtemp(name.data()) != nullptr, Fault::kIo, "{}: no folder can be made there; set TMPDIR",
-            std::filesystem::temp_directory_path().string());
+    std::error_code code;
+    const std::filesystem::path place = std::filesystem::temp_directory_path(code);
+    std::string name = (place / "dormer-plan-XXXXXX").string();
+    require(!code && mkdtemp(name.data()) != nullptr, Fault::kIo,
+            "no temporary folder can be made for the updates that are timed; let TMPDIR name a folder that can be "
+            "written to");
     path_ = name;
   }
   ~TemporaryFolder() {
