@@ -103,10 +103,10 @@ struct PairRegisters : Registers<16> {
 
 /// Whether a pair is one product of the processor for these factors.
 #ifdef DORMER_PAIRS
-template <typename Factor>
-constexpr bool kByPairs = std::is_same_v<Factor, BFloat16>;
+template <typename Element>
+constexpr bool kByPairs = std::is_same_v<Element, BFloat16>;
 #else
-template <typename Factor>
+template <typename Element>
 constexpr bool kByPairs = false;
 #endif
 
@@ -136,8 +136,8 @@ class FactorTiles {
     return values_.data() + index * slots_of<Level>(rank_) * kLanes;
   }
 
-  template <typename Factor>
-  DORMER_INLINE void fill(const Factor* a, std::int64_t width, std::int64_t first, std::int64_t count) {
+  template <typename Element>
+  DORMER_INLINE void fill(const Element* a, std::int64_t width, std::int64_t first, std::int64_t count) {
     typename Level::Slot* to = values_.data();
     for (std::int64_t column = 0; column < count; column += kLanes) {
       const std::int64_t whole = std::min(kLanes, count - column);
@@ -158,8 +158,8 @@ class FactorTiles {
 };
 
 /// s B of a tile's rows, slot by slot; rows beyond the last one are zeros.
-template <typename Level, typename Element, typename Factor>
-DORMER_INLINE void take_rows(const LowRankNormsArguments<Element, Factor>& g, std::int64_t row, std::int64_t count,
+template <typename Level, typename Element>
+DORMER_INLINE void take_rows(const LowRankNormsArguments<Element>& g, std::int64_t row, std::int64_t count,
                              typename Level::Slot* factors) {
   for (std::int64_t r = 0; r < g.rank; r += Level::kRanks) {
     for (std::int64_t k = 0; k < Level::kRows; ++k, ++factors) {
@@ -210,8 +210,7 @@ DORMER_INLINE void square_tile(const Element* const (&weight)[Level::kRows], con
 template <typename Element, std::int64_t kRows>
 class TileRows {
  public:
-  template <typename Factor>
-  TileRows(const LowRankNormsArguments<Element, Factor>& g, std::int64_t row, std::int64_t count)
+  TileRows(const LowRankNormsArguments<Element>& g, std::int64_t row, std::int64_t count)
       : count_(count), ahead_(row + 2 * kRows <= g.rows ? kRows * g.width : 0) {
     for (std::int64_t k = 0; k < kRows; ++k) {
       rows_[k] = g.weight + (row + std::min(k, count - 1)) * g.width;
@@ -239,8 +238,8 @@ class TileRows {
   Element copies_[kRows][kLanes];
 };
 
-template <typename Level, typename Element, typename Factor>
-DORMER_INLINE void row_squares(const LowRankNormsArguments<Element, Factor>& g, Range rows) {
+template <typename Level, typename Element>
+DORMER_INLINE void row_squares(const LowRankNormsArguments<Element>& g, Range rows) {
   constexpr std::int64_t kRows = Level::kRows;
   const std::int64_t slots = slots_of<Level>(g.rank);
   FactorTiles<Level> tiles(g.rank, g.width);
@@ -278,8 +277,8 @@ DORMER_INLINE void row_squares(const LowRankNormsArguments<Element, Factor>& g, 
   }
 }
 
-template <typename Level, typename Element, typename Factor>
-DORMER_INLINE void column_squares(const LowRankNormsArguments<Element, Factor>& g, Range range) {
+template <typename Level, typename Element>
+DORMER_INLINE void column_squares(const LowRankNormsArguments<Element>& g, Range range) {
   constexpr std::int64_t kRows = Level::kRows;
   const std::int64_t slots = slots_of<Level>(g.rank);
   FactorTiles<Level> tiles(g.rank, range.end - range.begin);
@@ -322,71 +321,65 @@ DORMER_INLINE void column_squares(const LowRankNormsArguments<Element, Factor>& 
   }
 }
 
-template <typename Element, typename Factor>
-DORMER_AVX512 void row_squares_avx512(const LowRankNormsArguments<Element, Factor>& g, Range rows) {
-  row_squares<Registers<16>>(g, rows);
+/// What is summed, as a type, so that one choice of the level serves both.
+struct Rows {
+  template <typename Level, typename Element>
+  static DORMER_INLINE void sum(const LowRankNormsArguments<Element>& g, Range range) {
+    row_squares<Level>(g, range);
+  }
+};
+struct Columns {
+  template <typename Level, typename Element>
+  static DORMER_INLINE void sum(const LowRankNormsArguments<Element>& g, Range range) {
+    column_squares<Level>(g, range);
+  }
+};
+
+template <typename Sums, typename Element>
+DORMER_AVX2 void sum_by_avx2(const LowRankNormsArguments<Element>& g, Range range) {
+  Sums::template sum<Registers<8>>(g, range);
 }
-template <typename Element, typename Factor>
-DORMER_AVX2 void row_squares_avx2(const LowRankNormsArguments<Element, Factor>& g, Range rows) {
-  row_squares<Registers<8>>(g, rows);
+template <typename Sums, typename Element>
+DORMER_AVX512 void sum_by_avx512(const LowRankNormsArguments<Element>& g, Range range) {
+  Sums::template sum<Registers<16>>(g, range);
 }
-template <typename Element, typename Factor>
-DORMER_AVX512 void column_squares_avx512(const LowRankNormsArguments<Element, Factor>& g, Range columns) {
-  column_squares<Registers<16>>(g, columns);
-}
-template <typename Element, typename Factor>
-DORMER_AVX2 void column_squares_avx2(const LowRankNormsArguments<Element, Factor>& g, Range columns) {
-  column_squares<Registers<8>>(g, columns);
+template <typename Sums, typename Element>
+DORMER_AVX512 void sum_by_pairs(const LowRankNormsArguments<Element>& g, Range range) {
+  Sums::template sum<PairRegisters>(g, range);
 }
 
-template <typename Element>
-DORMER_AVX512 void row_squares_by_pairs(const LowRankNormsArguments<Element, BFloat16>& g, Range rows) {
-  row_squares<PairRegisters>(g, rows);
-}
-template <typename Element>
-DORMER_AVX512 void column_squares_by_pairs(const LowRankNormsArguments<Element, BFloat16>& g, Range columns) {
-  column_squares<PairRegisters>(g, columns);
+template <typename Sums, typename Element>
+void sum_at_level(const LowRankNormsArguments<Element>& g, Range range, VectorLevel level) {
+  switch (level) {
+    case VectorLevel::kAvx512Pairs:
+      if constexpr (kByPairs<Element>) {
+        return sum_by_pairs<Sums>(g, range);
+      }
+      [[fallthrough]];
+    case VectorLevel::kAvx512:
+      return sum_by_avx512<Sums>(g, range);
+    case VectorLevel::kAvx2:
+      return sum_by_avx2<Sums>(g, range);
+    case VectorLevel::kBase:
+      return Sums::template sum<Registers<4>>(g, range);
+  }
 }
 
 }  // namespace
 
-template <typename Element, typename Factor>
-void sum_row_squares(const LowRankNormsArguments<Element, Factor>& arguments, Range rows, VectorLevel level) {
-  switch (level) {
-    case VectorLevel::kAvx512Pairs:
-      if constexpr (kByPairs<Factor>) {
-        return row_squares_by_pairs(arguments, rows);
-      }
-      [[fallthrough]];
-    case VectorLevel::kAvx512:
-      return row_squares_avx512(arguments, rows);
-    case VectorLevel::kAvx2:
-      return row_squares_avx2(arguments, rows);
-    case VectorLevel::kBase:
-      return row_squares<Registers<4>>(arguments, rows);
-  }
+template <typename Element>
+void sum_row_squares(const LowRankNormsArguments<Element>& arguments, Range rows, VectorLevel level) {
+  sum_at_level<Rows>(arguments, rows, level);
 }
 
-template <typename Element, typename Factor>
-void sum_column_squares(const LowRankNormsArguments<Element, Factor>& arguments, Range columns, VectorLevel level) {
-  switch (level) {
-    case VectorLevel::kAvx512Pairs:
-      if constexpr (kByPairs<Factor>) {
-        return column_squares_by_pairs(arguments, columns);
-      }
-      [[fallthrough]];
-    case VectorLevel::kAvx512:
-      return column_squares_avx512(arguments, columns);
-    case VectorLevel::kAvx2:
-      return column_squares_avx2(arguments, columns);
-    case VectorLevel::kBase:
-      return column_squares<Registers<4>>(arguments, columns);
-  }
+template <typename Element>
+void sum_column_squares(const LowRankNormsArguments<Element>& arguments, Range columns, VectorLevel level) {
+  sum_at_level<Columns>(arguments, columns, level);
 }
 
-template void sum_row_squares(const LowRankNormsArguments<float, float>&, Range, VectorLevel);
-template void sum_row_squares(const LowRankNormsArguments<BFloat16, BFloat16>&, Range, VectorLevel);
-template void sum_column_squares(const LowRankNormsArguments<float, float>&, Range, VectorLevel);
-template void sum_column_squares(const LowRankNormsArguments<BFloat16, BFloat16>&, Range, VectorLevel);
+template void sum_row_squares(const LowRankNormsArguments<float>&, Range, VectorLevel);
+template void sum_row_squares(const LowRankNormsArguments<BFloat16>&, Range, VectorLevel);
+template void sum_column_squares(const LowRankNormsArguments<float>&, Range, VectorLevel);
+template void sum_column_squares(const LowRankNormsArguments<BFloat16>&, Range, VectorLevel);
 
 }  // namespace dormer::kernels

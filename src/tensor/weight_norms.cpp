@@ -13,8 +13,8 @@ namespace dormer::tensor {
 namespace {
 
 template <typename Element>
-kernels::LowRankNormsArguments<Element, Element> arguments_of(const at::Tensor& weight, const LowRankFactors& change,
-                                                              const at::Tensor& squares) {
+kernels::LowRankNormsArguments<Element> arguments_of(const at::Tensor& weight, const LowRankFactors& change,
+                                                     const at::Tensor& squares) {
   invariant(change.a.scalar_type() == weight.scalar_type() && change.b.scalar_type() == weight.scalar_type(),
             "factors are in another dtype than the weight");
   return {data<const Element>(weight),

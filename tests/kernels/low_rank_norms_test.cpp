@@ -31,7 +31,7 @@ class Problem {
         a_(drawn<Element>(sizes.rank * sizes.width, 2)),
         b_(drawn<Element>(sizes.rank * sizes.rows, 3)) {}
 
-  LowRankNormsArguments<Element, Element> arguments(std::vector<double>& squares) const {
+  LowRankNormsArguments<Element> arguments(std::vector<double>& squares) const {
     return {weight_.data(), a_.data(), b_.data(), squares.data(), sizes_.rows, sizes_.width, sizes_.rank, kScale};
   }
 

@@ -13,11 +13,11 @@
 namespace dormer::kernels {
 
 /// Factors of BFloat16 are those that a model in bfloat16 multiplies with: Δ is then the very one that it adds.
-template <typename Element, typename Factor>
+template <typename Element>
 struct LowRankNormsArguments {
   const Element* weight;  // [rows, width]
-  const Factor* a;        // [rank, width]
-  const Factor* b;        // [rank, rows]; of BFloat16 they hold s, rounded with it
+  const Element* a;       // [rank, width]
+  const Element* b;       // [rank, rows]; of BFloat16 they hold s, rounded with it
   double* squares;        // one for every row, or one for every column
   std::int64_t rows;
   std::int64_t width;
@@ -25,14 +25,14 @@ struct LowRankNormsArguments {
   float scale;  // s; 1 where the factors are BFloat16
 };
 
-/// squares[o] = |w[o,:] + δ[o,:]|² for a range of rows. Elements and factors are both float or both BFloat16.
-template <typename Element, typename Factor>
-void sum_row_squares(const LowRankNormsArguments<Element, Factor>& arguments, Range rows,
+/// squares[o] = |w[o,:] + δ[o,:]|² for a range of rows. Elements and factors are float or BFloat16.
+template <typename Element>
+void sum_row_squares(const LowRankNormsArguments<Element>& arguments, Range rows,
                      VectorLevel level = best_vector_level());
 
 /// squares[i] = |w[:,i] + δ[:,i]|² for a range of columns; ranges that start at multiples of 16 are the quick ones.
-template <typename Element, typename Factor>
-void sum_column_squares(const LowRankNormsArguments<Element, Factor>& arguments, Range columns,
+template <typename Element>
+void sum_column_squares(const LowRankNormsArguments<Element>& arguments, Range columns,
                         VectorLevel level = best_vector_level());
 
 }  // namespace dormer::kernels
