@@ -5,6 +5,7 @@
 #include <limits>
 
 #include <ATen/core/Tensor.h>
+#include <ATen/ops/div.h>
 #include <ATen/ops/linalg_vector_norm.h>
 #include <fmt/ranges.h>
 
@@ -12,6 +13,7 @@
 #include "dormer/adapter/effective_weight.hpp"
 #include "dormer/core/atomic_file.hpp"
 #include "dormer/core/error.hpp"
+#include "dormer/tensor/device_memory.hpp"
 #include "dormer/tensor/differentiable.hpp"
 #include "layer_names.hpp"
 #include "model_files.hpp"
@@ -204,6 +206,20 @@ double epsilon_share(const adapter::AdapterSet& adapters, std::size_t site_index
   return norm == nullptr || epsilon == 0.0 ? 0.0 : epsilon / std::max(epsilon, norm->min().item<double>());
 }
 
+/// What norms that are taken of rounded factors (docs/adr/0032) do to an effective weight, relative to Δ of the
+/// factors' absolute values: rounding two factors moves a row of Δ, and so its norm n, by two roundings of that row's
+/// share, and the row times m / n by m / n as much.
+double rounded_norms_share(const adapter::AdapterSet& adapters, std::size_t site_index, const StoredLayer& kept,
+                           const at::Tensor& weight) {
+  const at::Tensor* norm = adapters.norm(site_index);
+  if (norm == nullptr || weight.scalar_type() != at::kBFloat16 || (kept.kind != "lora" && kept.kind != "locon")) {
+    return 0.0;
+  }
+  const at::Tensor magnitude = tensor::borrowed(std::span<const float>(kept.magnitude), "cpu");
+  const double rounding = rounding_of(DType::kBF16);
+  return (2.0 + rounding) * rounding * at::div(magnitude, norm->cpu().flatten()).abs().max().item<double>();
+}
+
 }  // namespace
 
 void require_same_function(const StoredAdapter& stored, const adapter::AdapterSet& adapters, const BaseFacts& base) {
@@ -233,7 +249,8 @@ void require_same_function(const StoredAdapter& stored, const adapter::AdapterSe
     // Both sum in fp32; factored norms are within 27 ulp of dense ones where nothing cancels more than to a sixteenth.
     const double scale = size.value() + change.value();
     const double difference = off.value();
-    const double bound = ((64.0 + static_cast<double>(kept.rank)) * 0x1p-23 + epsilon_share(adapters, index)) * scale;
+    const double bound = ((64.0 + static_cast<double>(kept.rank)) * 0x1p-23 + epsilon_share(adapters, index)) * scale +
+                         rounded_norms_share(adapters, index, kept, weight) * change.value();
     invariant(difference <= bound,
               "the stored adapter of '{}' is not the trained one: effective weights differ by {:.3g}", name,
               difference);

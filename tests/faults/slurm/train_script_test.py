@@ -17,16 +17,23 @@ if [ -n "$TEST_SAVES" ]; then
   mkdir -p "run/checkpoints/step-$TEST_SAVES"
   touch "run/checkpoints/step-$TEST_SAVES/manifest.json"
 fi
-if [ -n "$TEST_SIGNAL" ]; then  # the script shall pass it on
-  trap 'echo passed on; exit "$TEST_CODE"' USR1
-  kill "-$TEST_SIGNAL" $PPID
-  sleep 20 > /dev/null 2>&1 &
-  wait
+if [ -n "$TEST_SIGNAL" ]; then
+  exec python3 "$0.py"
 fi
 exit "${TEST_CODE:-0}"
 """
+# The script shall pass a signal on: what comes before the launcher is ready for it is lost and does no harm, and is sent again.
+SIGNALLED = """\
+import os, signal, sys
+os.kill(os.getpid(), signal.SIGUSR1)
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+os.kill(os.getppid(), signal.Signals["SIG" + os.environ["TEST_SIGNAL"]])
+print("passed on" if signal.sigtimedwait([signal.SIGUSR1], 30) else "lost", flush=True)
+sys.exit(int(os.environ["TEST_CODE"]))
+"""
 STANDINS = {
     "mpirun": LAUNCHER,
+    "mpirun.py": SIGNALLED,
     "srun": LAUNCHER,
     "dormer": '#!/bin/bash\nprintf "%s\\n" "$@" > asked\n[ -z "$TEST_BAD" ] || { echo "error: bad.yaml:1: run: no" >&2; exit 2; }\necho run\n',
     "squeue": '#!/bin/bash\n[ "$SLURM_TIME_FORMAT" = %s ] && echo "1900000000   "\n',
@@ -34,6 +41,10 @@ STANDINS = {
                 '[ "$1" != --oneliner ] || echo "JobId=7 JobState=${TEST_STATE:-RUNNING} TimeLimit=01:00:00 Features=(null) Requeue=1"\n',
     "sbatch": '#!/bin/bash\nprintf "%s\\n" "$@" > submitted\nenv > submitted.env\necho 8\n',
 }
+
+
+# Of every rank, before the program.
+DEAF = ["bash", "-c", "trap '' USR1; exec \"$0\" \"$@\""]
 
 
 class Desk:
@@ -75,6 +86,13 @@ def test_mpirun_gets_as_many_ranks_on_a_node_as_slurm_has_tasks(desk):
     assert not desk.lines("requeued") and not (desk.folder / "run" / "lives.txt").exists()
 
 
+def test_a_signal_before_a_rank_is_ready_does_not_end_it(desk):
+    assert desk.run("mine.yaml") == 0
+    assert desk.lines("launched")[-6:-3] == DEAF
+    early = subprocess.run([*DEAF, "sh", "-c", 'kill -USR1 $$; exit "$1"', "sh", "85"])
+    assert early.returncode == 85
+
+
 def test_unequal_nodes_are_filled_by_slots(desk):
     assert desk.run("mine.yaml", job={**JOB, "SLURM_TASKS_PER_NODE": "3,1"}) == 0
     assert desk.lines("launched")[:6] == ["mpirun", "-np", "4", "--bind-to", "none", "-x"]
@@ -83,7 +101,7 @@ def test_unequal_nodes_are_filled_by_slots(desk):
 def test_srun_ends_with_the_first_dead_rank_and_keeps_the_cores_of_a_task(desk):
     assert desk.run("mine.yaml", DORMER_LAUNCHER="srun", SLURM_CPUS_PER_TASK="3") == 0
     assert desk.lines("launched") == ["srun", "--mpi=pmix", "-K1", "--nodes=2", "--ntasks=4", "--ntasks-per-node=2", "--cpus-per-task=3",
-                                      "dormer", "train", "mine.yaml"]
+                                      *DEAF, "dormer", "train", "mine.yaml"]
 
 
 def test_a_job_that_names_no_tasks_has_one_rank_on_each_node(desk):
@@ -96,7 +114,7 @@ def test_container_program_and_options_are_words(desk):
     assert desk.run("mine.yaml", DORMER_LAUNCHER="srun", DORMER_SRUN_MPI="pmix_v4", DORMER_LAUNCHER_OPTIONS="--label -v",
                     DORMER_CONTAINER="env A=1", DORMER_PROGRAM=str(desk.folder / "bin" / "dormer")) == 0
     assert desk.lines("launched")[1] == "--mpi=pmix_v4"
-    assert desk.lines("launched")[-7:] == ["--label", "-v", "env", "A=1", str(desk.folder / "bin" / "dormer"), "train", "mine.yaml"]
+    assert desk.lines("launched")[-10:] == ["--label", "-v", *DEAF, "env", "A=1", str(desk.folder / "bin" / "dormer"), "train", "mine.yaml"]
 
 
 def test_an_index_of_an_array_stands_for_itself(desk):
