@@ -39,8 +39,14 @@ std::span<const std::byte> SafetensorsFile::bytes(const TensorEntry& entry) cons
   return file_->bytes().subspan(header_.data_begin + entry.begin, entry.end - entry.begin);
 }
 
-bool SafetensorsFile::aligned(const TensorEntry& entry) const {
-  return (header_.data_begin + entry.begin) % size_of(entry.dtype) == 0;  // a mapping begins at a page
+bool SafetensorsFile::lends(const TensorEntry& entry) const {
+  const bool aligned = (header_.data_begin + entry.begin) % size_of(entry.dtype) == 0;  // a mapping begins at a page
+  return aligned && !file_->on_network();
+}
+
+void SafetensorsFile::read(const TensorEntry& entry, std::span<std::byte> into) const {
+  invariant(into.size() == entry.end - entry.begin, "{} has another size", entry.name);
+  file_->read(header_.data_begin + entry.begin, into);
 }
 
 namespace {

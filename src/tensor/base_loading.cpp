@@ -1,7 +1,6 @@
 #include "dormer/tensor/base_loading.hpp"
 
 #include <algorithm>
-#include <cstring>
 #include <memory>
 #include <optional>
 
@@ -48,26 +47,26 @@ BaseWeight load_base_weight(const storage::SafetensorsSet& files, const std::str
   require(stored.has_value(), Fault::kInput,
           "{}: tensor {} has dtype {}; weights are F32, BF16, F16 or F64 (quantized files are not read)",
           found->file->path().string(), name, safetensors_name(entry.dtype));
-  const bool aligned = found->file->aligned(entry);
+  const bool lent = found->file->lends(entry);
   const at::Device place(device);
   if (place.is_meta()) {
     const at::TensorOptions shaped(scalar_type_of(dtype).value());
-    return BaseWeight(name, at::empty(entry.shape, shaped.device(place)), nullptr, aligned && entry.dtype == dtype);
+    return BaseWeight(name, at::empty(entry.shape, shaped.device(place)), nullptr, lent && entry.dtype == dtype);
   }
-  const auto bytes = found->file->bytes(entry);
   at::Tensor values;
-  if (aligned) {
+  if (lent) {
     // The mapping is read-only and so are base weights: nothing writes through this pointer.
-    values = at::from_blob(const_cast<std::byte*>(bytes.data()), entry.shape, at::TensorOptions(*stored));
+    values = at::from_blob(const_cast<std::byte*>(found->file->bytes(entry).data()), entry.shape,
+                           at::TensorOptions(*stored));
   } else {
     values = at::empty(entry.shape, at::TensorOptions(*stored));
-    std::memcpy(values.mutable_data_ptr(), bytes.data(), bytes.size());
+    found->file->read(entry, {static_cast<std::byte*>(values.mutable_data_ptr()), values.nbytes()});
   }
   if (!place.is_cpu()) {
     return BaseWeight(name, to_dtype(values, dtype).to(place), nullptr, false);
   }
   if (entry.dtype == dtype) {
-    return BaseWeight(name, values, aligned ? std::shared_ptr<const void>(found->file) : nullptr, aligned);
+    return BaseWeight(name, values, lent ? std::shared_ptr<const void>(found->file) : nullptr, lent);
   }
   return BaseWeight(name, to_dtype(values, dtype), nullptr, false);
 }

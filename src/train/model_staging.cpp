@@ -1,7 +1,6 @@
 #include "train/model_staging.hpp"
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <chrono>
 #include <cstring>
@@ -18,6 +17,7 @@
 #include "dormer/core/error.hpp"
 #include "dormer/core/log.hpp"
 #include "dormer/storage/checksum.hpp"
+#include "dormer/storage/mapped_file.hpp"
 #include "dormer/storage/safetensors.hpp"
 #include "train/agreement.hpp"
 #include "train/fingerprint.hpp"
@@ -137,15 +137,6 @@ bool is_roomy(const fs::path& place, std::uintmax_t bytes) {
          space.available >= bytes;
 }
 
-bool on_network(const fs::path& path) {
-  // NFS, Lustre, GPFS, BeeGFS, CIFS, SMB 2, Ceph: numbers of linux/magic.h and of their own modules.
-  constexpr std::array<unsigned long, 7> kNumbers{0x6969,     0x0BD00BD0, 0x47504653, 0x19830326,
-                                                  0xFF534D42, 0xFE534D42, 0x00C36400};
-  struct statfs found {};
-  return ::statfs(path.c_str(), &found) == 0 &&
-         std::ranges::find(kNumbers, static_cast<unsigned long>(found.f_type) & 0xFFFFFFFFUL) != kNumbers.end();
-}
-
 fs::path copy_model(const fs::path& model, const fs::path& place, const std::function<void()>& progress) {
   const std::string fingerprint = model_fingerprint(model);
   const fs::path target = place / ("dormer-" + fingerprint);
@@ -192,7 +183,7 @@ fs::path stage_model(comm::Communicator& communicator, const fs::path& model, co
   const auto first = std::ranges::find(hosts, communicator.identity().host) - hosts.begin();
   const bool copies = first == communicator.rank();  // not `local_rank`, which counts the ranks of other parts, too
   agree(communicator, [&] {
-    place = staging_folder(wish, on_network(model), comm::current_environment());
+    place = staging_folder(wish, storage::on_network(model), comm::current_environment());
     if (place && wish == "auto" && !is_roomy(*place, bytes_of(files_of(model)))) {
       log::info("the model is read from where it lies: {} has no room for a copy", place->string());
       place.reset();

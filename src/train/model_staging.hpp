@@ -17,9 +17,6 @@ namespace dormer::train {
 [[nodiscard]] std::optional<std::filesystem::path> staging_folder(const std::string& wish, bool on_network,
                                                                   const comm::Environment& environment);
 
-/// Whether a path lies on a file system of the network (NFS, Lustre, GPFS, BeeGFS, CIFS, Ceph).
-[[nodiscard]] bool on_network(const std::filesystem::path& path);
-
 /// Whether a folder is on a disk with so much free space; memory that looks like one is none.
 [[nodiscard]] bool is_roomy(const std::filesystem::path& place, std::uintmax_t bytes);
 

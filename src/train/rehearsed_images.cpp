@@ -149,7 +149,7 @@ class RehearsedImages final : public RehearsedModel {
     std::int64_t bytes = 0;
     for (const auto& file : files.files()) {
       for (const storage::TensorEntry& entry : file->tensors()) {
-        bytes += entry.dtype == dtype && file->aligned(entry) ? static_cast<std::int64_t>(entry.end - entry.begin) : 0;
+        bytes += entry.dtype == dtype && file->lends(entry) ? static_cast<std::int64_t>(entry.end - entry.begin) : 0;
       }
     }
     return bytes;

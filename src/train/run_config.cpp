@@ -75,7 +75,8 @@ void ModelSection::describe(config::Visitor& visitor) {
   visitor.field("stage", stage,
                 {.doc = "Folder of each machine that gets a copy of the model, which one rank makes and all load; it "
                         "stays for the next run. auto: the job's scratch (SLURM_TMPDIR, TMPDIR) where the model lies "
-                        "on a network file system. none: no copy."});
+                        "on a network file system. none: no copy. Without one, a model there is read into "
+                        "each rank's memory; of any other disk ranks share the pages."});
   visitor.field("added_tokens", added_tokens,
                 {.doc = "Tokens of the folder's tokenizer beyond the model's vocabulary. train: they get rows in "
                         "embedding and head, which start at the mean of the others and train with the adapter.",

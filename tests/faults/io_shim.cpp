@@ -10,6 +10,8 @@
 //                       fail:ERRNO   that call fails with this number
 //                       full:ERRNO   that call and all later ones that need space do: opening new files, writing,
 //                       making folders
+//   DORMER_SHIM_NETWORK every path lies on NFS, as the system tells; reading a .safetensors by pread fails with this
+//                       number, or not where it is 0
 //
 // A line of the log is `NUMBER CALL PATH`. Calls are those that change what another process would see: opening for
 // writing, writing, truncating, syncing, renaming, linking, removing, making folders.
@@ -29,6 +31,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 namespace {
@@ -192,9 +195,45 @@ FILE* fopen_as(const char* name, const char* path, const char* mode) {
   return real<FILE*(const char*, const char*)>(name)(path, mode);
 }
 
+constexpr long kNfs = 0x6969;
+
+template <typename Facts>
+int statfs_as(const char* name, const char* path, Facts* facts) {
+  const int code = real<int(const char*, Facts*)>(name)(path, facts);
+  if (code == 0 && *variable("DORMER_SHIM_NETWORK") != '\0') {
+    facts->f_type = kNfs;
+  }
+  return code;
+}
+
+ssize_t pread_as(const char* name, int file, void* bytes, size_t size, off_t offset) {
+  const int code = std::atoi(variable("DORMER_SHIM_NETWORK"));
+  if (code != 0 && path_of(file).ends_with(".safetensors")) {
+    errno = code;
+    return -1;
+  }
+  return real<ssize_t(int, void*, size_t, off_t)>(name)(file, bytes, size, offset);
+}
+
 }  // namespace
 
 extern "C" {
+
+int statfs(const char* path, struct statfs* facts) noexcept {
+  return statfs_as("statfs", path, facts);
+}
+
+int statfs64(const char* path, struct statfs64* facts) noexcept {
+  return statfs_as("statfs64", path, facts);
+}
+
+ssize_t pread(int file, void* bytes, size_t size, off_t offset) {
+  return pread_as("pread", file, bytes, size, offset);
+}
+
+ssize_t pread64(int file, void* bytes, size_t size, off_t offset) {
+  return pread_as("pread64", file, bytes, size, offset);
+}
 
 int open(const char* path, int flags, ...) {
   va_list arguments;

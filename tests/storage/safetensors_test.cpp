@@ -162,9 +162,33 @@ TEST(Safetensors, RoundTripKeepsEveryDtypeShapeAndByte) {
     EXPECT_EQ(entry->dtype, array.dtype);
     EXPECT_EQ(entry->shape, array.shape);
     EXPECT_TRUE(std::ranges::equal(file->bytes(*entry), array.bytes));
-    EXPECT_TRUE(file->aligned(*entry)) << array.name;
+    EXPECT_TRUE(file->lends(*entry)) << array.name;
+    std::vector<std::byte> read(array.bytes.size());
+    file->read(*entry, read);
+    EXPECT_TRUE(std::ranges::equal(read, array.bytes));
   }
   EXPECT_EQ(file->find("absent"), nullptr);
+}
+
+TEST(Safetensors, ReadingWhatIsGoneOrWasCutIsAnError) {
+  const test::TempDirectory folder;
+  const std::filesystem::path path = folder.path() / "cut.safetensors";
+  const std::vector<std::byte> data(4096);
+  write_safetensors(path, std::vector<NamedArray>{{"w", DType::kU8, {4096}, data}}, {});
+  const auto file = SafetensorsFile::open(path);
+  std::vector<std::byte> read(data.size());
+  const auto fault = [&] {
+    try {
+      file->read(*file->find("w"), read);
+    } catch (const Error& error) {
+      return error.fault();
+    }
+    return Fault::kBug;
+  };
+  std::filesystem::resize_file(path, 4000);
+  EXPECT_EQ(fault(), Fault::kInput);
+  std::filesystem::remove(path);
+  EXPECT_EQ(fault(), Fault::kIo);
 }
 
 TEST(Safetensors, WriterPutsWideDtypesFirstThenNamesAndPadsTheHeader) {

@@ -8,6 +8,9 @@
 
 namespace dormer::storage {
 
+/// Whether a path lies on a file system of the network (NFS, Lustre, GPFS, BeeGFS, CIFS, Ceph).
+[[nodiscard]] bool on_network(const std::filesystem::path& path);
+
 /// A whole file mapped read-only; ranks of one machine share its pages.
 class MappedFile {
  public:
@@ -20,13 +23,20 @@ class MappedFile {
   ~MappedFile();
 
   [[nodiscard]] std::span<const std::byte> bytes() const { return bytes_; }
+  /// Whether the bytes can be taken from under the mapping by another machine, or by a server that does not answer:
+  /// touching them then ends the process. `read` what is large or kept.
+  [[nodiscard]] bool on_network() const { return on_network_; }
+  /// Fills `into` with the bytes from `first` on, by reading the file again: what is wrong with its disk is an I/O
+  /// error, an end before the mapping's an input error.
+  void read(std::size_t first, std::span<std::byte> into) const;
   [[nodiscard]] const std::filesystem::path& path() const { return path_; }
 
  private:
-  MappedFile(std::filesystem::path path, std::span<const std::byte> bytes);
+  MappedFile(std::filesystem::path path, std::span<const std::byte> bytes, bool on_network);
 
   std::filesystem::path path_;
   std::span<const std::byte> bytes_;
+  bool on_network_ = false;
 };
 
 }  // namespace dormer::storage

@@ -51,9 +51,13 @@ class SafetensorsFile {
   [[nodiscard]] const std::filesystem::path& path() const;
   /// Null if there is none of that name.
   [[nodiscard]] const TensorEntry* find(std::string_view name) const;
-  /// Into the mapping; not aligned to the dtype in every legal file, so copy where `aligned` is false.
+  /// Into the mapping.
   [[nodiscard]] std::span<const std::byte> bytes(const TensorEntry& entry) const;
-  [[nodiscard]] bool aligned(const TensorEntry& entry) const;
+  /// Whether an array may lie in the mapping for as long as that lives: it is aligned to its dtype, which it is not in
+  /// every legal file, and the file is not on a network file system (`MappedFile::on_network`). If not, `read` it.
+  [[nodiscard]] bool lends(const TensorEntry& entry) const;
+  /// Fills `into`, of the entry's size, from the file. Errors as of `MappedFile::read`.
+  void read(const TensorEntry& entry, std::span<std::byte> into) const;
   /// The same mapping with other entries, all of which lie inside of it ("array_views.hpp").
   [[nodiscard]] std::shared_ptr<const SafetensorsFile> with_entries(std::vector<TensorEntry> entries) const;
 

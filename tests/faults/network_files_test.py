@@ -1,0 +1,28 @@
+"""A model on a network file system is read and not mapped: what its server does is an error with a name and never a signal that ends the process.
+io_shim.cpp makes every file system one of the network."""
+
+import errno
+
+import pytest
+
+from lives import Life, make_tiny, results
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return make_tiny(tmp_path_factory.mktemp("tiny"))
+
+
+def test_the_bytes_are_those_of_a_mapped_model(folder):
+    mapped, read = folder / "mapped", folder / "read"
+    assert Life(mapped, folder).code == 0
+    life = Life(read, folder, network=0)
+    assert life.code == 0, life.errors
+    assert results(read) == results(mapped)
+
+
+@pytest.mark.parametrize("code, reason", [(errno.EIO, "Input/output error"), (errno.ESTALE, "Stale file handle")])
+def test_a_server_that_fails_is_an_error_that_names_the_file(folder, code, reason):
+    life = Life(folder / f"failing-{code}", folder, network=code)
+    assert life.code == 4, life.errors
+    assert life.lines("error: ") == [f"error: cannot read {folder}/model/model.safetensors: {reason}"]
