@@ -5,7 +5,7 @@ import errno
 
 import pytest
 
-from lives import Life, make_tiny, results
+from lives import Life, calls, make_tiny, results
 
 
 @pytest.fixture(scope="module")
@@ -13,12 +13,14 @@ def folder(tmp_path_factory):
     return make_tiny(tmp_path_factory.mktemp("tiny"))
 
 
-def test_the_bytes_are_those_of_a_mapped_model(folder):
-    mapped, read = folder / "mapped", folder / "read"
-    assert Life(mapped, folder).code == 0
-    life = Life(read, folder, network=0)
-    assert life.code == 0, life.errors
-    assert results(read) == results(mapped)
+def test_the_bytes_are_those_of_a_local_run_after_a_kill_too(folder):
+    local, remote, log = folder / "local", folder / "remote", folder / "local.log"
+    assert Life(local, folder, log=log).code == 0
+    commit = next(number for number, call, path in calls(log) if call == "rename" and path.endswith("step-000000004"))
+    Life(remote, folder, network=0, call=commit, action="kill")
+    life = Life(remote, folder, network=0)
+    assert life.code == 0 and life.resumed_from() > 0, life.errors
+    assert results(remote) == results(local)
 
 
 @pytest.mark.parametrize("code, reason", [(errno.EIO, "Input/output error"), (errno.ESTALE, "Stale file handle")])
