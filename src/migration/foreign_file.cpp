@@ -1,11 +1,13 @@
 #include "migration/foreign_file.hpp"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <sstream>
 #include <string>
 #include <string_view>
 
+#define TOML_MAX_NESTED_VALUES 32
 #include <toml++/toml.h>
 
 #include "dormer/config/tree.hpp"
@@ -74,7 +76,35 @@ Json from_yaml(const std::filesystem::path& file) {
   }
 }
 
+/// The most names that dots join to one key ("a.b.c" has 3). What stands in strings does not count.
+std::size_t longest_key(std::string_view toml) {
+  std::size_t longest = 0;
+  std::size_t names = 1;
+  for (std::size_t i = 0; i < toml.size(); ++i) {
+    const char one = toml[i];
+    if (one == '"' || one == '\'') {
+      const std::string fence(toml.substr(i, 3) == std::string(3, one) ? 3 : 1, one);
+      std::size_t end = i + fence.size();
+      while (end < toml.size() && toml.substr(end, fence.size()) != fence && (fence.size() == 3 || toml[end] != '\n')) {
+        end += one == '"' && toml[end] == '\\' ? 2 : 1;
+      }
+      i = end + fence.size() - 1;
+    } else if (one == '#') {
+      i = std::min(toml.find('\n', i), toml.size());
+      names = 1;
+    } else if (one == '.') {
+      longest = std::max(longest, ++names);
+    } else if (one == '\n' || std::string_view("=,[]{}").find(one) != std::string_view::npos) {
+      names = 1;
+    }
+  }
+  return longest;
+}
+
 Json from_toml(const std::string& text, const std::filesystem::path& file) {
+  // The parser calls itself for every name of a key, as deep as the stack goes.
+  require(longest_key(text) <= kDeepest, Fault::kInput,
+          "{} has a key of more than {} names; no program writes such settings", file.string(), kDeepest);
   try {
     const toml::table table = toml::parse(text, file.string());
     std::ostringstream json;
