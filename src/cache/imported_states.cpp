@@ -42,7 +42,8 @@ struct ImportedStates::State {
   std::map<std::string, const storage::Hdf5Array*> texts;
   std::vector<std::int64_t> shape;
 
-  explicit State(const fs::path& where) : path(where.string()), file(storage::Hdf5Reader::open(where, kStatesFile)) {
+  explicit State(const fs::path& where)
+      : path(where.string()), file(storage::Hdf5Reader::open_foreign(where, kStatesFile)) {
     const std::optional<std::string> format = file.string_attribute("format");
     require(format == kStatesFormat, Fault::kInput, "{} is no file of text states (format {}, not {}); {}", path,
             format.value_or("none"), kStatesFormat, kRemedy);

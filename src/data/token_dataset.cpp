@@ -66,7 +66,7 @@ void check_header(const storage::Hdf5Reader& file, const std::string& where, con
 
 struct TokenDataset::State {
   State(const std::filesystem::path& path, const TokenDatasetUse& use)
-      : where(path.string()), length(use.sequence_length), file(storage::Hdf5Reader::open(path, "token set")) {}
+      : where(path.string()), length(use.sequence_length), file(storage::Hdf5Reader::open_foreign(path, "token set")) {}
 
   void check_offsets() {
     const storage::Hdf5Array& offsets = require_array(file, where, "offsets", DType::kU64);

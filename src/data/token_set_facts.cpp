@@ -43,7 +43,7 @@ std::int64_t ones_of(const storage::Hdf5Reader& file, const storage::Hdf5Array& 
 
 bool is_token_set(const std::filesystem::path& path) {
   try {
-    return storage::Hdf5Reader::open(path, "token set").string_attribute("format") == kFormat;
+    return storage::Hdf5Reader::open_foreign(path, "token set").string_attribute("format") == kFormat;
   } catch (const Error&) {
     return false;
   }
@@ -51,7 +51,7 @@ bool is_token_set(const std::filesystem::path& path) {
 
 TokenSetFacts token_set_facts(const std::filesystem::path& path) {
   const std::string where = path.string();
-  const storage::Hdf5Reader file = storage::Hdf5Reader::open(path, "token set");
+  const storage::Hdf5Reader file = storage::Hdf5Reader::open_foreign(path, "token set");
   const storage::Hdf5Array* tokens = file.find("tokens");
   const storage::Hdf5Array* offsets = file.find("offsets");
   const storage::Hdf5Array* mask = file.find("loss_mask");

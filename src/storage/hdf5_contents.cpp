@@ -230,6 +230,14 @@ std::optional<std::pair<Hdf5Array, OpenArray>> open_array(hid_t file, const std:
 
 namespace {
 
+// Called by HDF5 for every attribute.
+extern "C" herr_t dormer_open_attribute(hid_t object, const char* name, const H5A_info_t* /*facts*/, void* /*data*/) {
+  const Hdf5Handle attribute(H5Aopen(object, name, H5P_DEFAULT));
+  const Hdf5Handle type(H5Aget_type(attribute.get()));
+  const Hdf5Handle space(H5Aget_space(attribute.get()));
+  return attribute.valid() && type.valid() && space.valid() ? 0 : -1;
+}
+
 struct OpenAttribute {
   Hdf5Handle attribute;
   Hdf5Handle type;
@@ -270,6 +278,11 @@ std::string read_variable_string(hid_t attribute, hid_t type, const std::string&
 }
 
 }  // namespace
+
+void look_at_attributes(hid_t object, const std::string& where) {
+  readable(H5Aiterate2(object, H5_INDEX_NAME, H5_ITER_NATIVE, nullptr, dormer_open_attribute, nullptr),
+           "look at the attributes of", where);
+}
 
 std::optional<std::string> read_string(hid_t object, const std::string& name, const std::string& where) {
   const std::optional<OpenAttribute> open = open_attribute(object, name, where);

@@ -22,6 +22,9 @@ struct OpenArray {
 [[nodiscard]] std::optional<std::pair<Hdf5Array, OpenArray>> open_array(hid_t file, const std::string& name,
                                                                         const std::string& where);
 
+/// Opens every attribute of an object and looks at what it is, without reading it.
+void look_at_attributes(hid_t object, const std::string& where);
+
 /// Attributes of an open object; as in `Hdf5Reader`.
 [[nodiscard]] std::optional<std::string> read_string(hid_t object, const std::string& name, const std::string& where);
 [[nodiscard]] std::optional<std::int64_t> read_integer(hid_t object, const std::string& name, const std::string& where);

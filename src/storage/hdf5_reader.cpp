@@ -7,6 +7,7 @@
 
 #include "dormer/core/error.hpp"
 #include "dormer/storage/hdf5.hpp"
+#include "storage/computed_apart.hpp"
 #include "storage/hdf5_contents.hpp"
 
 namespace dormer::storage {
@@ -74,6 +75,24 @@ Hdf5Reader Hdf5Reader::open(const std::filesystem::path& path, std::string_view 
     }
   }
   return reader;
+}
+
+Hdf5Reader Hdf5Reader::open_foreign(const std::filesystem::path& path, std::string_view what) {
+  constexpr unsigned kMilliseconds = 10'000;
+  const auto opened = [&] {
+    try {
+      const Hdf5Reader reader = open(path, what);
+      look_at_attributes(reader.state_->file.get(), reader.state_->where);
+      for (const OpenArray& array : reader.state_->open) {
+        look_at_attributes(array.set.get(), reader.state_->where);
+      }
+    } catch (const Error&) {  // this process says it
+    }
+    return std::string();
+  };
+  require(computed_apart(opened, kMilliseconds).has_value(), Fault::kInput,
+          "{} {} is damaged: HDF5 fails on its structure; make it again", what, path.string());
+  return open(path, what);
 }
 
 const std::vector<Hdf5Array>& Hdf5Reader::arrays() const {

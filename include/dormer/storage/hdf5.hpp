@@ -73,6 +73,10 @@ class Hdf5Reader {
  public:
   /// `what` says in errors what the file was meant to be.
   [[nodiscard]] static Hdf5Reader open(const std::filesystem::path& path, std::string_view what);
+  /// The same of a file that others made, which nothing vouches for: HDF5 1.10 believes what a damaged one says of its
+  /// own structure, and reads beyond its memory. So a child process opens it first, with all that describes it, and is
+  /// what ends. Not while threads of this process hold locks.
+  [[nodiscard]] static Hdf5Reader open_foreign(const std::filesystem::path& path, std::string_view what);
   ~Hdf5Reader();
   Hdf5Reader(Hdf5Reader&&) noexcept;
   Hdf5Reader& operator=(Hdf5Reader&&) noexcept;

@@ -40,7 +40,7 @@ void print_safetensors(const storage::SafetensorsFile& file) {
 }
 
 void print_hdf5(const std::filesystem::path& path) {
-  const storage::Hdf5Reader file = storage::Hdf5Reader::open(path, "an HDF5 file");
+  const storage::Hdf5Reader file = storage::Hdf5Reader::open_foreign(path, "an HDF5 file");
   fmt::print("{}: HDF5, {} arrays\n", path.string(), file.arrays().size());
   for (const char* name : {"format", "tokenizer_sha256"}) {
     if (const auto value = file.string_attribute(name)) {
