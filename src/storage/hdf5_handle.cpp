@@ -23,9 +23,17 @@ Hdf5Handle small_float(std::size_t exponent_bits, std::size_t mantissa_bits, std
   return type;
 }
 
+// Not a recursive mutex: that knows its owner by a number which a child process does not keep. The depth it keeps.
+std::mutex g_in_hdf5;
+thread_local int t_depth = 0;
+
 }  // namespace
 
-void prepare_hdf5() {
+Hdf5Use::Hdf5Use() {
+  if (t_depth++ > 0) {
+    return;
+  }
+  g_in_hdf5.lock();
   static std::once_flag once;
   std::call_once(once, [] {
     H5dont_atexit();
@@ -33,6 +41,12 @@ void prepare_hdf5() {
     H5PLset_loading_state(0);
   });
   H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);  // the setting is per thread
+}
+
+Hdf5Use::~Hdf5Use() {
+  if (--t_depth == 0) {
+    g_in_hdf5.unlock();
+  }
 }
 
 std::string hdf5_reason() {

@@ -12,6 +12,17 @@
 
 namespace dormer::storage {
 
+/// While one lives, no other thread of this process is in HDF5, so that a child which this thread starts finds HDF5's
+/// own lock free. Prepares HDF5 for this thread, too: no exit handler of its own (it crashes after a failed write), no
+/// printing of errors, no filters from plug-ins. Make one before anything else of HDF5; one inside of another is cheap.
+class Hdf5Use {
+ public:
+  Hdf5Use();
+  Hdf5Use(const Hdf5Use&) = delete;
+  Hdf5Use& operator=(const Hdf5Use&) = delete;
+  ~Hdf5Use();
+};
+
 /// Owns one HDF5 identifier of any kind.
 class Hdf5Handle {
  public:
@@ -24,21 +35,21 @@ class Hdf5Handle {
   }
   ~Hdf5Handle() {
     if (id_ >= 0) {
+      const Hdf5Use use;
       H5Idec_ref(id_);
     }
   }
   [[nodiscard]] hid_t get() const { return id_; }
   [[nodiscard]] bool valid() const { return id_ >= 0; }
   /// Closes now; false if HDF5 reports an error.
-  [[nodiscard]] bool close() { return H5Idec_ref(std::exchange(id_, H5I_INVALID_HID)) >= 0; }
+  [[nodiscard]] bool close() {
+    const Hdf5Use use;
+    return H5Idec_ref(std::exchange(id_, H5I_INVALID_HID)) >= 0;
+  }
 
  private:
   hid_t id_ = H5I_INVALID_HID;
 };
-
-/// Prepares HDF5 for this thread: no exit handler of its own (it crashes after a failed write), no printing of errors,
-/// no filters from plug-ins. Call before anything else of HDF5; cheap when called again.
-void prepare_hdf5();
 
 /// The reason that HDF5 gives for its last failure, in one line.
 [[nodiscard]] std::string hdf5_reason();

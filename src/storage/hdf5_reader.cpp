@@ -34,7 +34,7 @@ struct Hdf5Reader::State {
   /// Calls `read` with the array, or with the file where no array is named.
   template <typename Read>
   auto attribute(const std::string& array, Read&& read) const {
-    prepare_hdf5();
+    const Hdf5Use use;
     const Hdf5Array* found = nullptr;
     if (!array.empty()) {
       const auto place = std::ranges::lower_bound(arrays, array, {}, &Hdf5Array::name);
@@ -51,7 +51,7 @@ Hdf5Reader::Hdf5Reader(Hdf5Reader&&) noexcept = default;
 Hdf5Reader& Hdf5Reader::operator=(Hdf5Reader&&) noexcept = default;
 
 Hdf5Reader Hdf5Reader::open(const std::filesystem::path& path, std::string_view what) {
-  prepare_hdf5();
+  const Hdf5Use use;
   std::error_code code;
   require(std::filesystem::exists(path, code), Fault::kInput, "{} not found: {}; check the path", what, path.string());
   require(std::filesystem::is_regular_file(path, code), Fault::kInput, "{} is not a regular file: {}", what,
@@ -79,6 +79,7 @@ Hdf5Reader Hdf5Reader::open(const std::filesystem::path& path, std::string_view 
 
 Hdf5Reader Hdf5Reader::open_foreign(const std::filesystem::path& path, std::string_view what) {
   constexpr unsigned kMilliseconds = 10'000;
+  const Hdf5Use use;
   const auto opened = [&] {
     try {
       const Hdf5Reader reader = open(path, what);
@@ -106,7 +107,7 @@ const Hdf5Array* Hdf5Reader::find(std::string_view name) const {
 }
 
 void Hdf5Reader::read(const Hdf5Array& array, std::span<std::byte> into) const {
-  prepare_hdf5();
+  const Hdf5Use use;
   const OpenArray& open = state_->of(array);
   const std::size_t bytes = static_cast<std::size_t>(array.count()) * size_of(array.dtype);
   invariant(into.size() == bytes, "'{}' of {} needs {} bytes, given {}", array.name, state_->where, bytes, into.size());
@@ -119,7 +120,7 @@ void Hdf5Reader::read(const Hdf5Array& array, std::span<std::byte> into) const {
 
 void Hdf5Reader::read_range(const Hdf5Array& array, std::int64_t begin, std::int64_t end,
                             std::span<std::byte> into) const {
-  prepare_hdf5();
+  const Hdf5Use use;
   const OpenArray& open = state_->of(array);
   invariant(array.shape.size() == 1 && 0 <= begin && begin <= end && end <= array.shape.front(),
             "range {} to {} of '{}' of {} is not in it", begin, end, array.name, state_->where);

@@ -1,3 +1,5 @@
+#include <atomic>
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <utility>
@@ -121,7 +123,7 @@ void Hdf5Writer::State::make_groups(const std::string& name) const {
 }
 
 Hdf5Writer::Hdf5Writer() : state_(std::make_unique<State>()) {
-  prepare_hdf5();
+  const Hdf5Use use;
   const Hdf5Handle access(made(H5Pcreate(H5P_FILE_ACCESS), "make a list for"));
   made(H5Pset_fapl_core(access.get(), kGrowth, false), "choose the driver of");
   H5FD_file_image_callbacks_t callbacks{dormer_image_malloc, dormer_image_copy,  dormer_image_realloc,
@@ -139,8 +141,9 @@ Hdf5Writer::Hdf5Writer() : state_(std::make_unique<State>()) {
   made(H5Pset_layout(state_->array_options.get(), H5D_CONTIGUOUS), "set the layout of");
   state_->group_options = Hdf5Handle(made(H5Pcreate(H5P_GROUP_CREATE), "make a list for"));
   made(H5Pset_obj_track_times(state_->group_options.get(), false), "switch times off in");
-  state_->file =
-      Hdf5Handle(made(H5Fcreate("dormer-in-memory.h5", H5F_ACC_TRUNC, creation.get(), access.get()), "create"));
+  static std::atomic<std::uint64_t> made_so_far{0};  // HDF5 knows files of memory by their names
+  const std::string name = fmt::format("dormer-in-memory-{}.h5", made_so_far++);
+  state_->file = Hdf5Handle(made(H5Fcreate(name.c_str(), H5F_ACC_TRUNC, creation.get(), access.get()), "create"));
 }
 
 Hdf5Writer::~Hdf5Writer() = default;
@@ -148,12 +151,12 @@ Hdf5Writer::Hdf5Writer(Hdf5Writer&&) noexcept = default;
 Hdf5Writer& Hdf5Writer::operator=(Hdf5Writer&&) noexcept = default;
 
 void Hdf5Writer::set_attribute(const std::string& name, const Hdf5Attribute& value) {
-  prepare_hdf5();
+  const Hdf5Use use;
   write_attribute(state_->file.get(), name, value);
 }
 
 void Hdf5Writer::add_array(const NamedArray& array, const Hdf5Attributes& attributes) {
-  prepare_hdf5();
+  const Hdf5Use use;
   std::size_t bytes = size_of(array.dtype);
   for (const std::int64_t dimension : array.shape) {
     bytes *= static_cast<std::size_t>(dimension);
@@ -176,7 +179,7 @@ void Hdf5Writer::add_array(const NamedArray& array, const Hdf5Attributes& attrib
 }
 
 Hdf5Image Hdf5Writer::finish() {
-  prepare_hdf5();
+  const Hdf5Use use;
   // The image is taken at the close: before it, the superblock says "being written", and readers refuse that.
   invariant(state_->file.close() && state_->buffer.memory != nullptr, "cannot close {}: {}", kWhere, hdf5_reason());
   const std::size_t length = length_of(static_cast<const std::byte*>(state_->buffer.memory));

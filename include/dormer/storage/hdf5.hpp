@@ -36,7 +36,7 @@ class Hdf5Image {
 
 /// Builds an HDF5 file in memory, so that the disk is written by our own code and its errors are plain ones. Equal
 /// calls give equal bytes. Any HDF5 from 1.10 on reads the result; bfloat16 is a two-byte float type of its own. Use
-/// HDF5 classes from one thread at a time.
+/// each object from one thread at a time.
 class Hdf5Writer {
  public:
   static constexpr std::int64_t kAlignedFrom = std::int64_t{1} << 20;  ///< arrays of so many bytes begin at a page
@@ -68,14 +68,14 @@ struct Hdf5Array {
 
 /// Reads arrays of numbers, contiguous or chunked and compressed. Files that pull in other files (external links,
 /// external or virtual data) or need a filter that this HDF5 lacks are refused. All mistakes of a file are input
-/// faults. Use HDF5 classes from one thread at a time.
+/// faults. Use each object from one thread at a time.
 class Hdf5Reader {
  public:
   /// `what` says in errors what the file was meant to be.
   [[nodiscard]] static Hdf5Reader open(const std::filesystem::path& path, std::string_view what);
   /// The same of a file that others made, which nothing vouches for: HDF5 1.10 believes what a damaged one says of its
   /// own structure, and reads beyond its memory. So a child process opens it first, with all that describes it, and is
-  /// what ends. Not while threads of this process hold locks.
+  /// what ends.
   [[nodiscard]] static Hdf5Reader open_foreign(const std::filesystem::path& path, std::string_view what);
   ~Hdf5Reader();
   Hdf5Reader(Hdf5Reader&&) noexcept;
