@@ -62,7 +62,7 @@ void read_safetensors(const fs::path&, const Files& files) {
 
 /// What every program makes of HDF5 files: all arrays, read whole.
 void read_arrays(const fs::path& path) {
-  const storage::Hdf5Reader file = storage::Hdf5Reader::open(path, "file");
+  const storage::Hdf5Reader file = storage::Hdf5Reader::open_foreign(path, "file");
   for (const storage::Hdf5Array& array : file.arrays()) {
     std::vector<std::byte> values(static_cast<std::size_t>(array.count()) * size_of(array.dtype));
     file.read(array, values);
