@@ -84,9 +84,9 @@ struct PairRegisters : Registers<16> {
   static DORMER_INLINE void multiply_add(Part& sum, const Columns& columns, const Slot* factor) {
 #ifdef DORMER_PAIRS
     // Not the compiler's function for it, which may stand only in functions for this one level. By way of another
-    // variable, since an operand's own would stay in memory.
+    // variable, since an operand's own would stay in memory; the factor is one number for all lanes.
     Part next = sum;
-    asm("vdpbf16ps %2, %1, %0" : "+v"(next) : "v"(columns), "v"(Columns{} + *factor));
+    asm("vdpbf16ps %2%{1to16%}, %1, %0" : "+v"(next) : "v"(columns), "m"(*factor));
     sum = next;
 #else
     constexpr std::uint32_t kUpper = 0xFFFF'0000U;
