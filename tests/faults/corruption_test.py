@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lives import PROGRAM, Life, calls, make_tiny, results, sweep
+from lives import PROGRAM, Life, commit_of, make_tiny, results, sweep, undisturbed
 
 SETTINGS = {"steps": 8, "every": 2, "validate": 4, "keep": 3}
 STEPS = (2, 4, 6)
@@ -20,11 +20,8 @@ def begin(folder, name, **changed):
     """A run that was killed as it was about to commit its last checkpoint: those of 2, 4 and 6 updates are there. Returns it and the results
     of the undisturbed one."""
     settings = SETTINGS | changed
-    whole, run, log = folder / f"{name}-whole", folder / name, folder / f"{name}.log"
-    life = Life(whole, folder, settings, log=log)
-    assert life.code == 0, life.errors
-    commit = next(number for number, call, path in calls(log) if call == "rename" and path.endswith("/checkpoints/step-000000008"))
-    Life(run, folder, settings, call=commit, action="kill")
+    whole, run = folder / f"{name}-whole", folder / name
+    Life(run, folder, settings, call=commit_of(undisturbed(whole, folder, settings), 8), action="kill")
     assert sorted(path.name for path in (run / "checkpoints").glob("step-*")) == [place(step) for step in STEPS]
     return run, results(whole)
 

@@ -8,7 +8,7 @@ import signal
 
 import pytest
 
-from lives import Life, calls, leftovers, make_tiny, results, sweep
+from lives import Life, calls, leftovers, make_tiny, results, sweep, undisturbed
 
 # Its calls come in the same order in every life.
 IN_ORDER = {"background": "false"}
@@ -28,10 +28,8 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def whole(folder):
     """An undisturbed life: its calls and what it leaves."""
-    run, log = folder / "whole", folder / "whole.log"
-    life = Life(run, folder, IN_ORDER, log=log)
-    assert life.code == 0, life.errors
-    made = calls(log)
+    run = folder / "whole"
+    made = undisturbed(run, folder, IN_ORDER)
     assert {call for _, call, _ in made} >= {"open", "write", "fsync", "rename", "mkdir", "unlink"}
     assert not leftovers(run)
     return made, results(run)

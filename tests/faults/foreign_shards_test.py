@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import xxhash
 
-from lives import Life, calls, make_tiny, results
+from lives import Life, commit_of, make_tiny, results, undisturbed
 
 SETTINGS = {"steps": 4, "every": 2, "validate": 2, "keep": 2}
 SHARDS = 3
@@ -24,10 +24,8 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def whole(folder):
     """The results of a run that nothing disturbed, and the call at which it commits its last checkpoint."""
-    run, log = folder / "whole", folder / "whole.log"
-    life = Life(run, folder, SETTINGS, log=log)
-    assert life.code == 0, life.errors
-    commit = next(number for number, call, path in calls(log) if call == "rename" and path.endswith("step-000000004"))
+    run = folder / "whole"
+    commit = commit_of(undisturbed(run, folder, SETTINGS), 4)
     return results(run), commit
 
 

@@ -72,6 +72,19 @@ def calls(log):
     return [(int(number), call, path) for number, call, path in (line.split(" ", 2) for line in log.read_text().splitlines())]
 
 
+def undisturbed(run, folder, settings=None):
+    """The calls of a life that nothing disturbs."""
+    log = folder / f"{run.name}.log"
+    life = Life(run, folder, settings, log=log)
+    assert life.code == 0, life.errors
+    return calls(log)
+
+
+def commit_of(made, step):
+    """The number of the call that commits the checkpoint of so many updates."""
+    return next(number for number, call, path in made if call == "rename" and path.endswith(f"/checkpoints/step-{step:09d}"))
+
+
 def results(run):
     """What a finished run is compared by: the exported bytes, the metrics but for the speed, the checkpoints that count."""
     metrics = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]

@@ -5,7 +5,7 @@ import errno
 
 import pytest
 
-from lives import Life, calls, make_tiny, results
+from lives import Life, commit_of, make_tiny, results, undisturbed
 
 
 @pytest.fixture(scope="module")
@@ -14,10 +14,8 @@ def folder(tmp_path_factory):
 
 
 def test_the_bytes_are_those_of_a_local_run_after_a_kill_too(folder):
-    local, remote, log = folder / "local", folder / "remote", folder / "local.log"
-    assert Life(local, folder, log=log).code == 0
-    commit = next(number for number, call, path in calls(log) if call == "rename" and path.endswith("step-000000004"))
-    Life(remote, folder, network=0, call=commit, action="kill")
+    local, remote = folder / "local", folder / "remote"
+    Life(remote, folder, network=0, call=commit_of(undisturbed(local, folder), 4), action="kill")
     life = Life(remote, folder, network=0)
     assert life.code == 0 and life.resumed_from() > 0, life.errors
     assert results(remote) == results(local)
