@@ -81,24 +81,30 @@ NormTerms low_rank_norm_terms(const FrozenLayer& layer, Axis axis, const LowRank
           quadratic(change.b, change.a).mul_(s * s)};
 }
 
-std::optional<at::Tensor> low_rank_squared_norms(const FrozenLayer& layer, Axis axis, const LowRankProduct& change) {
+std::optional<at::Tensor> low_rank_squared_norms(const FrozenLayer& layer, Axis axis, const LowRankProduct& change,
+                                                 const std::optional<LowRankProduct>& multiplied) {
   constexpr std::int64_t kFewRanks = 32;  // docs/adr/0019
   const at::Tensor& weight = layer.weight.values();
   if (!tensor::by_host_loops(weight) || change.a.size(0) > kFewRanks) {
     return std::nullopt;
   }
-  const LowRankProduct multiplied = as_multiplied(change, weight.scalar_type());
+  const bool rounded = weight.scalar_type() != at::kFloat;  // otherwise the scale stays beside the factors
+  const LowRankProduct taken = rounded && multiplied ? *multiplied : as_multiplied(change, weight.scalar_type());
+  const tensor::FrozenSquares base = [&] { return squared_norms(layer, axis); };
   if (layer.site.form == LayerForm::kEmbedding) {  // its output features are the table's columns
-    return tensor::column_squares(weight, {multiplied.b, multiplied.a, multiplied.scale}).to(at::kFloat);
+    return tensor::column_squares(weight, {taken.b, taken.a, taken.scale}, base).to(at::kFloat);
   }
   const at::Tensor matrix = weight.flatten(1);
-  const tensor::LowRankFactors factors{multiplied.a, multiplied.b, multiplied.scale};
-  const at::Tensor squares = axis == Axis::kOutput ? tensor::row_squares(matrix, factors)
-                                                   : sum_taps(layer.site, tensor::column_squares(matrix, factors));
+  const tensor::LowRankFactors factors{taken.a, taken.b, taken.scale};
+  const at::Tensor squares = axis == Axis::kOutput ? tensor::row_squares(matrix, factors, base)
+                                                   : tensor::column_squares(matrix, factors, base, layer.site.taps());
   return squares.to(at::kFloat);
 }
 
 at::Tensor low_rank_frozen_norms(const FrozenLayer& layer, Axis axis, LowRankProduct change) {
+  if (layer.weight.values().scalar_type() != at::kFloat) {
+    return squared_norms(layer, axis);  // to which a change of zero adds zero
+  }
   change.scale = 0.0;  // the order of the sum follows from the rank
   const std::optional<at::Tensor> squares = low_rank_squared_norms(layer, axis, change);
   return squares ? *squares : squared_norms(layer, axis);

@@ -22,10 +22,12 @@ struct LowRankProduct {
 /// The norm terms without Δ: output axis s rowsum((W Aᵀ) ∘ B), s² rowsum((B·AAᵀ) ∘ B), the input axis alike with BᵀW
 /// and BᵀB. W is read in blocks, so that a half-precision one never exists whole in fp32.
 [[nodiscard]] NormTerms low_rank_norm_terms(const FrozenLayer& layer, Axis axis, const LowRankProduct& change);
-/// As `Change::squared_norms_of_sum`: on a CPU at a rank of at most 32, where W + Δ tile by tile in registers takes
-/// less time and memory than products and terms.
+/// As `Change::squared_norms_of_sum`: on a CPU at a rank of at most 32, where loops of our own take less time and
+/// memory than LibTorch's products. `multiplied` are the factors in the weight's dtype where the change has them: A,
+/// and s B with the scale 1.
 [[nodiscard]] std::optional<at::Tensor> low_rank_squared_norms(const FrozenLayer& layer, Axis axis,
-                                                               const LowRankProduct& change);
+                                                               const LowRankProduct& change,
+                                                               const std::optional<LowRankProduct>& multiplied = {});
 /// As `Change::squared_norms_of_frozen`.
 [[nodiscard]] at::Tensor low_rank_frozen_norms(const FrozenLayer& layer, Axis axis, LowRankProduct change);
 /// Rows [first, first + count) of Δ.

@@ -90,7 +90,7 @@ class MovedLowRank final : public Change {
   }
 
   std::optional<at::Tensor> squared_norms_of_sum(const FrozenLayer& layer, Axis axis) const override {
-    return low_rank_squared_norms(layer, axis, product());
+    return low_rank_squared_norms(layer, axis, product(), LowRankProduct{left_compute_, scaled_right_compute_});
   }
 
   at::Tensor squared_norms_of_frozen(const FrozenLayer& layer, Axis axis) const override {

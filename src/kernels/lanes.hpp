@@ -33,7 +33,7 @@
 #endif
 /// Before a loop of few turns whose results stay in registers.
 #if defined(__GNUC__) && !defined(__clang__)
-#define DORMER_UNROLLED _Pragma("GCC unroll 8")
+#define DORMER_UNROLLED _Pragma("GCC unroll 16")
 #else
 #define DORMER_UNROLLED
 #endif

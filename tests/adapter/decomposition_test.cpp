@@ -3,14 +3,18 @@
 #include <cmath>
 
 #include <ATen/core/Tensor.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/equal.h>
 #include <ATen/ops/linalg_vector_norm.h>
 #include <ATen/ops/matmul.h>
+#include <ATen/ops/mul.h>
+#include <ATen/ops/sum.h>
 #include <gtest/gtest.h>
 
 #include "adapted_layer.hpp"
 #include "adapter/adapter.hpp"
 #include "dormer/tensor/differentiable.hpp"
+#include "dormer/tensor/weight_norms.hpp"
 
 namespace dormer::adapter {
 namespace {
@@ -36,8 +40,7 @@ at::Tensor dense_norm(const AdaptedLayer& layer, at::ScalarType factors = at::kF
   return at::linalg_vector_norm(weight.to(at::kDouble).add(at::matmul(b.t(), a).mul(2.0)), 2, at::IntArrayRef{1});
 }
 
-/// Few ranks are summed from elements, of the factors that the layer multiplies with; more from products of the
-/// factors in fp32.
+/// In bfloat16 few ranks are those that the layer multiplies with; more stay in fp32.
 TEST(Decomposition, NormsAreThoseOfTheDenseSum) {
   for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
     for (const std::int64_t rank : {7, 40}) {
@@ -71,6 +74,34 @@ void expect_dense_norms_where_rows_cancel(std::int64_t rank) {
 TEST(Decomposition, RowsThatCancelAreComputedDensely) {
   expect_dense_norms_where_rows_cancel(4);
   expect_dense_norms_where_rows_cancel(40);
+}
+
+/// In bfloat16 a row of W is the opposite of Δ̂ but for W's own rounding, or the ranks are each other's opposites but
+/// for that of B: both lose what products of the factors tell. The elements keep it.
+TEST(Decomposition, CancellingNormsInBfloat16ComeFromElements) {
+  const std::int64_t rank = 4;
+  for (const Axis axis : {Axis::kOutput, Axis::kInput}) {
+    const at::Tensor a = normal({rank, 96}, 123).to(at::kBFloat16);
+    const at::Tensor b = normal({rank, 64}, 124).to(at::kBFloat16);
+    const at::Tensor change = at::matmul(b.to(at::kDouble).t(), a.to(at::kDouble));
+    const at::Tensor opposite = change.neg().to(at::kBFloat16);
+    const at::Tensor twice_a = at::cat({a, a}, 0);
+    const at::Tensor twice_b = at::cat({b, b.to(at::kFloat).mul(-1.0 + 0x1p-6).to(at::kBFloat16)}, 0);
+    for (const bool of_ranks : {false, true}) {
+      const at::Tensor weight = of_ranks ? normal({64, 96}, 125, 1e-3).to(at::kBFloat16) : opposite;
+      const tensor::LowRankFactors factors{of_ranks ? twice_a : a, of_ranks ? twice_b : b};
+      const int dimension = axis == Axis::kOutput ? 1 : 0;
+      const at::Tensor base = at::sum(at::mul(weight.to(at::kDouble), weight.to(at::kDouble)), {dimension});
+      const tensor::FrozenSquares frozen = [&] { return base.to(at::kFloat); };
+      const at::Tensor squares = axis == Axis::kOutput ? tensor::row_squares(weight, factors, frozen)
+                                                       : tensor::column_squares(weight, factors, frozen);
+      const at::Tensor sum =
+          at::matmul(factors.b.to(at::kDouble).t(), factors.a.to(at::kDouble)).add(weight.to(at::kDouble));
+      const at::Tensor expected = at::sum(at::mul(sum, sum), {dimension});
+      // An element is 2^-9 of its terms or more, and those are sums of eight roundings in fp32.
+      EXPECT_LT(relative_error(squares, expected), 2 * 8 * 0x1p-24 * 0x1p9) << name_of(axis) << " " << of_ranks;
+    }
+  }
 }
 
 TEST(Decomposition, AZeroRowKeepsFactorOneAndNoGradient) {

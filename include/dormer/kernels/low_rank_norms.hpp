@@ -8,8 +8,8 @@
 
 /// Sums of squares of W + Δ with a low-rank Δ = s Σ_r b[r,:]ᵀ a[r,:], which is formed a few rows of 16 elements at a
 /// time in registers and nowhere else. Host loops only: where products are cheap beside memory (on a GPU, at a high
-/// rank), the sums follow from products of the factors. Elements and their squares in fp32, over short runs; runs are
-/// added in fp64. The bits depend on neither the range, the level nor the machine.
+/// rank, in bfloat16), the sums follow from products of the factors. Elements and their squares in fp32, over short
+/// runs; runs are added in fp64. The bits depend on neither the range, the level nor the machine.
 namespace dormer::kernels {
 
 /// Factors of BFloat16 are those that a model in bfloat16 multiplies with: Δ is then the very one that it adds.

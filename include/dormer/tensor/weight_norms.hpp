@@ -1,5 +1,8 @@
 #pragma once
 
+#include <cstdint>
+#include <functional>
+
 #include "dormer/tensor/forward.hpp"
 
 /// Norms of the rows of W + Δ and what a decomposition makes of them; fp32 [rows] on the weight's device. Not recorded.
@@ -16,10 +19,16 @@ struct LowRankFactors {
   double scale = 1.0;
 };
 
-/// The sums of squares of every row of W + Δ, or of every column: fp64, from elements that exist in registers alone.
-/// On a CPU; quick for small ranks. The factors have the weight's dtype; bfloat16 ones hold the scale, which is 1.
-[[nodiscard]] at::Tensor row_squares(const at::Tensor& weight, const LowRankFactors& change);
-[[nodiscard]] at::Tensor column_squares(const at::Tensor& weight, const LowRankFactors& change);
+/// Gives the sums of squares of W alone, fp32, as the function that takes it counts them.
+using FrozenSquares = std::function<at::Tensor()>;
+
+/// The sums of squares of every row of W + Δ: fp64. On a CPU; quick for small ranks. The factors have the weight's
+/// dtype; bfloat16 ones hold the scale, which is 1. In fp32 from elements that exist in registers alone, in bfloat16
+/// from the frozen sums and products of the factors, or from elements again where those cancel.
+[[nodiscard]] at::Tensor row_squares(const at::Tensor& weight, const LowRankFactors& change, const FrozenSquares& base);
+/// The same of every column, or of so many neighbours together.
+[[nodiscard]] at::Tensor column_squares(const at::Tensor& weight, const LowRankFactors& change,
+                                        const FrozenSquares& base, std::int64_t taps = 1);
 
 /// norm of the rows with `cancels` alone, from the elements of W and Δ.
 void cancelling_norms(const at::Tensor& weight, const LowRankFactors& change, const at::Tensor& cancels,

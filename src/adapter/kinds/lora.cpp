@@ -78,7 +78,7 @@ class LinearLowRank final : public Change {
   }
 
   std::optional<at::Tensor> squared_norms_of_sum(const FrozenLayer& layer, Axis axis) const override {
-    return low_rank_squared_norms(layer, axis, product());
+    return low_rank_squared_norms(layer, axis, product(), LowRankProduct{a_compute_, scaled_b_compute_});
   }
 
   at::Tensor squared_norms_of_frozen(const FrozenLayer& layer, Axis axis) const override {
@@ -161,7 +161,7 @@ class EmbeddingLowRank final : public Change {
   }
 
   std::optional<at::Tensor> squared_norms_of_sum(const FrozenLayer& layer, Axis axis) const override {
-    return low_rank_squared_norms(layer, axis, product());
+    return low_rank_squared_norms(layer, axis, product(), LowRankProduct{a_compute_, scaled_b_compute_});
   }
 
   at::Tensor squared_norms_of_frozen(const FrozenLayer& layer, Axis axis) const override {
