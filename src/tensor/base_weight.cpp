@@ -10,6 +10,7 @@
 #include <ATen/ops/zeros.h>
 
 #include "dormer/core/error.hpp"
+#include "dormer/tensor/weight_norms.hpp"
 #include "element_dispatch.hpp"
 
 namespace dormer::tensor {
@@ -72,6 +73,12 @@ const at::Tensor& BaseWeight::squared_row_norms() const {
 
 const at::Tensor& BaseWeight::squared_column_norms() const {
   std::call_once(state_->column_norms_once, [this] {
+    if (by_host_loops(state_->values)) {
+      const at::Tensor matrix = state_->values.flatten(1);
+      state_->squared_column_norms =
+          frozen_column_squares(matrix, matrix.size(1) / state_->values.size(1)).to(at::kFloat);
+      return;
+    }
     constexpr std::int64_t kElements = std::int64_t{4} << 20;  // of a block in fp64
     const at::Tensor values = state_->values.view({state_->values.size(0), state_->values.size(1), -1});
     const std::int64_t rows = std::max<std::int64_t>(kElements / (values.size(1) * values.size(2)), 1);

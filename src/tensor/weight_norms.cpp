@@ -68,7 +68,7 @@ at::Tensor column_squares_from_elements(const at::Tensor& weight, const LowRankF
   const at::Tensor squares = at::empty({weight.size(1)}, at::kDouble);
   dispatch_element(weight, [&]<typename Element>(Element) {
     const auto arguments = arguments_of<Element>(weight, change, squares);
-    for_columns(weight, arguments.rank,
+    for_columns(weight, std::max<std::int64_t>(arguments.rank, 1),
                 [&](kernels::Range columns) { kernels::sum_column_squares(arguments, columns); });
   });
   return squares;
@@ -156,6 +156,12 @@ at::Tensor column_squares(const at::Tensor& weight, const LowRankFactors& change
   const Terms terms = column_terms(weight, change);
   return squares_from_terms(base(), {summed_taps(terms.change, taps), summed_taps(terms.size, taps)},
                             [&] { return summed_taps(column_squares_from_elements(weight, change), taps); });
+}
+
+at::Tensor frozen_column_squares(const at::Tensor& weight, std::int64_t taps) {
+  const at::Tensor none_across = at::empty({0, weight.size(1)}, weight.options());
+  const at::Tensor none_down = at::empty({0, weight.size(0)}, weight.options());
+  return summed_taps(column_squares_from_elements(weight, {none_across, none_down}), taps);
 }
 
 void norms_from_terms(const at::Tensor& base, const at::Tensor& cross, const at::Tensor& square, const at::Tensor& norm,

@@ -104,6 +104,16 @@ TEST(Decomposition, CancellingNormsInBfloat16ComeFromElements) {
   }
 }
 
+TEST(Decomposition, FrozenSquaresAreThoseOfTheWeight) {
+  for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
+    const at::Tensor weight = normal({70, 37, 3, 3}, 126).to(dtype);
+    const tensor::BaseWeight base("weight", weight, nullptr, false);
+    const at::Tensor squares = at::mul(weight.to(at::kDouble), weight.to(at::kDouble));
+    EXPECT_LT(relative_error(base.squared_row_norms(), at::sum(squares, {1, 2, 3})), 8 * 0x1p-24);
+    EXPECT_LT(relative_error(base.squared_column_norms(), at::sum(squares, {0, 2, 3})), 8 * 0x1p-24);
+  }
+}
+
 TEST(Decomposition, AZeroRowKeepsFactorOneAndNoGradient) {
   const at::Tensor weight = normal({8, 16}, 131);
   weight.select(0, 3).zero_();

@@ -30,6 +30,9 @@ using FrozenSquares = std::function<at::Tensor()>;
 [[nodiscard]] at::Tensor column_squares(const at::Tensor& weight, const LowRankFactors& change,
                                         const FrozenSquares& base, std::int64_t taps = 1);
 
+/// The sums of squares of W's columns alone, or of so many neighbours together: fp64. On a CPU.
+[[nodiscard]] at::Tensor frozen_column_squares(const at::Tensor& weight, std::int64_t taps);
+
 /// norm of the rows with `cancels` alone, from the elements of W and Δ.
 void cancelling_norms(const at::Tensor& weight, const LowRankFactors& change, const at::Tensor& cancels,
                       const at::Tensor& norm);
