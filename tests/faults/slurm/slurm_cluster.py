@@ -15,8 +15,6 @@ import time
 from pathlib import Path
 
 NODES = 4
-# More than the machine has: jobs of these tests wait more than they compute.
-CPUS_PER_NODE = 16
 ENDED = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE"}
 
 # cred_expire is also how long a requeued job waits (120 s where nothing is said). SlurmdParameters lets nodes be larger than the machine,
@@ -87,7 +85,10 @@ def free_ports(count):
 
 
 class Cluster:
-    def __init__(self):
+    """The nodes have so many cores each, which may be more than the machine has: jobs of these tests wait more than they compute."""
+
+    def __init__(self, cores=16):
+        self.cores = cores
         # Not below pytest's folder: munged refuses a socket that others cannot reach.
         self.folder = Path(tempfile.mkdtemp(prefix="slurm-"))
         self.folder.chmod(0o755)
@@ -104,7 +105,7 @@ class Cluster:
     def _configure(self):
         host = socket.gethostname().split(".")[0]
         controller_port, *ports = free_ports(NODES + 1)
-        nodes = [f"NodeName=n{n} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={CPUS_PER_NODE} RealMemory=4000 State=UNKNOWN"
+        nodes = [f"NodeName=n{n} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={self.cores} RealMemory=4000 State=UNKNOWN"
                  for n, port in enumerate(ports, 1)]
         for name in ("state", "log", *(f"{kind}.n{n}" for n in range(1, NODES + 1) for kind in ("spool", "tmp"))):
             (self.folder / name).mkdir()

@@ -21,10 +21,14 @@ from preload import preload  # noqa: E402
 PROGRAM = os.environ["DORMER_PROGRAM"]
 BUILD = Path(os.environ["DORMER_BUILD"])
 SCRIPT = Path(__file__).parents[3] / "cluster" / "slurm" / "train.sbatch"
-STEPS = 120  # with a slow disk longer than a minute
 LAUNCHERS = ("mpirun", "srun")
-# A deadline, not a measure: starting ranks takes seconds where other tests run on the same cores.
-PATIENCE = 200
+STEPS = 120
+SLOW_DISK = preload(BUILD / "tests" / "slow_disk.so", PROGRAM)
+# Starting ranks takes seconds where other tests run on the same cores, and ten times as long over sanitized programs: fewer jobs at once, then.
+# Patience is a deadline, not a measure. With the slow disk a run is longer than the limit (in minutes; Slurm's shortest is 1) and than the lives
+# that end themselves (in seconds).
+SANITIZED = ":" in SLOW_DISK
+CORES, PATIENCE, LIMIT, LIFE, LINE_MILLISECONDS = (3, 2400, 4, 40, 2500) if SANITIZED else (16, 200, 1, 10, 600)
 
 CONFIG = """
 run: {{directory: {folder}/whole, seed: 3, steps: {steps}, threads: 1, device: cpu}}
@@ -52,7 +56,7 @@ SLOW_PROGRAM = """\
 #!/bin/sh
 if [ "$1" = train ]; then
   run=$(echo "$TEST_RUN" | sed "s/%a/$SLURM_ARRAY_TASK_ID/")
-  [ -e "$run/run.lock" ] || {{ DORMER_SLOW_MILLISECONDS=600; export DORMER_SLOW_MILLISECONDS; }}
+  [ -e "$run/run.lock" ] || {{ DORMER_SLOW_MILLISECONDS={milliseconds}; export DORMER_SLOW_MILLISECONDS; }}
   LD_PRELOAD={shim}; export LD_PRELOAD
 fi
 exec {program} "$@"
@@ -141,7 +145,8 @@ class Bench:
         self.programs = {"dormer": PROGRAM}
         for name, text in (("slow", SLOW_PROGRAM), ("killed", KILLED_PROGRAM)):
             self.programs[name] = folder / name
-            self.programs[name].write_text(text.format(program=shlex.quote(PROGRAM), shim=shlex.quote(preload(BUILD / "tests" / "slow_disk.so", PROGRAM))))
+            self.programs[name].write_text(text.format(
+                program=shlex.quote(PROGRAM), shim=shlex.quote(SLOW_DISK), milliseconds=LINE_MILLISECONDS))
             self.programs[name].chmod(0o755)
         # The undisturbed run, on one rank and without Slurm.
         self.whole = folder / "whole"
@@ -155,9 +160,9 @@ class Bench:
         for launcher in LAUNCHERS:
             by = {"DORMER_LAUNCHER": launcher}
             # The ones with a limit first: they take longest. A signal that does nothing, so that only the program watches the time.
-            self.submit(f"limit-{launcher}", "--time=1", "--signal=B:CONT@1", variables=by)
+            self.submit(f"limit-{launcher}", f"--time={LIMIT}", "--signal=B:CONT@1", variables=by)
             # A minute is Slurm's shortest limit, and it may send the signal half a minute early.
-            self.submit(f"signal-{launcher}", "--time=1", "--signal=B:USR1@15", settings=["run.time_limit=null"], variables=by)
+            self.submit(f"signal-{launcher}", f"--time={LIMIT}", "--signal=B:USR1@15", settings=["run.time_limit=null"], variables=by)
             self.submit(f"preempt-{launcher}", "--partition=patient", variables=by)
             self.submit(f"requeue-{launcher}", variables=by, disturb=slurm("scontrol", "requeue"))
             self.submit(f"term-{launcher}", variables=by, disturb=slurm("scancel", "--full", "--signal=TERM"))
@@ -165,12 +170,12 @@ class Bench:
             self.submit(f"kill-{launcher}", variables=by, disturb=kill_rank_1)
         self.urgent = self.threads.submit(self.preempt)
         self.submit("cancel", disturb=slurm("scancel"))
-        self.submit("chain", "--time=7", settings=["run.time_limit=10"], variables={"DORMER_REQUEUE": "chain"})
-        self.submit("never-requeued", "--no-requeue", "--time=7", "--mem=100M", settings=["run.time_limit=10"])
+        self.submit("chain", "--time=7", settings=[f"run.time_limit={LIFE}"], variables={"DORMER_REQUEUE": "chain"})
+        self.submit("never-requeued", "--no-requeue", "--time=7", "--mem=100M", settings=[f"run.time_limit={LIFE}"])
         self.submit("crash", program="killed", variables={"DORMER_LAUNCHER": "srun"})
         for index in (0, 2):
             (self.folder / f"data-{index}.h5").symlink_to("train.h5")
-        self.submit("array-%a", "--array=0-2", settings=[f"data.train={self.folder}/data-%a.h5", "run.time_limit=10"])
+        self.submit("array-%a", "--array=0-2", settings=[f"data.train={self.folder}/data-%a.h5", f"run.time_limit={LIFE}"])
         self.sweep = self.folder / "sweep.yaml"
         self.sweep.write_text(CONFIG.format(folder=self.folder, steps=STEPS).replace("/whole", "/sweep") + SWEEP)
         self.sweepers = self.cluster.submit("--array=0-3", "--nodes=1", "--ntasks=1", f"--output={self.folder}/sweep-%a.log",
@@ -202,7 +207,7 @@ class Bench:
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory):
     with ThreadPoolExecutor(16) as threads:
-        cluster = Cluster()
+        cluster = Cluster(CORES)
         try:
             bench = Bench(tmp_path_factory.mktemp("slurm"), cluster, threads)
             bench.submit_all()
