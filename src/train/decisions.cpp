@@ -50,11 +50,12 @@ NextActions decide(const RunConfig& config, const LoopFacts& facts) {
   const auto due = [&](const config::Cadence& cadence, const Clock& last) {
     return is_due(cadence, facts.now, last, facts.global_batch, facts.samples);
   };
-  actions.pause = !actions.finished && !actions.stop && facts.until && facts.now.step >= *facts.until;
+  const bool arrived = !actions.finished && facts.until && facts.now.step >= *facts.until;
+  actions.pause = arrived && !actions.stop;
   const bool validates = facts.has_validation && config.validation.every.unit != config::Cadence::Unit::kNever;
   const bool validation_due =
       (validates && (actions.finished || due(config.validation.every, facts.last_validation))) ||
-      (actions.pause && facts.has_validation);
+      (arrived && facts.has_validation);
   actions.pause = actions.pause || (!actions.finished && !actions.stop && facts.dropped);
   // A stop saves first: validation takes time that the system may not give.
   actions.validate = validation_due && !actions.stop;

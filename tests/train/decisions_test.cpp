@@ -107,6 +107,21 @@ TEST(Decide, AStopSavesAndDoesNothingElse) {
   EXPECT_FALSE(decide(config_with_one_export(), facts).stop) << "a finished run has nothing to be requeued for";
 }
 
+/// Whoever paused the run there waits for the measurement, which no cadence makes.
+TEST(Decide, AStopWhereTheRunShallPauseOwesTheMeasurement) {
+  LoopFacts facts = facts_after(7);
+  facts.until = 7;
+  EXPECT_TRUE(decide(config_with_one_export(), facts).validate);
+  facts.stop_requested = true;
+  const NextActions stopped = decide(config_with_one_export(), facts);
+  EXPECT_TRUE(stopped.stop);
+  EXPECT_FALSE(stopped.pause);
+  EXPECT_FALSE(stopped.validate);
+  EXPECT_TRUE(stopped.validation_pending);
+  facts.until = 8;
+  EXPECT_FALSE(decide(config_with_one_export(), facts).validation_pending);
+}
+
 TEST(Decide, StopsWhileThereIsTimeToSave) {
   LoopFacts facts = facts_after(7, 500.0);
   facts.seconds_allowed = 1000.0;

@@ -70,6 +70,25 @@ TEST_F(RunTest, LearnsAndLeavesARunDirectory) {
   }
 }
 
+TEST_F(RunTest, AStopWhereItShallPauseLeavesTheMeasurementToTheNextLife) {
+  RunConfig config = tiny_.config();
+  config.validation.every = config::Cadence::steps(1'000);
+  TrainOptions options = stop_after(2);  // the third update tells all ranks
+  options.until = 3;
+  const TrainResult stopped = train_alone(config, options);
+  ASSERT_EQ(stopped.outcome, Outcome::kSavedForRequeue);
+  ASSERT_EQ(stopped.step, 3);
+  clear_stop();
+  const TrainResult paused = train_alone(config, {.until = 3});
+  EXPECT_EQ(paused.outcome, Outcome::kPaused);
+  EXPECT_EQ(paused.step, 3);
+  EXPECT_TRUE(paused.last_validation_loss);
+  const std::string metrics = timeless_metrics(tiny_.folder() / "run");
+  const std::string last = metrics.substr(metrics.rfind('\n', metrics.size() - 2) + 1);
+  EXPECT_THAT(last, HasSubstr("\"step\":3,"));
+  EXPECT_THAT(last, HasSubstr("\"validation_loss\":"));
+}
+
 TEST_F(RunTest, MetricsHaveOneLineAStep) {
   train_alone(tiny_.config());
   std::istringstream lines(timeless_metrics(tiny_.folder() / "run"));

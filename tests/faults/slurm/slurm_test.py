@@ -28,7 +28,7 @@ SLOW_DISK = preload(BUILD / "tests" / "slow_disk.so", PROGRAM)
 # Patience is a deadline, not a measure. With the slow disk a run is longer than the limit (in minutes; Slurm's shortest is 1) and than the lives
 # that end themselves (in seconds).
 SANITIZED = ":" in SLOW_DISK
-CORES, PATIENCE, LIMIT, LIFE, LINE_MILLISECONDS = (3, 2400, 4, 40, 2500) if SANITIZED else (16, 200, 1, 10, 600)
+CORES, PATIENCE, LIMIT, LIFE, LINE_MILLISECONDS = (3, 2400, 2, 40, 900) if SANITIZED else (16, 200, 1, 10, 600)
 
 CONFIG = """
 run: {{directory: {folder}/whole, seed: 3, steps: {steps}, threads: 1, device: cpu}}
