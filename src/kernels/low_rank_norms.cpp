@@ -16,19 +16,6 @@ struct Registers {
   static constexpr int kWidth = kFloats;
   static constexpr int kParts = kLanes / kWidth;
   static constexpr int kTogether = kParts < 2 ? kParts : 2;  // of four rows: eight sums in sixteen registers
-
-  template <typename Value>
-  static DORMER_INLINE void take(Value& part, const void* values) {
-    __builtin_memcpy(&part, values, sizeof(part));
-  }
-  static DORMER_INLINE void take_elements(Part& part, const float* values) { take(part, values); }
-  static DORMER_INLINE void take_elements(Part& part, const BFloat16* values) {
-    static_assert(sizeof(BFloat16) == sizeof(std::uint16_t));
-    typename Vectors<kWidth>::Halves halves;
-    take(halves, values);
-    const auto wide = __builtin_convertvector(halves, typename Vectors<kWidth>::Words) << 16;
-    take(part, &wide);
-  }
 };
 
 constexpr std::int64_t kRows = 4;        // of a tile
@@ -93,7 +80,7 @@ DORMER_INLINE void square_tile(const Element* const (&weight)[kRows], const floa
     for (std::int64_t r = 0; r < rank; ++r) {
       typename Level::Part columns[Level::kTogether];
       DORMER_UNROLLED for (int t = 0; t < Level::kTogether; ++t) {
-        Level::take(columns[t], a + r * kLanes + (part + t) * Level::kWidth);
+        take(columns[t], a + r * kLanes + (part + t) * Level::kWidth);
       }
       DORMER_UNROLLED for (int k = 0; k < kRows; ++k) {
         DORMER_UNROLLED for (int t = 0; t < Level::kTogether; ++t) {
@@ -104,7 +91,7 @@ DORMER_INLINE void square_tile(const Element* const (&weight)[kRows], const floa
     DORMER_UNROLLED for (int k = 0; k < kRows; ++k) {
       DORMER_UNROLLED for (int t = 0; t < Level::kTogether; ++t) {
         typename Level::Part value;
-        Level::take_elements(value, weight[k] + (part + t) * Level::kWidth);
+        take_elements(value, weight[k] + (part + t) * Level::kWidth);
         value += sums[k][t];
         squares.of[k][part + t] = value * value;
       }
@@ -208,7 +195,7 @@ DORMER_INLINE void column_squares(const LowRankNormsArguments<Element>& g, Range
           DORMER_UNROLLED for (int part = 0; part < Level::kParts; ++part) {
             typename Level::Part sum;
             float* const to = run.data() + i + part * Level::kWidth;
-            Level::take(sum, to);
+            take(sum, to);
             sum += (squares.of[0][part] + squares.of[1][part]) + (squares.of[2][part] + squares.of[3][part]);
             __builtin_memcpy(to, &sum, sizeof(sum));
           }

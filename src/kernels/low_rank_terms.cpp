@@ -17,11 +17,10 @@ constexpr bool by_pairs(VectorLevel level) {
 #endif
 }
 
-constexpr std::int64_t kTileRows = 8;    // of W that meet one part of the factor
 constexpr std::int64_t kRunWidth = 512;  // elements of a row whose products are one sum
 constexpr std::int64_t kRunRows = 256;   // the same of a column
 
-/// Both kinds of loops end with a tile: eight rows, or columns.
+/// Rows of W that meet one part of the factor, and rows or columns with which both kinds of loops end.
 constexpr std::int64_t kTile = 8;
 typedef std::uint16_t TileHalves __attribute__((vector_size(16)));
 typedef std::uint32_t TileWords __attribute__((vector_size(32)));
@@ -85,14 +84,14 @@ class RowProducts {
  public:
   explicit RowProducts(const FactorPanel& panel)
       : panel_(panel),
-        copies_(Level::kEntries == 1 ? 0 : static_cast<std::size_t>(kTileRows * kRunWidth)),
-        sums_(static_cast<std::size_t>(kTileRows * panel.lanes())) {}
+        copies_(Level::kEntries == 1 ? 0 : static_cast<std::size_t>(kTile * kRunWidth)),
+        sums_(static_cast<std::size_t>(kTile * panel.lanes())) {}
 
-  /// Of at most kTileRows rows; `ahead` elements further the next ones lie.
+  /// Of at most kTile rows; `ahead` elements further the next ones lie.
   DORMER_INLINE void add_up(const BFloat16* weight, std::int64_t width, std::int64_t count, std::int64_t ahead) {
     std::fill(sums_.begin(), sums_.end(), 0.0F);
-    const BFloat16* rows[kTileRows];
-    for (std::int64_t k = 0; k < kTileRows; ++k) {
+    const BFloat16* rows[kTile];
+    for (std::int64_t k = 0; k < kTile; ++k) {
       rows[k] = weight + std::min(k, count - 1) * width;  // those beyond the last one are the last one again
     }
     const std::int64_t pairs = width / 2;
@@ -104,8 +103,8 @@ class RowProducts {
       }
     }
     if (width % 2 != 0) {  // reading a pair would read beyond W
-      BFloat16 last[kTileRows][2] = {};
-      for (std::int64_t k = 0; k < kTileRows; ++k) {
+      BFloat16 last[kTile][2] = {};
+      for (std::int64_t k = 0; k < kTile; ++k) {
         last[k][0] = *rows[k];
         rows[k] = last[k];
       }
@@ -113,23 +112,23 @@ class RowProducts {
     }
   }
 
-  /// [kTileRows, lanes].
+  /// [kTile, lanes].
   [[nodiscard]] const float* sums() const { return sums_.data(); }
 
  private:
   /// `rows` from the run on, which is at pair `first` of the panel.
-  DORMER_INLINE void add_run(const BFloat16* const (&rows)[kTileRows], std::int64_t first, std::int64_t pairs,
+  DORMER_INLINE void add_run(const BFloat16* const (&rows)[kTile], std::int64_t first, std::int64_t pairs,
                              std::int64_t ahead) {
-    const Entry* factors[kTileRows];
-    for (std::int64_t k = 0; k < kTileRows; ++k) {
+    const Entry* factors[kTile];
+    for (std::int64_t k = 0; k < kTile; ++k) {
       factors[k] = Level::entries_of(rows[k], 2 * pairs, copies_.data() + k * kRunWidth);
     }
     const std::uint32_t* entries = panel_.entries() + first * Level::kEntries * panel_.lanes();
     for (std::int64_t lane = 0; lane < panel_.lanes(); lane += Level::kWidth) {
-      typename Level::Part sums[kTileRows] = {};
+      typename Level::Part sums[kTile] = {};
       for (std::int64_t block = 0; block < pairs; block += kLinePairs) {
         if (lane == 0) {  // short pieces of many rows are no stream that a core foresees
-          DORMER_UNROLLED for (std::int64_t k = 0; k < kTileRows; ++k) {
+          DORMER_UNROLLED for (std::int64_t k = 0; k < kTile; ++k) {
             __builtin_prefetch(rows[k] + 2 * block + ahead);
           }
         }
@@ -143,7 +142,7 @@ class RowProducts {
           }
         }
       }
-      DORMER_UNROLLED for (std::int64_t k = 0; k < kTileRows; ++k) {
+      DORMER_UNROLLED for (std::int64_t k = 0; k < kTile; ++k) {
         float* const to = sums_.data() + k * panel_.lanes() + lane;
         typename Level::Part total;
         take(total, to);
@@ -155,13 +154,13 @@ class RowProducts {
 
   static constexpr std::int64_t kLinePairs = 16;  // of a line of the cache
 
-  DORMER_INLINE void add_pair(const Entry* const (&factors)[kTileRows], const std::uint32_t* entries, std::int64_t pair,
-                              typename Level::Part (&sums)[kTileRows]) {
+  DORMER_INLINE void add_pair(const Entry* const (&factors)[kTile], const std::uint32_t* entries, std::int64_t pair,
+                              typename Level::Part (&sums)[kTile]) {
     DORMER_UNROLLED for (std::int64_t entry = Level::kEntries - 1; entry >= 0; --entry) {
       const std::int64_t index = pair * Level::kEntries + entry;
       typename Level::Columns columns;
       take(columns, entries + index * panel_.lanes());
-      DORMER_UNROLLED for (std::int64_t k = 0; k < kTileRows; ++k) {
+      DORMER_UNROLLED for (std::int64_t k = 0; k < kTile; ++k) {
         Level::multiply_add(sums[k], columns, factors[k] + index);
       }
     }
@@ -177,8 +176,8 @@ struct PanelProducts {
   static DORMER_INLINE void run(const FactorPanel& panel, const BFloat16* factor, std::int64_t length,
                                 double* products) {
     RowProducts<Level> rows(panel);
-    for (std::int64_t r = 0; r < panel.rank(); r += kTileRows) {
-      const std::int64_t count = std::min(kTileRows, panel.rank() - r);
+    for (std::int64_t r = 0; r < panel.rank(); r += kTile) {
+      const std::int64_t count = std::min(kTile, panel.rank() - r);
       rows.add_up(factor + r * length, length, count, 0);
       for (std::int64_t k = 0; k < count; ++k) {
         for (std::int64_t q = 0; q < panel.rank(); ++q) {
@@ -192,13 +191,12 @@ struct PanelProducts {
 struct RowTerms {
   template <typename Level>
   static DORMER_INLINE void run(const LowRankTermsArguments& g, const FactorPanel& a, Range rows) {
-    static_assert(kTileRows == kTile);
     RowProducts<Level> products(a);
     std::vector<float> by_rank(static_cast<std::size_t>(g.rank * kTile));
     std::vector<double> factors(static_cast<std::size_t>(g.rank * kTile));
-    for (std::int64_t row = rows.begin; row < rows.end; row += kTileRows) {
-      const std::int64_t count = std::min(kTileRows, rows.end - row);
-      const std::int64_t ahead = row + 2 * kTileRows <= g.rows ? kTileRows * g.width : 0;
+    for (std::int64_t row = rows.begin; row < rows.end; row += kTile) {
+      const std::int64_t count = std::min(kTile, rows.end - row);
+      const std::int64_t ahead = row + 2 * kTile <= g.rows ? kTile * g.width : 0;
       products.add_up(g.weight + row * g.width, g.width, count, ahead);
       for (std::int64_t k = 0; k < kTile; ++k) {
         for (std::int64_t r = 0; r < g.rank; ++r) {

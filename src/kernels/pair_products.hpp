@@ -11,11 +11,6 @@
 /// multiplying and adding one by one gives the same bits.
 namespace dormer::kernels {
 
-template <typename Value>
-DORMER_INLINE void take(Value& value, const void* from) {
-  __builtin_memcpy(&value, from, sizeof(value));
-}
-
 /// Four bytes of a weight or a factor, wherever they lie: a pair of bfloat16 or an fp32.
 typedef std::uint32_t Entry __attribute__((may_alias, aligned(2)));
 
@@ -34,10 +29,7 @@ struct Singles {
 
   /// Elements of one row, or of two rows in pairs.
   static DORMER_INLINE void take_rows(Columns& columns, const BFloat16* const (&rows)[2], std::int64_t entry) {
-    typename Vectors<kWidth>::Halves halves;
-    take(halves, rows[entry]);
-    const auto wide = __builtin_convertvector(halves, typename Vectors<kWidth>::Words) << 16;
-    take(columns, &wide);
+    take_elements(columns, rows[entry]);
   }
 
   /// A row's elements as entries, by way of `copy`.
