@@ -132,14 +132,9 @@ class RowProducts {
             __builtin_prefetch(rows[k] + 2 * block + ahead);
           }
         }
-        if (block + kLinePairs <= pairs) {
-          DORMER_UNROLLED for (std::int64_t pair = 0; pair < kLinePairs; ++pair) {
-            add_pair(factors, entries + lane, block + pair, sums);
-          }
-        } else {
-          for (std::int64_t pair = block; pair < pairs; ++pair) {
-            add_pair(factors, entries + lane, pair, sums);
-          }
+        const std::int64_t end = std::min(block + kLinePairs, pairs);
+        for (std::int64_t pair = block; pair < end; ++pair) {
+          add_pair(factors, entries + lane, pair, sums);
         }
       }
       DORMER_UNROLLED for (std::int64_t k = 0; k < kTile; ++k) {
