@@ -4,6 +4,7 @@
 #include <map>
 #include <utility>
 
+#include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/stack.h>
 
@@ -11,6 +12,7 @@
 #include "dormer/adapter/kinds.hpp"
 #include "dormer/core/error.hpp"
 #include "dormer/tensor/differentiable.hpp"
+#include "dormer/tensor/process.hpp"
 #include "part_dropout.hpp"
 
 namespace dormer::adapter {
@@ -187,6 +189,38 @@ void settle_decompositions(std::map<std::size_t, Adapter>& adapters) {
   }
 }
 
+void refresh_adapter(Adapter& adapter) {
+  adapter.change().refresh();
+  if (adapter.bias() != nullptr) {
+    adapter.bias()->refresh();
+  }
+  if (adapter.decomposition() != nullptr) {
+    adapter.decomposition()->refresh(adapter.change());
+  }
+}
+
+/// On a CPU a layer goes to one thread, whose small operations and roots leave nothing for others, unless it is so
+/// large a part of all that the other threads would wait for it.
+void refresh_adapters(std::span<const FrozenLayer> layers, const std::vector<Adapter*>& adapters, bool on_cpu) {
+  constexpr std::int64_t kPartsPerThread = 4;
+  const std::int64_t parts = kPartsPerThread * at::get_num_threads();
+  const auto elements = [](const FrozenLayer& layer) { return layer.site.out * layer.site.columns(); };
+  std::int64_t all = 0;
+  for (const FrozenLayer& layer : layers) {
+    all += elements(layer);
+  }
+  std::vector<Adapter*> small;
+  for (std::size_t i = 0; i < layers.size(); ++i) {
+    if (on_cpu && elements(layers[i]) <= all / parts) {
+      small.push_back(adapters[i]);
+    } else {
+      refresh_adapter(*adapters[i]);
+    }
+  }
+  tensor::for_items(std::ssize(small),
+                    [&](std::int64_t index) { refresh_adapter(*small[static_cast<std::size_t>(index)]); });
+}
+
 }  // namespace
 
 void AdapterSet::refresh() {
@@ -199,15 +233,11 @@ void AdapterSet::refresh() {
   if (state_->tokens) {
     state_->tokens->refresh();
   }
-  for (auto& [index, adapter] : state_->adapters) {
-    adapter.change().refresh();
-    if (adapter.bias() != nullptr) {
-      adapter.bias()->refresh();
-    }
-    if (adapter.decomposition() != nullptr) {
-      adapter.decomposition()->refresh(adapter.change());
-    }
+  std::vector<Adapter*> adapters;
+  for (const SitePlan& plan : state_->plans) {
+    adapters.push_back(&state_->adapters.at(plan.site));
   }
+  refresh_adapters(state_->layers, adapters, state_->space.values().is_cpu());
   settle_decompositions(state_->adapters);
   state_->refreshed = state_->space.generation();
 }

@@ -1,5 +1,7 @@
 #include "dormer/tensor/process.hpp"
 
+#include <algorithm>
+#include <atomic>
 #include <cstdlib>
 #include <fstream>
 #include <sstream>
@@ -13,6 +15,7 @@
 #include <torch/version.h>
 
 #include "dormer/core/error.hpp"
+#include "dormer/tensor/differentiable.hpp"
 #include "dormer/tensor/memory.hpp"
 
 namespace dormer::tensor {
@@ -62,6 +65,17 @@ void set_deterministic_kernels(bool deterministic) {
 
 void for_parts(std::int64_t count, std::int64_t grain, const std::function<void(std::int64_t, std::int64_t)>& body) {
   at::parallel_for(0, count, grain, body);
+}
+
+void for_items(std::int64_t count, const std::function<void(std::int64_t)>& body) {
+  std::atomic<std::int64_t> next = 0;
+  const std::int64_t threads = std::min<std::int64_t>(at::get_num_threads(), count);
+  at::parallel_for(0, threads, 1, [&](std::int64_t /*begin*/, std::int64_t /*end*/) {
+    const NoRecording guard;  // of this thread
+    for (std::int64_t index = next++; index < count; index = next++) {
+      body(index);
+    }
+  });
 }
 
 std::string library_fingerprint() {

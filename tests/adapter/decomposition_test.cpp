@@ -14,6 +14,7 @@
 #include "adapted_layer.hpp"
 #include "adapter/adapter.hpp"
 #include "dormer/tensor/differentiable.hpp"
+#include "dormer/tensor/process.hpp"
 #include "dormer/tensor/weight_norms.hpp"
 
 namespace dormer::adapter {
@@ -112,6 +113,46 @@ TEST(Decomposition, FrozenSquaresAreThoseOfTheWeight) {
     EXPECT_LT(relative_error(base.squared_row_norms(), at::sum(squares, {1, 2, 3})), 8 * 0x1p-24);
     EXPECT_LT(relative_error(base.squared_column_norms(), at::sum(squares, {0, 2, 3})), 8 * 0x1p-24);
   }
+}
+
+/// Of ten layers the large ones are shared out among two threads and the others go to a thread whole; one layer alone
+/// is shared out.
+TEST(Decomposition, LayersRefreshedTogetherHaveTheNormsOfEachAlone) {
+  tensor::configure_process(2);
+  for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
+    for (const Axis axis : {Axis::kOutput, Axis::kInput}) {
+      AdapterConfig config;
+      config.rank = 5;
+      config.targets = {"q_proj"};
+      config.decompose.emplace().axis = name_of(axis);
+      std::vector<FrozenLayer> layers;
+      for (int i = 0; i < 10; ++i) {
+        layers.push_back(layer_with(normal({700 - 60 * i, 90 + 50 * i}, 161, 0.2).to(dtype)));
+        layers.back().site.name = fmt::format("block.{}.q_proj", i);
+      }
+      const auto norms_of = [&](std::vector<FrozenLayer> chosen) {
+        for (std::size_t i = 0; i < chosen.size(); ++i) {
+          chosen[i].site.index = i;
+        }
+        AdapterSet adapters(config, chosen, RandomKey{5});
+        for (const tensor::ParameterEntry& entry : adapters.space().entries()) {
+          tensor::FlatSpace::unpadded_part(adapters.space().values(), entry).fill_(0.25);
+        }
+        adapters.space().mark_written();
+        adapters.refresh();
+        std::vector<at::Tensor> norms;
+        for (std::size_t i = 0; i < chosen.size(); ++i) {
+          norms.push_back(adapters.find(i)->decomposition()->norm().clone());
+        }
+        return norms;
+      };
+      const std::vector<at::Tensor> together = norms_of(layers);
+      for (std::size_t i = 0; i < layers.size(); ++i) {
+        EXPECT_TRUE(at::equal(together[i], norms_of({layers[i]})[0])) << i;
+      }
+    }
+  }
+  tensor::configure_process(1);
 }
 
 TEST(Decomposition, AZeroRowKeepsFactorOneAndNoGradient) {

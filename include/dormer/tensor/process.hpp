@@ -19,6 +19,11 @@ void set_deterministic_kernels(bool deterministic);
 /// What `body` computes must not depend on where parts end.
 void for_parts(std::int64_t count, std::int64_t grain, const std::function<void(std::int64_t, std::int64_t)>& body);
 
+/// Calls `body(index)` once for every index of [0, count), from LibTorch's threads as each gets free, with nothing
+/// recorded; operations and kernels inside run on the thread that called them. For work on a CPU of which one item
+/// writes nothing that another reads. The first error that an item throws is thrown here.
+void for_items(std::int64_t count, const std::function<void(std::int64_t)>& body);
+
 /// LibTorch's version and the instruction set that its kernels use: part of a run's fingerprint.
 [[nodiscard]] std::string library_fingerprint();
 /// Vendor, family and model of the CPU, as far as the bits depend on it.
