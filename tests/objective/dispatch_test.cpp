@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <memory>
+#include <mutex>
 #include <set>
 #include <typeindex>
 #include <vector>
@@ -24,12 +25,16 @@ class NotingLoops final : public kernels::ComputedBy<NotingLoops> {
  public:
   template <typename Arguments>
   void compute(const Arguments& arguments, std::int64_t count) const {
-    used.insert(typeid(Arguments));
+    {
+      const std::scoped_lock lock(using_);
+      used.insert(typeid(Arguments));
+    }
     loops_->run(arguments, count);
   }
   mutable std::set<std::type_index> used;
 
  private:
+  mutable std::mutex using_;
   std::unique_ptr<kernels::Kernels> loops_ = kernels::functor_loops();
 };
 

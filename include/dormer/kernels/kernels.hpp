@@ -29,7 +29,7 @@ class Operations<OperationList<First, Rest...>> : public Operations<OperationLis
 };
 
 /// `run(arguments, count)` computes items 0 to count - 1: rows, columns, blocks or elements, as the arguments say. On a
-/// GPU it returns at once, and the pointers are the device's.
+/// GPU it returns at once, and the pointers are the device's. On a host several threads may run operations at once.
 class Kernels : public Operations<EveryOperation> {};
 
 /// Implements every operation by `Derived::compute(arguments, count) const`, a template or overloads.
