@@ -1,6 +1,5 @@
 #include "euler_sampler.hpp"
 
-#include <algorithm>
 #include <cmath>
 
 namespace dormer::inference {
@@ -8,16 +7,17 @@ namespace dormer::inference {
 EulerSampler::EulerSampler(const SamplerRequest& request, bool ancestral)
     : prediction_(request.prediction),
       ancestral_(ancestral),
-      timesteps_(leading_timesteps(request.schedule, request.steps,
-                                   request.schedule.steps() / std::max<std::int64_t>(request.steps, 1))) {
-  for (const std::int64_t timestep : timesteps_) {
+      leads_(request.sampling.spacing == "leading"),
+      timesteps_(spread_timesteps(request, {.whole = false})) {
+  for (const double timestep : timesteps_) {
     sigmas_.push_back(sigma_of(request.schedule, timestep));
   }
   sigmas_.push_back(0.0);
 }
 
 double EulerSampler::initial_scale() const {
-  return std::sqrt(sigmas_.front() * sigmas_.front() + 1.0);
+  // Leading timesteps begin below the last, whose noise then stands for latents with some signal.
+  return leads_ ? std::sqrt(sigmas_.front() * sigmas_.front() + 1.0) : sigmas_.front();
 }
 
 double EulerSampler::input_scale(std::int64_t step) const {

@@ -16,7 +16,7 @@ class EulerSampler final : public ImageSampler {
   [[nodiscard]] std::int64_t steps() const override { return std::ssize(timesteps_); }
   [[nodiscard]] double initial_scale() const override;
   [[nodiscard]] double timestep(std::int64_t step) const override {
-    return static_cast<double>(timesteps_.at(static_cast<std::size_t>(step)));
+    return timesteps_.at(static_cast<std::size_t>(step));
   }
   [[nodiscard]] double input_scale(std::int64_t step) const override;
   [[nodiscard]] bool takes_noise() const override { return ancestral_; }
@@ -26,7 +26,8 @@ class EulerSampler final : public ImageSampler {
  private:
   std::string prediction_;
   bool ancestral_;
-  std::vector<std::int64_t> timesteps_;
+  bool leads_;
+  std::vector<double> timesteps_;
   std::vector<double> sigmas_;  // [steps + 1], the last is 0
 };
 

@@ -53,6 +53,12 @@ Conditions conditions_of(const model::Denoiser& denoiser, const ImageRequest& re
 
 }  // namespace
 
+std::vector<std::string> spacing_choices() {
+  std::vector<std::string> choices = model::timestep_spacings();
+  choices.insert(choices.begin(), "auto");
+  return choices;
+}
+
 std::optional<at::Tensor> generate_latents(const model::ImageModel& model, const adapter::AdapterSet* adapters,
                                            const ImageRequest& request) {
   const tensor::NoRecording guard;
@@ -64,8 +70,12 @@ std::optional<at::Tensor> generate_latents(const model::ImageModel& model, const
   const model::NoiseSchedule schedule(model.noise(), request.zero_terminal_snr);
   require(!schedule.is_flow() || request.sampler == "euler", Fault::kUsage,
           "sampler {} is of models with betas; a flow model takes euler", request.sampler);
-  const std::unique_ptr<ImageSampler> sampler = image_samplers().get(
-      "sampler", request.sampler)({.schedule = schedule, .prediction = request.prediction, .steps = request.steps});
+  model::SamplingFacts sampling = model.noise().sampling;
+  if (request.spacing != "auto") {
+    sampling.spacing = request.spacing;
+  }
+  const std::unique_ptr<ImageSampler> sampler = image_samplers().get("sampler", request.sampler)(
+      {.schedule = schedule, .prediction = request.prediction, .steps = request.steps, .sampling = sampling});
   const bool guided = request.guidance != 1.0;
   const at::Device device = model.layers().front().weight.values().device();
   const Conditions conditions = conditions_of(denoiser, request, guided, device);

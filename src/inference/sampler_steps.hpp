@@ -10,14 +10,19 @@
 
 namespace dormer::inference {
 
-/// `steps` timesteps, the noisiest first, that lie `stride` apart and end at `last` strides and one more ("leading"
-/// with an offset of 1, as Stable Diffusion's schedulers are set up). Throws a usage error for no step and for more
-/// than the schedule has.
-[[nodiscard]] std::vector<std::int64_t> leading_timesteps(const model::NoiseSchedule& schedule, std::int64_t steps,
-                                                          std::int64_t stride, std::int64_t last = 0);
+/// How a sampler spreads its steps over the schedule, apart from the spacing.
+struct Spread {
+  bool whole = true;          ///< linspace: timesteps are rounded
+  bool leaves_least = false;  ///< leading, linspace: of one step more than asked for the least noisy is left out
+};
 
-/// Noise over signal at a timestep.
-[[nodiscard]] double sigma_of(const model::NoiseSchedule& schedule, std::int64_t timestep);
+/// The timesteps of a request, the noisiest first, as diffusers' schedulers take them. Throws a usage error for no step
+/// and for more than the schedule has.
+[[nodiscard]] std::vector<double> spread_timesteps(const SamplerRequest& request, const Spread& spread);
+
+/// Noise over signal at a timestep, between two of them on a line. Of a last step without signal it is that of half
+/// precision's smallest number as squared signal, as diffusers has it.
+[[nodiscard]] double sigma_of(const model::NoiseSchedule& schedule, double timestep);
 
 /// The clean latents that a prediction for signal * z + noise * e tells, and the noise; fp32.
 struct Told {

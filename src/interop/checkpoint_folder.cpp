@@ -192,7 +192,9 @@ Settings scheduler_of(const CheckpointLayout& layout) {
           {"set_alpha_to_one", false},
           {"steps_offset", 1},
           {"prediction_type", *layout.prediction},
-          {"rescale_betas_zero_snr", layout.zero_terminal_snr}};
+          {"rescale_betas_zero_snr", layout.zero_terminal_snr},
+          // Without signal at the last step, pictures must begin there (Lin et al. 2024).
+          {"timestep_spacing", layout.zero_terminal_snr ? "trailing" : "leading"}};
 }
 
 void write_folder_of(const CheckpointFile& checkpoint, const fs::path& path, const storage::SafetensorsFile& file,

@@ -1,5 +1,6 @@
 #include "dormer/train/image_section.hpp"
 
+#include "dormer/inference/image_generation.hpp"
 #include "dormer/inference/image_sampler.hpp"
 
 namespace dormer::train {
@@ -48,6 +49,10 @@ void SamplesSection::describe(config::Visitor& visitor) {
   visitor.field("negative", negative, {.doc = "Text that pictures are led away from."});
   visitor.field("sampler", sampler,
                 {.doc = "How noise becomes a picture.", .choices = inference::image_samplers().names()});
+  visitor.field("spacing", spacing,
+                {.doc = "Which timesteps of the noise schedule the sampler takes; auto: as the model's "
+                        "scheduler_config.json says, or leading.",
+                 .choices = inference::spacing_choices()});
   visitor.field("steps", steps, {.doc = "Steps of the sampler.", .min = 1, .max = 1000});
   visitor.field("guidance", guidance,
                 {.doc = "Scale of classifier-free guidance; 1: the prompt alone.", .min = 0, .max = 100});

@@ -69,6 +69,7 @@ std::vector<Picture> prepare_pictures(std::span<const data::PromptLine> lines, c
     texts.negative = encoded(model, texts.negative_tokens, rules, nullptr);
     pictures.push_back({.line = std::move(line),
                         .sampler = settings.sampler,
+                        .spacing = settings.spacing,
                         .texts = std::make_shared<const PictureTexts>(std::move(texts))});
   }
   return pictures;
@@ -88,6 +89,7 @@ bool write_picture(const PictureModel& model, const adapter::AdapterSet* adapter
        .height = *line.height,
        .steps = *line.steps,
        .sampler = picture.sampler,
+       .spacing = picture.spacing,
        .prediction = model.prediction,
        .guidance = *line.guidance,
        .seed = static_cast<std::uint64_t>(*line.seed),

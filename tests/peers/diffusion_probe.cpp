@@ -155,8 +155,8 @@ void sampler(const Arguments& arguments) {
                                 {.train = {}, .denoiser = false, .text_encoders = false, .autoencoder = false});
   const model::NoiseSchedule found(model.noise());
   const std::int64_t steps = arguments.input.get("steps").numel();
-  const auto made = inference::image_samplers().get(
-      "sampler", arguments.extra)({.schedule = found, .prediction = model.noise().prediction, .steps = steps});
+  const auto made = inference::image_samplers().get("sampler", arguments.extra)(
+      {.schedule = found, .prediction = model.noise().prediction, .steps = steps, .sampling = model.noise().sampling});
   at::Tensor latents = arguments.input.get("start").mul_(made->initial_scale());
   Output output;
   for (std::int64_t step = 0; step < made->steps(); ++step) {

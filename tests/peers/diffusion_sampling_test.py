@@ -14,13 +14,13 @@ from dormer_run import expect_close, run
 SHARED = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012, "steps_offset": 1}
 
 
-def schedulers():
+def make_scheduler(kind, **options):
     from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, EulerAncestralDiscreteScheduler, EulerDiscreteScheduler
 
-    return {"ddim": (DDIMScheduler, {"clip_sample": False, "set_alpha_to_one": False}),
-            "euler": (EulerDiscreteScheduler, {"timestep_spacing": "leading"}),
-            "euler_a": (EulerAncestralDiscreteScheduler, {"timestep_spacing": "leading"}),
-            "dpmpp_2m": (DPMSolverMultistepScheduler, {"timestep_spacing": "leading"})}
+    if kind == "ddim":
+        return DDIMScheduler(clip_sample=False, **{"set_alpha_to_one": False, **SHARED, **options})
+    kinds = {"euler": EulerDiscreteScheduler, "euler_a": EulerAncestralDiscreteScheduler, "dpmpp_2m": DPMSolverMultistepScheduler}
+    return kinds[kind](**{"timestep_spacing": "leading", **SHARED, **options})
 
 
 @pytest.fixture(scope="session")
@@ -28,19 +28,14 @@ def probe():
     return os.path.join(os.environ["DORMER_BUILD"], "tests", "diffusion_probe")
 
 
-@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
-@pytest.mark.parametrize("steps", [1, 7, 20])
-@pytest.mark.parametrize("kind", ["ddim", "euler", "euler_a", "dpmpp_2m"])
-def test_trajectories_equal_those_of_diffusers(probe, kind, steps, prediction, tmp_path, monkeypatch):
-    kind_of, options = schedulers()[kind]
-    scheduler = kind_of(**SHARED, **options, prediction_type=prediction)
-    scheduler.save_pretrained(tmp_path / "scheduler")
+def expect_diffusers_trajectory(probe, kind, steps, scheduler, folder, monkeypatch):
+    scheduler.save_pretrained(folder / "scheduler")
     generator = np.random.default_rng(steps)
     arrays = {"start": generator.standard_normal((1, 4, 3, 5)).astype(np.float32), "steps": np.zeros(steps, np.float32)}
     arrays |= {f"noise.{step}": generator.standard_normal((1, 4, 3, 5)).astype(np.float32) for step in range(steps)}
-    save_file(arrays, tmp_path / "in.safetensors")
-    run(probe, "sampler", tmp_path, tmp_path / "in.safetensors", tmp_path / "out.safetensors", kind)
-    ours = load_file(tmp_path / "out.safetensors")
+    save_file(arrays, folder / "in.safetensors")
+    run(probe, "sampler", folder, folder / "in.safetensors", folder / "out.safetensors", kind)
+    ours = load_file(folder / "out.safetensors")
 
     noises = iter(torch.from_numpy(arrays[f"noise.{step}"]) for step in range(steps))
     if kind == "euler_a":
@@ -50,10 +45,35 @@ def test_trajectories_equal_those_of_diffusers(probe, kind, steps, prediction, t
     scheduler.set_timesteps(steps)
     latents = torch.from_numpy(arrays["start"]) * scheduler.init_noise_sigma
     assert len(scheduler.timesteps) == steps
+    largest = 0.0
     for step, timestep in enumerate(scheduler.timesteps):
         output = 0.3 * torch.tanh(scheduler.scale_model_input(latents, timestep)) + float(timestep) / 5000
+        # Roundings of larger latents before remain in what is left of them.
+        largest = max(largest, latents.abs().max().item())
         latents = scheduler.step(output, timestep, latents).prev_sample
-        expect_close(ours[f"latents.{step}"], latents.numpy(), 1e-5, f"latents after step {step}")
+        assert np.abs(ours[f"latents.{step}"] - latents.numpy()).max() <= max(1e-5 * latents.abs().max().item(), 4 * 2**-24 * largest), f"after step {step}"
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+@pytest.mark.parametrize("steps", [1, 7, 20])
+@pytest.mark.parametrize("kind", ["ddim", "euler", "euler_a", "dpmpp_2m"])
+def test_trajectories_equal_those_of_diffusers(probe, kind, steps, prediction, tmp_path, monkeypatch):
+    expect_diffusers_trajectory(probe, kind, steps, make_scheduler(kind, prediction_type=prediction), tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize("steps", [2, 7, 16, 48])
+@pytest.mark.parametrize("spacing", ["trailing", "linspace", "leading"])
+@pytest.mark.parametrize("kind", ["ddim", "euler", "euler_a", "dpmpp_2m"])
+def test_timesteps_are_spaced_as_the_folders_scheduler_says(probe, kind, spacing, steps, tmp_path, monkeypatch):
+    options = {"set_alpha_to_one": True} if kind == "ddim" else {}
+    expect_diffusers_trajectory(probe, kind, steps, make_scheduler(kind, timestep_spacing=spacing, steps_offset=0, **options), tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize("steps", [7, 20])
+@pytest.mark.parametrize("kind", ["ddim", "euler", "euler_a", "dpmpp_2m"])
+def test_zero_terminal_snr_begins_without_signal(probe, kind, steps, tmp_path, monkeypatch):
+    scheduler = make_scheduler(kind, timestep_spacing="trailing", rescale_betas_zero_snr=True, prediction_type="v_prediction")
+    expect_diffusers_trajectory(probe, kind, steps, scheduler, tmp_path, monkeypatch)
 
 
 def sampled(program, folder, arguments):
@@ -76,8 +96,8 @@ def expect_pipelines_picture(ours, pipeline, adapted, folder):
     assert np.abs(ours - np.round(255 * theirs)).max() <= 2
 
 
-@pytest.mark.parametrize("adapted", [False, True], ids=["base", "adapter"])
-def test_pictures_equal_those_of_diffusers(program, probe, adapted, tmp_path):
+@pytest.mark.parametrize(("adapted", "spacing"), [(False, "leading"), (False, "trailing"), (True, "leading")], ids=["base", "trailing", "adapter"])
+def test_pictures_equal_those_of_diffusers(program, probe, adapted, spacing, tmp_path):
     from diffusers import EulerDiscreteScheduler, StableDiffusionPipeline
     from transformers import CLIPTokenizer
 
@@ -97,13 +117,15 @@ export: [{{for: diffusers}}]
 """)
         run(program, "train", tmp_path / "run.yaml")
         arguments = ["--adapter", tmp_path / "run" / "export" / "diffusers" / "pytorch_lora_weights.safetensors"]
+    if spacing != "leading":  # which the folder's scheduler says
+        arguments += ["--spacing", spacing]
     ours = sampled(program, tmp_path, arguments)
     assert "Seed: 5" in Image.open(tmp_path / "made" / "0000.png").text["parameters"]
 
     save_file({"like": np.zeros((1, 4, 8, 16), np.float32)}, tmp_path / "in.safetensors")
     run(probe, "start", tmp_path / "model", tmp_path / "in.safetensors", tmp_path / "noise.safetensors", 5)
     pipeline = StableDiffusionPipeline(vae=vae, text_encoder=texts[0], tokenizer=CLIPTokenizer.from_pretrained(tmp_path / "model" / "tokenizer"), unet=unet,
-                                       scheduler=EulerDiscreteScheduler(**SHARED, timestep_spacing="leading"), safety_checker=None, feature_extractor=None)
+                                       scheduler=EulerDiscreteScheduler.from_pretrained(tmp_path / "model" / "scheduler", timestep_spacing=spacing), safety_checker=None, feature_extractor=None)
     expect_pipelines_picture(ours, pipeline, adapted, tmp_path)
 
 

@@ -138,8 +138,7 @@ def test_adapters_learn_other_photographs_and_diffusers_computes_them(program, f
     run(os.path.join(os.environ["DORMER_BUILD"], "tests", "diffusion_probe"), "start", learned, tmp_path / "in.safetensors", tmp_path / "noise.safetensors", 5)
     pipeline = StableDiffusionPipeline(vae=AutoencoderKL.from_pretrained(learned / "vae"), text_encoder=CLIPTextModel.from_pretrained(learned / "text_encoder"),
                                        tokenizer=CLIPTokenizer.from_pretrained(learned / "tokenizer"), unet=merged, safety_checker=None, feature_extractor=None,
-                                       scheduler=EulerDiscreteScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, steps_offset=1,
-                                                                        timestep_spacing="leading"))
+                                       scheduler=EulerDiscreteScheduler.from_pretrained(learned / "scheduler"))
     pipeline.set_progress_bar_config(disable=True)
     theirs = pipeline("a photograph of grass", num_inference_steps=8, guidance_scale=2.0, width=SIDE, height=SIDE, output_type="np",
                       latents=torch.from_numpy(load_file(tmp_path / "noise.safetensors")["noise"])).images[0]

@@ -82,7 +82,7 @@ def diffusers_folder(family, arrays, folder, prediction):
         filled(model, single_file_utils.convert_open_clip_checkpoint(model, arrays, "conditioner.embedders.1.model."), folder / "text_encoder_2")
         diffusion_run.make_tokenizer(folder / "tokenizer_2", "!")
     diffusion_run.make_tokenizer(folder / "tokenizer", "!" if family == "sd2" else "<|endoftext|>")
-    DDIMScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, prediction_type=prediction).save_pretrained(folder / "scheduler")
+    DDIMScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, prediction_type=prediction, steps_offset=1).save_pretrained(folder / "scheduler")
     (folder / "model_index.json").write_text(json.dumps({"_class_name": "StableDiffusionPipeline"}))
 
 
@@ -191,3 +191,4 @@ def test_velocity_is_read_from_the_file(program, marker, vocabulary, tmp_path):
     sample(program, tmp_path / "model.safetensors", tmp_path / "a", "--tokenizer", vocabulary)
     scheduler = json.loads(next((tmp_path / "kept" / "dormer").glob("model-*/scheduler/scheduler_config.json")).read_text())
     assert scheduler["prediction_type"] == "v_prediction" and scheduler["rescale_betas_zero_snr"] == (marker == "array")
+    assert scheduler["timestep_spacing"] == ("trailing" if marker == "array" else "leading")

@@ -5,12 +5,16 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "dormer/adapter/adapter_set.hpp"
 #include "dormer/model/image_model.hpp"
 #include "dormer/tensor/forward.hpp"
 
 namespace dormer::inference {
+
+/// Which timesteps a sampler takes: auto, as the folder's scheduler says, or of `model::timestep_spacings`.
+[[nodiscard]] std::vector<std::string> spacing_choices();
 
 struct ImageRequest {
   const model::TextConditions& conditions;  ///< of the prompt, one text
@@ -19,6 +23,7 @@ struct ImageRequest {
   std::int64_t height = 512;
   std::int64_t steps = 20;
   std::string sampler = "euler";
+  std::string spacing = "auto";  ///< of `spacing_choices`
   std::string prediction = "epsilon";
   double guidance = 7.5;   ///< of classifier-free guidance (Ho & Salimans 2022); 1: the prompt alone
   std::uint64_t seed = 0;  ///< of the noise that it begins with, and of a sampler's own

@@ -33,6 +33,7 @@ struct SamplerRequest {
   const model::NoiseSchedule& schedule;
   std::string prediction = "epsilon";  ///< epsilon | v_prediction | sample | flow
   std::int64_t steps = 20;
+  model::SamplingFacts sampling{};
 };
 
 using SamplerFactory = std::unique_ptr<ImageSampler> (*)(const SamplerRequest& request);

@@ -15,7 +15,17 @@
 
 namespace dormer::model {
 
-/// What scheduler/scheduler_config.json says of the noise that the model was trained with.
+/// The ways to spread a sampler's steps over the schedule: leading, linspace, trailing (Lin et al. 2024, table 2).
+[[nodiscard]] std::vector<std::string> timestep_spacings();
+
+/// Which steps of the schedule a sampler takes.
+struct SamplingFacts {
+  std::string spacing = "leading";  ///< of `timestep_spacings`
+  std::int64_t offset = 1;          ///< steps_offset, added to leading timesteps
+  bool ends_clean = false;          ///< set_alpha_to_one: before the first step lies no noise, for ddim
+};
+
+/// What scheduler/scheduler_config.json says of the noise that the model was trained with, and is sampled with.
 struct NoiseFacts {
   std::string prediction = "epsilon";   ///< epsilon | v_prediction | sample | flow
   std::string betas = "scaled_linear";  ///< linear | scaled_linear | squaredcos_cap_v2
@@ -24,6 +34,7 @@ struct NoiseFacts {
   std::int64_t steps = 1000;
   bool zero_terminal_snr = false;  ///< rescale_betas_zero_snr
   double shift = 1.0;              ///< of flow, in place of betas: towards more noise above 1
+  SamplingFacts sampling{};
 };
 
 /// Which parts of a folder are loaded, and which get sites for adapters.

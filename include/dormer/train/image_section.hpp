@@ -37,6 +37,7 @@ struct SamplesSection {
   std::vector<std::string> prompts;
   std::string negative;
   std::string sampler = "euler";
+  std::string spacing = "auto";
   std::int64_t steps = 20;
   double guidance = 7.5;
   std::int64_t seed = 0;

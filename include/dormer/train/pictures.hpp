@@ -22,6 +22,7 @@ struct PictureTexts;
 struct Picture {
   data::PromptLine line;  ///< with every setting
   std::string sampler;
+  std::string spacing;
   std::shared_ptr<const PictureTexts> texts;  ///< states of prompt and negative text
 };
 

@@ -14,6 +14,7 @@
 #include "dormer/core/error.hpp"
 #include "dormer/core/log.hpp"
 #include "dormer/data/prompt_lines.hpp"
+#include "dormer/inference/image_generation.hpp"
 #include "dormer/inference/image_sampler.hpp"
 #include "dormer/tensor/process.hpp"
 #include "dormer/train/pictures.hpp"
@@ -91,6 +92,11 @@ Action declare(CLI::App& app) {
   app.add_option("--sampler", options->settings.sampler, "How noise becomes a picture.")
       ->capture_default_str()
       ->check(CLI::IsMember(inference::image_samplers().names()));
+  app.add_option(
+         "--spacing", options->settings.spacing,
+         "Which timesteps the sampler takes: auto (as the model's scheduler says), leading, trailing, linspace.")
+      ->capture_default_str()
+      ->check(CLI::IsMember(inference::spacing_choices()));
   app.add_option("--steps", options->settings.steps, "Steps of the sampler.")
       ->capture_default_str()
       ->check(CLI::PositiveNumber);

@@ -1,4 +1,3 @@
-#include <algorithm>
 #include <cmath>
 #include <utility>
 
@@ -11,18 +10,15 @@ namespace {
 class DpmSolver final : public ImageSampler {
  public:
   explicit DpmSolver(const SamplerRequest& request)
-      : prediction_(request.prediction),
-        // Of one step more than asked for the least noisy is left out.
-        timesteps_(leading_timesteps(request.schedule, request.steps,
-                                     request.schedule.steps() / (std::max<std::int64_t>(request.steps, 1) + 1), 1)) {
-    for (const std::int64_t timestep : timesteps_) {
+      : prediction_(request.prediction), timesteps_(spread_timesteps(request, {.leaves_least = true})) {
+    for (const double timestep : timesteps_) {
       points_.push_back(point_at(sigma_of(request.schedule, timestep)));
     }
   }
 
   [[nodiscard]] std::int64_t steps() const override { return std::ssize(timesteps_); }
   [[nodiscard]] double timestep(std::int64_t step) const override {
-    return static_cast<double>(timesteps_.at(static_cast<std::size_t>(step)));
+    return timesteps_.at(static_cast<std::size_t>(step));
   }
 
   [[nodiscard]] at::Tensor advance(std::int64_t step, const at::Tensor& latents, const at::Tensor& prediction,
@@ -57,7 +53,7 @@ class DpmSolver final : public ImageSampler {
   }
 
   std::string prediction_;
-  std::vector<std::int64_t> timesteps_;
+  std::vector<double> timesteps_;
   std::vector<Point> points_;
   at::Tensor before_;
 };

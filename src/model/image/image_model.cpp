@@ -163,6 +163,10 @@ TextConditions ImageModel::conditions(std::span<const at::Tensor> tokens, std::i
   return {at::cat(states, 2), at::cat(pooled, 1)};
 }
 
+std::vector<std::string> timestep_spacings() {
+  return {"leading", "linspace", "trailing"};
+}
+
 std::vector<std::string> trainable_parts(const fs::path& folder) {
   std::vector<std::string> parts;
   const Registry<DenoiserFamily> families = denoiser_families();
@@ -193,7 +197,7 @@ NoiseFacts read_noise_facts(const std::string& text, const std::string& where) {
     require_no_problems(fields, where);
     return facts;
   }
-  const auto word = [&](const char* name, std::string fallback, std::initializer_list<const char*> known) {
+  const auto word = [&](const char* name, std::string fallback, const std::vector<std::string>& known) {
     const nlohmann::json value = fields.has(name) ? object.at(name) : nlohmann::json(std::move(fallback));
     const bool good = value.is_string() && std::ranges::find(known, value.get<std::string>()) != known.end();
     fields.refuse(!good, fmt::format("{} {} is not supported; known: {}", name, value.dump(), fmt::join(known, ", ")));
@@ -205,6 +209,12 @@ NoiseFacts read_noise_facts(const std::string& text, const std::string& where) {
   facts.last_beta = fields.number("beta_end", 0.02);
   facts.steps = fields.size("num_train_timesteps", 1000);
   facts.zero_terminal_snr = fields.flag("rescale_betas_zero_snr", false);
+  facts.sampling.spacing = word("timestep_spacing", "leading", timestep_spacings());
+  facts.sampling.ends_clean = fields.flag("set_alpha_to_one", false);
+  const nlohmann::json offset = fields.has("steps_offset") ? object.at("steps_offset") : nlohmann::json(0);
+  const bool counts = offset.is_number_integer() && offset >= 0 && offset < facts.steps;
+  fields.refuse(!counts, fmt::format("steps_offset {} is not a number of steps", offset.dump()));
+  facts.sampling.offset = counts ? offset.get<std::int64_t>() : 0;
   fields.refuse(fields.has("trained_betas"), "trained_betas is not supported");
   fields.refuse(facts.first_beta >= 1.0 || facts.last_beta >= 1.0, "betas must be below 1");
   require_no_problems(fields, where);
