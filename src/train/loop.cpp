@@ -44,6 +44,7 @@ Loop::Loop(Preparation& prepared, const TrainOptions& options, RunReport& report
       writer_(prepared.paths, prepared.lock.get(), prepared.config.checkpoint, prepared.faults),
       first_step_(prepared.state.step),
       lane_(lane) {
+  state_.trainable_parameters = run_.trial->parameter_count();
   seconds_allowed_ = agree_on_seconds_allowed(run_.communicator, run_.config.run.time_limit);
   const Clock now{.step = state_.step, .position = state_.position, .seconds = 0.0};
   facts_.now = facts_.last_validation = facts_.last_checkpoint = now;
@@ -368,7 +369,7 @@ TrainResult Loop::result() const {
           .best_validation_loss = state_.best.loss,
           .exports = outcome == Outcome::kFinished ? export_folders(run_.config, run_.paths)
                                                    : std::vector<std::filesystem::path>{},
-          .trainable_parameters = run_.trial->parameter_count(),
+          .trainable_parameters = state_.trainable_parameters,
           .state_bytes = run_.trial->optimizer().state_bytes()};
 }
 

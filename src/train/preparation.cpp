@@ -99,7 +99,7 @@ std::optional<TrainResult> Preparation::already_complete() {
                      .last_validation_loss = stored.last_validation_loss,
                      .best_validation_loss = stored.best.loss,
                      .exports = export_folders(config, paths),
-                     .trainable_parameters = 0,
+                     .trainable_parameters = stored.trainable_parameters,
                      .state_bytes = 0};
 }
 

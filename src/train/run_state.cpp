@@ -51,6 +51,7 @@ std::string to_text(const RunState& state) {
   json["total_steps"] = state.total_steps;
   json["schedule_total"] = state.schedule_total;
   json["skipped"] = state.skipped;
+  json["trainable_parameters"] = state.trainable_parameters;
   json["best"] = {{"loss", or_null(state.best.loss)},
                   {"step", state.best.step},
                   {"without_improvement", state.best.without_improvement}};
@@ -75,6 +76,7 @@ RunState parse_run_state(std::string_view text, const std::string& where) {
     state.total_steps = json.at("total_steps").get<std::int64_t>();
     state.schedule_total = json.at("schedule_total").get<std::int64_t>();
     state.skipped = json.value("skipped", std::int64_t{0});  // versions before 0.4 skipped none
+    state.trainable_parameters = json.value("trainable_parameters", std::int64_t{0});
     const ordered_json& best = json.at("best");
     state.best = {.loss = optional_number(best.at("loss")),
                   .step = best.at("step").get<std::int64_t>(),

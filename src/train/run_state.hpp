@@ -15,11 +15,12 @@ namespace dormer::train {
 
 /// Everything of a run's state but its arrays: what a checkpoint's manifest carries as JSON.
 struct RunState {
-  std::int64_t step = 0;            ///< updates done
-  std::int64_t position = 0;        ///< samples used
-  std::int64_t total_steps = 0;     ///< updates of the run
-  std::int64_t schedule_total = 0;  ///< updates that the schedule stretches over
-  std::int64_t skipped = 0;         ///< updates that changed nothing, as something was not finite
+  std::int64_t step = 0;                  ///< updates done
+  std::int64_t position = 0;              ///< samples used
+  std::int64_t total_steps = 0;           ///< updates of the run
+  std::int64_t schedule_total = 0;        ///< updates that the schedule stretches over
+  std::int64_t skipped = 0;               ///< updates that changed nothing, as something was not finite
+  std::int64_t trainable_parameters = 0;  ///< 0: an older version did not say
   BestValidation best;
   std::optional<double> first_validation_loss;
   std::optional<double> last_validation_loss;  ///< the newest measurement

@@ -13,6 +13,7 @@ TEST(RunState, ReadsBackToTheSameBits) {
   state.position = 328;
   state.total_steps = 60;
   state.schedule_total = 50;
+  state.trainable_parameters = 31'232;
   state.best = {.loss = 0.1 + 0.2, .step = 40, .without_improvement = 2};
   state.first_validation_loss = 1.0 / 3.0;
   state.step_validation_loss = 5e-324;
@@ -24,6 +25,7 @@ TEST(RunState, ReadsBackToTheSameBits) {
   state.inexact_since = {"step 3: cpu: one -> two"};
   const RunState read = parse_run_state(to_text(state), "here");
   EXPECT_EQ(to_text(read), to_text(state));
+  EXPECT_EQ(read.trainable_parameters, 31'232);
   EXPECT_EQ(read.best.loss, 0.1 + 0.2);
   EXPECT_EQ(read.first_validation_loss, 1.0 / 3.0);
   EXPECT_EQ(read.last_validation_loss, std::nullopt);

@@ -194,12 +194,14 @@ TEST_F(RunTest, WithoutAnyGoodCheckpointItDoesNotStartOverInSilence) {
 }
 
 TEST_F(RunTest, AFinishedRunIsNotTouchedAgain) {
-  train_alone(tiny_.config());
+  const std::int64_t parameters = train_alone(tiny_.config()).trainable_parameters;
+  EXPECT_GT(parameters, 0);
   const auto changed = std::filesystem::last_write_time(tiny_.folder() / "run/metrics.jsonl");
   std::filesystem::remove_all(tiny_.folder() / "model");  // nothing of it is needed
   const TrainResult result = train_alone(tiny_.config());
   EXPECT_EQ(result.outcome, Outcome::kFinished);
   EXPECT_EQ(result.first_step, 6);
+  EXPECT_EQ(result.trainable_parameters, parameters);
   EXPECT_EQ(std::filesystem::last_write_time(tiny_.folder() / "run/metrics.jsonl"), changed);
 }
 
