@@ -28,7 +28,8 @@ def probe():
     return os.path.join(os.environ["DORMER_BUILD"], "tests", "diffusion_probe")
 
 
-def expect_diffusers_trajectory(probe, kind, steps, scheduler, folder, monkeypatch):
+def expect_diffusers_trajectory(probe, kind, steps, scheduler, folder, monkeypatch, shrinks=False):
+    """Within 1e-5; where latents shrink a hundredfold in a step, roundings of what they were remain in what is left."""
     scheduler.save_pretrained(folder / "scheduler")
     generator = np.random.default_rng(steps)
     arrays = {"start": generator.standard_normal((1, 4, 3, 5)).astype(np.float32), "steps": np.zeros(steps, np.float32)}
@@ -48,10 +49,10 @@ def expect_diffusers_trajectory(probe, kind, steps, scheduler, folder, monkeypat
     largest = 0.0
     for step, timestep in enumerate(scheduler.timesteps):
         output = 0.3 * torch.tanh(scheduler.scale_model_input(latents, timestep)) + float(timestep) / 5000
-        # Roundings of larger latents before remain in what is left of them.
         largest = max(largest, latents.abs().max().item())
         latents = scheduler.step(output, timestep, latents).prev_sample
-        assert np.abs(ours[f"latents.{step}"] - latents.numpy()).max() <= max(1e-5 * latents.abs().max().item(), 4 * 2**-24 * largest), f"after step {step}"
+        rounding = 4 * 2**-24 * largest / latents.abs().max().item() if shrinks else 0.0
+        expect_close(ours[f"latents.{step}"], latents.numpy(), max(1e-5, rounding), f"latents after step {step}")
 
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
@@ -73,7 +74,7 @@ def test_timesteps_are_spaced_as_the_folders_scheduler_says(probe, kind, spacing
 @pytest.mark.parametrize("kind", ["ddim", "euler", "euler_a", "dpmpp_2m"])
 def test_zero_terminal_snr_begins_without_signal(probe, kind, steps, tmp_path, monkeypatch):
     scheduler = make_scheduler(kind, timestep_spacing="trailing", rescale_betas_zero_snr=True, prediction_type="v_prediction")
-    expect_diffusers_trajectory(probe, kind, steps, scheduler, tmp_path, monkeypatch)
+    expect_diffusers_trajectory(probe, kind, steps, scheduler, tmp_path, monkeypatch, shrinks=kind.startswith("euler"))
 
 
 def sampled(program, folder, arguments):
